@@ -1,1 +1,26 @@
-//! x
+//! askance: a second look at every tool call an AI agent makes.
+//!
+//! An event-sourced audit and anomaly-detection daemon. A call comes in over gRPC, is scored
+//! against learnt baselines, decided, appended durably together with its decision, and answered.
+//! The log replays to the same state, bit for bit.
+//!
+//! Floors, lowest first; a file imports only from lower floors or its own folder, which
+//! `tests/tidy.rs` checks:
+//!
+//! | floor | folders | may know |
+//! |---|---|---|
+//! | 0 | `stats`, `error`, `invariant` | std, statrs, libm |
+//! | 1 | `domain` | 0 |
+//! | 2 | `policy`, `detector` | 0, 1; not each other, not the log, no clock |
+//! | 3 | `projection` | 0 to 2 |
+//! | 4 | `decide` | 0 to 3 |
+//! | 5 | `eventlog`, `clock` | 0, 1 |
+//! | 6 | `engine` | 0 to 5 |
+//! | 7 | `rpc` | 0, 1, the engine's handle, the generated code |
+//! | 8 | `app`, `cli`, `config`, `main` | all |
+
+pub mod domain;
+pub mod stats;
+
+#[cfg(feature = "server")]
+pub mod eventlog;

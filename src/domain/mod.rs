@@ -1,0 +1,11 @@
+//! The words of the domain as types: ids, positions, times, calls, events, decisions.
+//!
+//! Values only. Deliberately absent: storage, wire formats, clocks, learnt state.
+
+pub mod position;
+pub mod stream;
+pub mod time;
+
+pub use position::{Position, Revision};
+pub use stream::{CallKey, StreamId};
+pub use time::Timestamp;

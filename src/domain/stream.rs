@@ -1,0 +1,46 @@
+//! Fixed-size keys under which the log finds records again: streams and calls.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// A stream of events: one session, or (all zero) the partition itself.
+/// 128 bits of a keyed hash over tenant, outermost principal, session source and session id.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct StreamId([u8; 16]);
+
+/// A call: 128 bits of a keyed hash over tenant and the client's `call_id`. All zero: no call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct CallKey([u8; 16]);
+
+macro_rules! key {
+    ($name:ident) => {
+        impl $name {
+            /// The all-zero key, which stands for "none".
+            pub const NONE: Self = Self([0; 16]);
+
+            /// The key of these bytes.
+            pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+                Self(bytes)
+            }
+
+            /// The key's bytes.
+            pub const fn as_bytes(&self) -> &[u8; 16] {
+                &self.0
+            }
+
+            /// Whether the key stands for "none".
+            pub fn is_none(&self) -> bool {
+                self.0 == [0; 16]
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+        }
+    };
+}
+
+key!(StreamId);
+key!(CallKey);
