@@ -20,6 +20,7 @@
 //! | 8 | `app`, `cli`, `config`, `main` | all |
 
 pub mod domain;
+pub mod record;
 pub mod stats;
 
 #[cfg(feature = "server")]

@@ -134,6 +134,8 @@ pub struct Call {
     pub digest: Digest,
     /// How many secrets were masked.
     pub masked: u32,
+    /// Whether the arguments aim at production.
+    pub raises_to_critical: bool,
     /// Features of the arguments, made by `detector::features`.
     pub arguments_features: Vec<ArgumentFeature>,
     /// Argument paths beyond the limit, not judged.

@@ -201,27 +201,34 @@ pub struct Score {
 /// A rule of the engine's own that sets a least risk, whatever the statistics say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Floor {
-    /// Untrusted text and private or secret data were read, and this call sends, runs or destroys.
+    /// Untrusted text and a secret were read, and this call sends, runs or destroys.
     Trifecta,
-    /// A secret was read, and this call sends data to a target new to the tenant.
+    /// A secret was read earlier in the session, and this call sends data out.
     SecretThenEgress,
     /// An action like one denied earlier in this session.
     RepeatOfDenied,
     /// The tool's definition changed since it was accepted.
     DefinitionChanged,
+    /// A detector failed: what it would have said is unknown.
+    DetectorFailed,
 }
 
 impl Floor {
     /// All floors; the stored bit is the place in this list.
-    pub const ALL: [Self; 4] =
-        [Self::Trifecta, Self::SecretThenEgress, Self::RepeatOfDenied, Self::DefinitionChanged];
+    pub const ALL: [Self; 5] = [
+        Self::Trifecta,
+        Self::SecretThenEgress,
+        Self::RepeatOfDenied,
+        Self::DefinitionChanged,
+        Self::DetectorFailed,
+    ];
 
     /// The least risk it sets.
     pub const fn risk(self) -> u8 {
         match self {
             Self::Trifecta | Self::SecretThenEgress => 85,
             Self::RepeatOfDenied => 75,
-            Self::DefinitionChanged => 70,
+            Self::DefinitionChanged | Self::DetectorFailed => 70,
         }
     }
 
@@ -239,13 +246,12 @@ impl Floor {
     pub const fn sentence(self) -> &'static str {
         match self {
             Self::Trifecta => {
-                "this session read text that strangers can write and private data, and this call can send data out, run code or destroy"
+                "this session read text that strangers can write and a secret, and this call can send data out, run code or destroy"
             }
-            Self::SecretThenEgress => {
-                "this session read a secret, and this call sends data to a target never seen before"
-            }
+            Self::SecretThenEgress => "this session read a secret, and this call can send data out",
             Self::RepeatOfDenied => "a call of the same tool was denied earlier in this session",
             Self::DefinitionChanged => "the tool's definition changed since it was first seen",
+            Self::DetectorFailed => "a detector failed on this call, so that its judgement is missing",
         }
     }
 }
