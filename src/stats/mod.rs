@@ -11,6 +11,7 @@ pub mod decay;
 pub mod fingerprint;
 pub mod millibits;
 pub mod negative_binomial;
+pub mod presence;
 pub mod rate;
 pub mod table;
 
@@ -22,5 +23,6 @@ pub use calibrator::Calibrator;
 pub use combine::{combine, risk, risk_exact, truncated_cauchy};
 pub use fingerprint::FingerprintKey;
 pub use millibits::MilliBits;
+pub use presence::Presence;
 pub use rate::{Window, WindowCounts, WindowMoments};
 pub use table::SetTable;
