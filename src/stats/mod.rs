@@ -6,23 +6,31 @@
 //! Formulas and their measurements: `docs/detection.md`.
 
 pub mod calibrator;
+pub mod categorical;
 pub mod combine;
 pub mod decay;
 pub mod fingerprint;
 pub mod millibits;
 pub mod negative_binomial;
+pub mod numeric;
+pub mod pitman_yor;
 pub mod presence;
 pub mod rate;
 pub mod table;
+pub mod tracker;
 
 mod array;
 #[cfg(test)]
 mod testing;
 
 pub use calibrator::Calibrator;
+pub use categorical::{CategoryModel, Occurrence};
 pub use combine::{combine, risk, risk_exact, truncated_cauchy};
 pub use fingerprint::FingerprintKey;
 pub use millibits::MilliBits;
+pub use numeric::NumberModel;
+pub use pitman_yor::PitmanYor;
 pub use presence::Presence;
 pub use rate::{Window, WindowCounts, WindowMoments};
 pub use table::SetTable;
+pub use tracker::{Budget, Tracker};

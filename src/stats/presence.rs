@@ -169,9 +169,9 @@ impl Presence {
         self.facts.days[usize::from(hour_of_week) % WEEK_HOURS]
     }
 
-    /// Weeks of observation up to `day`, begun ones included; at least 1.
+    /// Whole weeks of observation up to `day`; at least 1.
     pub fn weeks(&self, day: i32) -> u32 {
-        (day.max(self.facts.today).saturating_sub(self.facts.first_day) / 7 + 1).max(1) as u32
+        (day.saturating_sub(self.facts.first_day) / 7).max(1) as u32
     }
 
     /// Share of hours active, shrunk towards the parent's, 0..=1: the `parent_level` of children.
