@@ -20,6 +20,8 @@
 //! | 8 | `app`, `cli`, `config`, `main` | all |
 
 pub mod domain;
+#[cfg(feature = "client")]
+pub mod proto;
 pub mod stats;
 
 #[cfg(feature = "server")]
