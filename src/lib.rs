@@ -20,7 +20,12 @@
 //! | 8 | `app`, `cli`, `config`, `main` | all |
 
 pub mod domain;
+<<<<<<< HEAD
 pub mod record;
+=======
+#[cfg(feature = "client")]
+pub mod proto;
+>>>>>>> wt-p
 pub mod stats;
 
 #[cfg(feature = "server")]
