@@ -5,7 +5,7 @@ use super::resolve::event_time;
 use super::settings::Settings;
 use super::verdict::settle;
 use crate::detector::models::SessionContext;
-use crate::domain::call::{Call, CallFeatures, Origin};
+use crate::domain::call::{Call, CallFeatures};
 use crate::domain::decision::{Assessment, Decision, Floor};
 use crate::domain::event::{CallDecided, CallProposed, Event, Payload, Pending};
 use crate::domain::position::Revision;
@@ -13,7 +13,7 @@ use crate::domain::risk::{Capabilities, RiskCategory};
 use crate::domain::stream::{CallKey, StreamId};
 use crate::policy::{Policy, category};
 use crate::projection::{Session, State, Tenant, principal_hash, tool_hash};
-use crate::stats::tracker::Tracker;
+use crate::stats::tracker::{Budget, Tracker};
 use hashbrown::HashMap;
 
 /// The two events of a decided call, in order.
@@ -128,7 +128,7 @@ pub fn redecide(
     let outcome =
         policy.evaluate(&proposed.tool, &proposed.server, &proposed.principal_chain, proposed.category);
     let assessment = assess(tenant, session, &proposed.features, outcome.category);
-    let threshold = tenant.map_or_else(|| Tracker::default().threshold(), |tenant| tenant.tracker.threshold());
+    let threshold = tenant.map_or_else(|| Tracker::new(Budget::default()).tau(), |tenant| tenant.tracker.tau());
     settle(policy, &outcome, assessment, threshold.as_i32(), proposed.origin)
 }
 
@@ -169,9 +169,4 @@ fn session_floors(session: &Session, features: &CallFeatures) -> u16 {
         floors |= Floor::RepeatOfDenied.bit();
     }
     floors
-}
-
-/// Whether a call is history.
-pub(super) const fn is_history(origin: Origin) -> bool {
-    matches!(origin, Origin::Imported)
 }

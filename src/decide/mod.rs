@@ -7,7 +7,7 @@
 mod housekeep;
 pub mod ingest;
 mod judge;
-mod observe;
+pub mod observe;
 mod resolve;
 mod settings;
 mod verdict;

@@ -11,6 +11,5 @@ pub mod features;
 pub mod learn;
 pub mod models;
 pub mod novelty;
-pub mod sentence;
 pub mod sequence;
 pub mod time_of_day;

@@ -4,7 +4,7 @@ use crate::domain::call::Digest;
 use crate::domain::event::ToolDefined;
 use crate::domain::position::Position;
 use crate::domain::risk::{Capabilities, RiskCategory};
-use crate::stats::table::SetTable;
+use crate::stats::table::{SetTable, Weigh};
 use serde::{Deserialize, Serialize};
 
 /// Tools remembered a tenant. A flood of invented names cannot push out tools seen more than once.
@@ -29,8 +29,15 @@ pub struct Tool {
     pub defined_at: Position,
 }
 
+impl Weigh for Tool {
+    /// The longest known is kept longest.
+    fn weight(&self) -> u64 {
+        u64::MAX - self.defined_at.get()
+    }
+}
+
 /// All registered tools of a tenant, by the hash of server and tool name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Inventory {
     tools: SetTable<Tool>,
 }

@@ -14,7 +14,7 @@ use crate::domain::risk::Capabilities;
 use crate::domain::stream::StreamId;
 use crate::domain::time::Timestamp;
 use crate::stats::fingerprint::FingerprintKey;
-use crate::stats::tracker::Tracker;
+use crate::stats::tracker::{Budget, Tracker};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -209,11 +209,10 @@ impl State {
 
     fn session_closed(&mut self, event: &SessionClosed, recorded: &Recorded) {
         self.closed.set(recorded.record.stream, recorded.record.revision);
-        let key = self.key();
         let tenant = self.tenant_mut(&event.tenant);
         tenant.evicted_sessions += u64::from(event.reason == crate::domain::event::CloseReason::Evicted);
         if let Some(session) = tenant.sessions.close(&recorded.record.stream) {
-            tenant.models.learn(&session.lesson, &key);
+            tenant.models.learn(&session.lesson);
         }
     }
 
@@ -252,7 +251,8 @@ impl State {
         let tenant = self.tenant_mut(&event.tenant);
         tenant.verdicts[decision.verdict as usize] += 1;
         if decision.counted {
-            tenant.tracker.update_at(decision);
+            let weighed = decision.assessment.evidence + decision.category.weight_millibits();
+            tenant.tracker.update(weighed >= decision.threshold);
         }
         let Some(session) =
             tenant.sessions.touch(&record.stream, recorded.position, record.revision, record.event_time)
@@ -305,7 +305,7 @@ impl Tenant {
             sessions: Sessions::default(),
             inventory: Inventory::default(),
             models: Models::new(),
-            tracker: Tracker::default(),
+            tracker: Tracker::new(Budget::default()),
             verdicts: [0; 3],
             evicted_sessions: 0,
         }
