@@ -111,7 +111,7 @@ fn payload_bytes(group: &Group) -> usize {
     group.records.iter().map(|recorded| recorded.record.payload.arguments.len()).sum()
 }
 
-fn commit(writer: &mut Writer, group: &mut Group, shared: &Shared) -> Result<(), Error> {
+pub fn commit(writer: &mut Writer, group: &mut Group, shared: &Shared) -> Result<(), Error> {
     if group.records.is_empty() {
         return Ok(());
     }

@@ -222,8 +222,7 @@ fn open_partition(options: &Options, number: u32) -> Result<(Partition, Opened),
     let log_options = eventlog::Options { partition: number, ..options.log.clone() };
     let (log, mut writer, log_report) = Log::open(&dir, &log_options)?;
     let (mut state, recovered) = recover(&log)?;
-    let now = options.clock.now();
-    begin(options, number, &mut state, &mut writer, now)?;
+    begin(options, number, &log, &mut state, &mut writer)?;
     let text = PolicyAdopted { text: options.policy_text.clone(), mode: options.mode, digest: [0; 32] };
     let policy = Arc::new(adopted_policy(&text)?);
 
@@ -261,17 +260,17 @@ fn open_partition(options: &Options, number: u32) -> Result<(Partition, Opened),
 fn begin(
     options: &Options,
     number: u32,
+    log: &Log,
     state: &mut State,
     writer: &mut Writer,
-    now: Timestamp,
 ) -> Result<(), Error> {
+    let now = options.clock.now();
     let mut events = Vec::new();
     if state.position == Position::ZERO {
         let mut hash_key = [0; 16];
         getrandom::fill(&mut hash_key).map_err(|fault| Error::Storage(format!("no random bytes: {fault}")))?;
-        let log_id = writer.log_id();
         events.push(Event::LogCreated(LogCreated {
-            log_id,
+            log_id: log.log_id(),
             hash_key,
             partition: number,
             partitions: options.partitions,
