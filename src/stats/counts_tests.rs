@@ -55,8 +55,10 @@ fn clean_buckets_are_rarely_flagged() {
         sums
     };
     let [hours, days] = mean(false, 35, 9);
+    println!("Poisson: hours {hours:.4}, days {days:.4} at 1 %");
     assert!(hours <= 0.012 && days <= 0.02, "Poisson {hours} {days}");
     let [hours, days] = mean(true, 56, 30);
+    println!("gamma shape 2: hours {hours:.4}, days {days:.4} at 1 %");
     assert!(hours <= 0.018 && days <= 0.025, "gamma {hours} {days}");
 }
 

@@ -23,6 +23,8 @@ pub mod tracker;
 
 mod array;
 #[cfg(test)]
+mod replay_tests;
+#[cfg(test)]
 mod testing;
 
 pub use calibrator::Calibrator;
