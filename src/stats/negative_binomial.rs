@@ -2,18 +2,27 @@
 //!
 //! Ported onto `libm` so that it is the same on every machine; statrs is the oracle of the tests.
 
-use std::sync::LazyLock;
-
 /// Counts up to here get their probability as a product; above, through log-gamma.
 const PRODUCT_MAX: u32 = 64;
 /// Relative error at which the continued fraction stops.
 const TOLERANCE: f64 = 1e-11;
+/// Where its terms are scaled down: far from overflow for any u32 count.
+const LARGE: f64 = 1e100;
 /// Steps after which it stops in any case; about sqrt(n) are needed.
 const STEPS_MAX: u32 = 1000;
 
 /// `1/(k+1)`.
-static INVERSES: LazyLock<[f64; PRODUCT_MAX as usize]> =
-    LazyLock::new(|| std::array::from_fn(|k| 1.0 / (k + 1) as f64));
+static INVERSES: [f64; PRODUCT_MAX as usize] = inverses();
+
+const fn inverses() -> [f64; PRODUCT_MAX as usize] {
+    let mut table = [0.0; PRODUCT_MAX as usize];
+    let mut k = 0;
+    while k < table.len() {
+        table[k] = 1.0 / (k + 1) as f64;
+        k += 1;
+    }
+    table
+}
 
 /// `P(X >= n)` for X negative binomial with this mean and size r (variance `mean + mean^2 / r`).
 ///
@@ -37,12 +46,11 @@ pub fn upper_tail(n: u32, mean: f64, size: f64) -> f64 {
     if tail.is_nan() { 1.0 } else { tail.clamp(0.0, 1.0) }
 }
 
-/// `P(X = n)` times one: `gamma(n + r) / (n! gamma(r)) x^n y^r`.
+/// `P(X = n)`: `gamma(n + r) / (n! gamma(r)) x^n y^r`.
 fn probability_of(n: u32, x: f64, y: f64, size: f64) -> f64 {
     if n <= PRODUCT_MAX {
-        let inverses = &*INVERSES;
         let mut product = 1.0;
-        for (k, inverse) in inverses.iter().enumerate().take(n as usize) {
+        for (k, inverse) in INVERSES.iter().enumerate().take(n as usize) {
             product *= (k as f64 + size) * (x * inverse);
         }
         return product * libm::exp(size * libm::log(y));
@@ -52,27 +60,33 @@ fn probability_of(n: u32, x: f64, y: f64, size: f64) -> f64 {
     libm::exp(ln_choose + a * libm::log(x) + size * libm::log(y))
 }
 
-/// The continued fraction of the incomplete beta (DLMF 8.17.22), by Lentz's method: `I_x(a, b) = x^a (1-x)^b /
-/// (a B(a, b))` times this.
+/// The continued fraction of the incomplete beta (DLMF 8.17.22): `I_x(a, b) = x^a (1-x)^b / (a B(a, b))`
+/// times this.
+///
+/// By the forward recurrence of its numerators and denominators, whose terms `n/d` are multiplied
+/// out, so that a round of two terms costs one division.
 fn fraction(a: f64, b: f64, x: f64) -> f64 {
-    const TINY: f64 = 1e-300;
-    let away_from_zero = |v: f64| if v.abs() < TINY { TINY } else { v };
-    let mut c = 1.0;
-    let mut d = 1.0 / away_from_zero(1.0 - (a + b) * x / (a + 1.0));
-    let mut value = d;
+    // The last two numerators and denominators, and the d of the last term.
+    let (mut n0, mut n1, mut d0, mut d1) = (1.0, a + 1.0, 1.0, a + 1.0 - (a + b) * x);
+    let mut last_d = a + 1.0;
+    let mut value = n1 / d1;
     for step in 1..=STEPS_MAX {
         let m = f64::from(step);
         let at = a + 2.0 * m;
-        let even = m * (b - m) * x / ((at - 1.0) * at);
-        d = 1.0 / away_from_zero(1.0 + even * d);
-        c = away_from_zero(1.0 + even / c);
-        value *= c * d;
-        let odd = -(a + m) * (a + b + m) * x / (at * (at + 1.0));
-        d = 1.0 / away_from_zero(1.0 + odd * d);
-        c = away_from_zero(1.0 + odd / c);
-        value *= c * d;
-        if (c * d - 1.0).abs() < TOLERANCE {
-            break;
+        let (even, even_d) = (m * (b - m) * x * last_d, (at - 1.0) * at);
+        (n0, n1) = (n1, even_d * n1 + even * n0);
+        (d0, d1) = (d1, even_d * d1 + even * d0);
+        let (odd, odd_d) = (-(a + m) * (a + b + m) * x * even_d, at * (at + 1.0));
+        (n0, n1) = (n1, odd_d * n1 + odd * n0);
+        (d0, d1) = (d1, odd_d * d1 + odd * d0);
+        last_d = odd_d;
+        let next = n1 / d1;
+        if (next - value).abs() <= TOLERANCE * next.abs() {
+            return next;
+        }
+        value = next;
+        if d1.abs() > LARGE {
+            (n0, n1, d0, d1) = (n0 / LARGE, n1 / LARGE, d0 / LARGE, d1 / LARGE);
         }
     }
     value

@@ -83,7 +83,7 @@ impl NumberModel {
     pub fn p(&self, value: f64) -> f64 {
         let bin = bin_of(value);
         let low: u32 = self.counts[..=bin].iter().sum();
-        let up = self.total - low + self.counts[bin];
+        let up = self.total.saturating_sub(low) + self.counts[bin];
         let one = f64::from(ONE);
         (2.0 * (f64::from(low.min(up)) + 0.5 * one) / (f64::from(self.total) + one)).min(1.0)
     }

@@ -225,8 +225,7 @@ impl Facts {
             self.learned[age] = if age >= moved { self.learned[age - moved] } else { 0 };
         }
         self.today = day;
-        // Not a number falls to 0 here: `max` ignores it.
-        self.parent_level = parent_level.max(0.0).min(1.0);
+        self.parent_level = if parent_level.is_nan() { 0.0 } else { parent_level.clamp(0.0, 1.0) };
         let week = day.saturating_sub(self.first_day) as u32 / 7;
         let turned = week.saturating_sub(self.week);
         self.week = week;

@@ -49,6 +49,7 @@ fn an_office_worker_at_night_is_odd() {
     for (weeks, least) in [(1, 4.0), (2, 5.8), (4, 6.8), (8, 7.5)] {
         let nights = (0..40).map(|seed| bits(&live(weeks, seed, office), 1, 3)).collect();
         let night = median(nights);
+        println!("{weeks} weeks: night {night:.1} bits");
         assert!(night > least, "{weeks} weeks: {night}");
     }
     let presence = live(5, 1, office);
@@ -72,6 +73,7 @@ fn genuine_hours_are_rarely_flagged() {
                 flagged += if bits(&presence, hour / 24, hour % 24) >= 6.644 { weight } else { 0.0 };
             }
         }
+        println!("genuine hours flagged at 1 %: {:.4}", flagged / hours);
         assert!(flagged / hours <= most, "{}", flagged / hours);
     };
     share(office, 0.015);
@@ -97,6 +99,14 @@ fn a_job_around_midnight_is_not_odd_at_midnight() {
 }
 
 #[test]
+fn an_hour_of_shift_is_not_odd() {
+    // Pitfall 3: the clocks change, and a 09:00 job without an offset in its events runs at 08:00 or 10:00.
+    let presence = live(5, 9, |weekday, hour| if weekday < 5 && hour == 9 { 1.0 } else { 0.0 });
+    assert!(bits(&presence, 1, 8) < 3.0 && bits(&presence, 1, 10) < 3.0);
+    assert!(bits(&presence, 1, 12) > 5.0);
+}
+
+#[test]
 fn one_busy_night_does_not_blind() {
     // E8: 200 calls in one night are one active hour.
     let mut presence = live(6, 8, office);
@@ -106,6 +116,7 @@ fn one_busy_night_does_not_blind() {
     assert_eq!(counted, 1);
     presence.advance(day + 1, 0.15);
     let after = bits(&presence, (day + 3).rem_euclid(7), 3);
+    println!("03:00 before {before:.1} bits, after one night of 200 calls {after:.1}");
     assert!(before > 6.0 && after > 4.0, "{before} {after}");
 }
 

@@ -161,7 +161,7 @@ fn steps_between(window: Window, from: i64, to: i64) -> usize {
 }
 
 /// What one entity's calls usually find in each window: mean and variance, weighted by calls, with a
-/// half-life of 14 days. 88 bytes.
+/// half-life of 14 days. 80 bytes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct WindowMoments {
     /// Sum of weights, Q16.

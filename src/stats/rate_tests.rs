@@ -114,6 +114,9 @@ fn session_traffic_is_not_a_burst() {
     // E3: the hourly-rate test fires on 50 to 80 % of these calls.
     for (a_day, calls, gap, seed) in [(4, 25, 20.0, 1), (15, 40, 8.0, 2)] {
         let (hits, rare, detected) = sessions(a_day, calls, gap, seed);
+        println!(
+            "{a_day} sessions a day: {hits:.4} at 1 %, {rare:.5} at .1 %, burst after {detected:?} calls"
+        );
         assert!(hits <= 0.02, "{hits} at 1 %");
         assert!(rare <= 0.005, "{rare} at .1 %");
         assert!(detected.is_some_and(|n| n <= 60), "tempo x10 found after {detected:?} calls");

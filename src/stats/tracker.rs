@@ -50,7 +50,7 @@ impl Budget {
     }
 }
 
-/// The threshold of one tenant, in exact integers. 56 bytes.
+/// The threshold of one tenant, in exact integers. 40 bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tracker {
     budget: Budget,
