@@ -8,7 +8,7 @@ use crate::domain::time::Timestamp;
 use crate::projection::{Session, State};
 
 /// Most sessions closed before one call, so that no call waits for a whole morning's sessions.
-pub const CLOSED_PER_CALL_MAX: usize = 4;
+pub(super) const CLOSED_PER_CALL_MAX: usize = 4;
 
 /// The events that close what is over as of `now`, the event time of the call to come. Sessions are
 /// looked at from the longest silent on.

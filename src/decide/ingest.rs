@@ -140,11 +140,13 @@ impl Ingest {
         faults.name("call.session.mcp_session_id", raw.mcp_session_id, limits::NAME_BYTES_MAX, false);
         faults.name("call.session.parent_session_id", raw.parent_session_id, limits::NAME_BYTES_MAX, false);
         if raw.principal_chain.is_empty() {
-            let message = "is empty; name who acts, outermost first, such as [\"user:alice\", \"agent:planner\"]";
+            let message =
+                "is empty; name who acts, outermost first, such as [\"user:alice\", \"agent:planner\"]";
             faults.add("call.principal_chain", message.to_owned());
         }
         if raw.principal_chain.len() > limits::CHAIN_LINKS_MAX {
-            let message = format!("has {} links, at most {}", raw.principal_chain.len(), limits::CHAIN_LINKS_MAX);
+            let message =
+                format!("has {} links, at most {}", raw.principal_chain.len(), limits::CHAIN_LINKS_MAX);
             faults.add("call.principal_chain", message);
         }
         for link in raw.principal_chain.iter().take(limits::CHAIN_LINKS_MAX) {
@@ -302,7 +304,9 @@ fn check_times(raw: &RawCall<'_>, now: Timestamp, faults: &mut Faults) -> (Optio
         Some(History::Untimed) => (None, false),
         Some(History::Timed) => {
             match time {
-                None => faults.add("call.call_time", "is missing, but the history is said to be timed".to_owned()),
+                None => {
+                    faults.add("call.call_time", "is missing, but the history is said to be timed".to_owned())
+                }
                 Some(at) if at.as_micros() < 0 || at.since(now) > DAY_US => {
                     faults.add("call.call_time", format!("is {at}, before 1970 or in the future"));
                 }
@@ -316,7 +320,8 @@ fn check_times(raw: &RawCall<'_>, now: Timestamp, faults: &mut Faults) -> (Optio
 /// The trace id inside a `traceparent`, or nothing if it is not one.
 fn trace_id(traceparent: &str) -> &str {
     let id = traceparent.split('-').nth(1).unwrap_or("");
-    let valid = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) && id.bytes().any(|b| b != b'0');
+    let valid =
+        id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) && id.bytes().any(|b| b != b'0');
     if valid { id } else { "" }
 }
 

@@ -61,10 +61,8 @@ pub fn judge(
     let session = tenant.and_then(|tenant| tenant.sessions.get(&stream));
     let tool = tool_hash(&key, &call.server, &call.tool);
     let known = tenant.and_then(|tenant| tenant.inventory.get(tool));
-    let (tool_category, capabilities) = known.map_or_else(
-        || inferences.infer(tool, &call.tool),
-        |tool| (tool.category, tool.capabilities),
-    );
+    let (tool_category, capabilities) =
+        known.map_or_else(|| inferences.infer(tool, &call.tool), |tool| (tool.category, tool.capabilities));
     let features = CallFeatures {
         tool,
         principal: principal_hash(&key, call.principal()),
@@ -128,7 +126,8 @@ pub fn redecide(
     let outcome =
         policy.evaluate(&proposed.tool, &proposed.server, &proposed.principal_chain, proposed.category);
     let assessment = assess(tenant, session, &proposed.features, outcome.category);
-    let threshold = tenant.map_or_else(|| Tracker::new(Budget::default()).tau(), |tenant| tenant.tracker.tau());
+    let threshold =
+        tenant.map_or_else(|| Tracker::new(Budget::default()).tau(), |tenant| tenant.tracker.tau());
     settle(policy, &outcome, assessment, threshold.as_i32(), proposed.origin)
 }
 

@@ -22,7 +22,13 @@ pub struct Resolved {
 
 /// The stream of a session. The outermost principal is part of it, so that nobody can join or ruin
 /// another's session by naming its id.
-pub fn stream_of(key: &FingerprintKey, tenant: &str, root: &str, source: SessionSource, id: &str) -> StreamId {
+pub fn stream_of(
+    key: &FingerprintKey,
+    tenant: &str,
+    root: &str,
+    source: SessionSource,
+    id: &str,
+) -> StreamId {
     let source = [source.number()];
     let source = std::str::from_utf8(&source).expect("small numbers are ASCII");
     let low = key.texts(&["session", tenant, root, source, id]);

@@ -155,7 +155,9 @@ impl ArgumentsModel {
             }
             let mut previous = None;
             for argument in own {
-                let Some(path) = self.paths.entry(path_key(call.tool, argument.path), Path::default) else { continue };
+                let Some(path) = self.paths.entry(path_key(call.tool, argument.path), Path::default) else {
+                    continue;
+                };
                 // The elements of one array are one giving of the path.
                 if previous != Some(argument.path) {
                     path.given = path.given.saturating_add(1);

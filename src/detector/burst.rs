@@ -36,7 +36,8 @@ impl Weigh for Rate {
 
 impl Rate {
     fn surprises(&self, now: i64) -> Option<[MilliBits; WINDOWS]> {
-        (self.moments.observations() >= OBSERVATIONS_MIN).then(|| self.moments.surprises(self.counts.counts(now)))
+        (self.moments.observations() >= OBSERVATIONS_MIN)
+            .then(|| self.moments.surprises(self.counts.counts(now)))
     }
 }
 
@@ -78,13 +79,15 @@ impl RateModel {
     /// The worst window.
     pub fn explain(&self, features: &CallFeatures) -> Evidence {
         let Some(now) = features.at.map(|at| at.as_micros()) else { return Evidence::None };
-        let entities = [(false, self.principals.get(features.principal)), (true, self.pairs.get(pair(features)))];
+        let entities =
+            [(false, self.principals.get(features.principal)), (true, self.pairs.get(pair(features)))];
         let windows = entities.into_iter().filter_map(|(per_tool, rate)| Some((per_tool, rate?))).flat_map(
             |(per_tool, rate)| {
                 let surprises = rate.surprises(now).unwrap_or_default();
-                surprises.into_iter().zip(Window::ALL).map(move |(surprise, window)| {
-                    (surprise, per_tool, window, rate)
-                })
+                surprises
+                    .into_iter()
+                    .zip(Window::ALL)
+                    .map(move |(surprise, window)| (surprise, per_tool, window, rate))
             },
         );
         match windows.max_by_key(|(surprise, per_tool, window, _)| (*surprise, *per_tool, *window)) {

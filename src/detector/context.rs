@@ -43,7 +43,8 @@ impl ContextModel {
         let shown = f64::from(seen.bits().count_ones());
         let pairs = classes(new).flat_map(|added| classes(seen.bits()).map(move |earlier| (earlier, added)));
         let p = |(earlier, added): (usize, usize)| {
-            let share = (f64::from(self.after[earlier][added]) + 0.25) / (f64::from(self.with[earlier]) + 1.0);
+            let share =
+                (f64::from(self.after[earlier][added]) + 0.25) / (f64::from(self.with[earlier]) + 1.0);
             ((shown * share).min(1.0), earlier, added)
         };
         pairs.map(p).min_by(|one, other| one.0.total_cmp(&other.0))
@@ -69,7 +70,9 @@ impl ContextModel {
         for set in &lesson.capabilities {
             let new = set & !seen;
             for added in classes(new) {
-                classes(seen).for_each(|earlier| self.after[earlier][added] = self.after[earlier][added].saturating_add(1));
+                classes(seen).for_each(|earlier| {
+                    self.after[earlier][added] = self.after[earlier][added].saturating_add(1)
+                });
             }
             seen |= new;
             classes(new).for_each(|class| self.with[class] = self.with[class].saturating_add(1));

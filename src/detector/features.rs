@@ -86,9 +86,11 @@ impl Walk<'_> {
         let (value, magnitude, kind) = match scalar {
             Json::Null => (0, 0, kind::NULL),
             Json::Bool(value) => (u64::from(*value) + 1, 0, kind::BOOL),
-            Json::Integer(value) => {
-                (self.key.numbers(&[*value as u64, (*value >> 64) as u64]), magnitude(*value as f64), kind::NUMBER)
-            }
+            Json::Integer(value) => (
+                self.key.numbers(&[*value as u64, (*value >> 64) as u64]),
+                magnitude(*value as f64),
+                kind::NUMBER,
+            ),
             Json::Float(value) => (self.key.numbers(&[value.to_bits(), 1]), magnitude(*value), kind::NUMBER),
             Json::Text(text) => (self.key.text(text), magnitude(text.len() as f64), kind::TEXT),
             Json::Array(_) | Json::Object(_) => (0, 0, kind::EMPTY),

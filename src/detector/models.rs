@@ -56,7 +56,13 @@ impl Models {
 
     /// Judges a call as of now. `base`: risk of its category, 0 to 100. `floors`: those that fired.
     /// A detector that panics is a floor, never silence.
-    pub fn assess(&self, features: &CallFeatures, session: &SessionContext, base: u8, floors: u16) -> Assessment {
+    pub fn assess(
+        &self,
+        features: &CallFeatures,
+        session: &SessionContext,
+        base: u8,
+        floors: u16,
+    ) -> Assessment {
         let judged = catch_unwind(AssertUnwindSafe(|| self.judge(features, session)));
         match judged {
             Ok((scores, combined)) => {
@@ -100,9 +106,8 @@ impl Models {
         let time = local_hour_and_day(features);
         let day = time.map_or(0, |(_, day, _)| day);
         match detector {
-            Detector::Time => {
-                time.map_or(Evidence::None, |(hour, day, minute)| self.time.explain(features, hour, minute, day))
-            }
+            Detector::Time => time
+                .map_or(Evidence::None, |(hour, day, minute)| self.time.explain(features, hour, minute, day)),
             Detector::Rate => self.rate.explain(features),
             Detector::Sequence => self.sequence.explain(features, session.tools, day),
             Detector::Context => self.context.explain(session.seen, features.capabilities),

@@ -38,7 +38,13 @@ pub fn week_of(day: i32) -> u16 {
 impl SequenceModel {
     /// Surprise at this tool. `tools`: the session's last two, latest first, 0 for none. `alphabet`: tools
     /// the tenant knows.
-    pub fn score(&self, features: &CallFeatures, tools: [u64; 2], alphabet: u32, day: i32) -> Option<MilliBits> {
+    pub fn score(
+        &self,
+        features: &CallFeatures,
+        tools: [u64; 2],
+        alphabet: u32,
+        day: i32,
+    ) -> Option<MilliBits> {
         if self.calls < CALLS_MIN {
             return None;
         }
@@ -54,7 +60,12 @@ impl SequenceModel {
         let symbol = tool_key(features.tool).into();
         let two = self.tools.seen(two, symbol, week_of(day));
         let one = self.tools.seen(one, symbol, week_of(day));
-        Evidence::Sequence { after_two: two.times, two_total: two.of, after_one: one.times, one_total: one.of }
+        Evidence::Sequence {
+            after_two: two.times,
+            two_total: two.of,
+            after_one: one.times,
+            one_total: one.of,
+        }
     }
 
     /// Learns a session's tools in order, its start and its end.

@@ -15,9 +15,27 @@ use std::fmt::Write as _;
 
 /// Object keys (lower case, letters only) under which a string or number is a secret.
 const SECRET_KEYS: &[&str] = &[
-    "accesskey", "apikey", "authorization", "clientsecret", "credential", "credentials", "newpassword",
-    "oldpassword", "passphrase", "passwd", "password", "privatekey", "pwd", "secret", "secretkey",
-    "sessiontoken", "token", "accesstoken", "refreshtoken", "authtoken", "bearertoken",
+    "accesskey",
+    "apikey",
+    "authorization",
+    "clientsecret",
+    "credential",
+    "credentials",
+    "newpassword",
+    "oldpassword",
+    "passphrase",
+    "passwd",
+    "password",
+    "privatekey",
+    "pwd",
+    "secret",
+    "secretkey",
+    "sessiontoken",
+    "token",
+    "accesstoken",
+    "refreshtoken",
+    "authtoken",
+    "bearertoken",
 ];
 
 /// Credential shapes: the text that starts them, the kind's name, and how many token characters must
@@ -185,7 +203,12 @@ mod tests {
     fn masks_by_shape_inside_text() {
         check(r#"{"cmd":"AWS=1 AKIAABCDEFGHIJKLMNOP ls"}"#, 1, "AKIAABCD", " ls");
         check(r#"["ghp_0123456789abcdef0123456789abcdef0123"]"#, 1, "ghp_", "[masked:github_token:");
-        check(r#"["-----BEGIN RSA PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY----- rest"]"#, 1, "abc", " rest");
+        check(
+            r#"["-----BEGIN RSA PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY----- rest"]"#,
+            1,
+            "abc",
+            " rest",
+        );
         check(r#"["task-force and sk-short, risk-free-alternatives-to-know"]"#, 0, "", "sk-short");
     }
 

@@ -24,7 +24,7 @@ const DISK_FULL_PAUSE: Duration = Duration::from_millis(50);
 
 /// What the threads of a partition tell each other.
 #[derive(Debug, Default)]
-pub struct Shared {
+pub(super) struct Shared {
     /// What is counted.
     pub counters: Counters,
     /// Set while the disk is too full to write: the worker refuses at once.
@@ -36,7 +36,7 @@ pub struct Shared {
 }
 
 /// An answer that waits for durability.
-pub enum Deferred {
+pub(super) enum Deferred {
     /// To a caller of `Evaluate`.
     Decided(Reply<Decided>, Box<Decided>),
     /// To an import.
@@ -47,7 +47,7 @@ pub enum Deferred {
 
 impl Deferred {
     /// Lets the answer go.
-    pub fn settle(self, outcome: &Result<(), Error>) {
+    pub(super) fn settle(self, outcome: &Result<(), Error>) {
         match (self, outcome) {
             (Self::Decided(reply, decided), Ok(())) => reply(Ok(*decided)),
             (Self::Decided(reply, _), Err(error)) => reply(Err(error.clone())),
@@ -60,7 +60,7 @@ impl Deferred {
 
 /// What the worker hands over: events in order, session directory entries, and the answers that wait.
 #[derive(Default)]
-pub struct Group {
+pub(super) struct Group {
     /// Events with their positions.
     pub records: Vec<Recorded>,
     /// Directory entries to write with them.
@@ -71,7 +71,7 @@ pub struct Group {
 
 impl Group {
     /// Whether there is nothing to do.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.records.is_empty() && self.deferred.is_empty()
     }
 
@@ -83,7 +83,7 @@ impl Group {
 }
 
 /// Runs until the worker hangs up; hands the writer back for the last words.
-pub fn run(mut writer: Writer, groups: &Receiver<Group>, shared: &Shared) -> Writer {
+pub(super) fn run(mut writer: Writer, groups: &Receiver<Group>, shared: &Shared) -> Writer {
     let mut failed: Option<Error> = None;
     while let Ok(mut group) = groups.recv() {
         while group.records.len() < RECORDS_MAX / 2 && payload_bytes(&group) < PAYLOAD_BYTES_MAX {
@@ -111,7 +111,7 @@ fn payload_bytes(group: &Group) -> usize {
     group.records.iter().map(|recorded| recorded.record.payload.arguments.len()).sum()
 }
 
-pub fn commit(writer: &mut Writer, group: &mut Group, shared: &Shared) -> Result<(), Error> {
+pub(super) fn commit(writer: &mut Writer, group: &mut Group, shared: &Shared) -> Result<(), Error> {
     if group.records.is_empty() {
         return Ok(());
     }

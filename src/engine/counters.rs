@@ -57,6 +57,6 @@ counters! {
 }
 
 /// Adds to a counter.
-pub fn add(counter: &AtomicU64, count: u64) {
+pub(super) fn add(counter: &AtomicU64, count: u64) {
     counter.fetch_add(count, Ordering::Relaxed);
 }

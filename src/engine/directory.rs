@@ -57,7 +57,7 @@ fn as_text<S: serde::Serializer>(stream: &StreamId, serializer: S) -> Result<S::
 type Entry = (Vec<u8>, Option<Vec<u8>>);
 
 /// What every key of a tenant's sessions begins with.
-pub fn prefix(key: &FingerprintKey, tenant: &str) -> Vec<u8> {
+pub(super) fn prefix(key: &FingerprintKey, tenant: &str) -> Vec<u8> {
     let mut prefix = vec![SESSION];
     prefix.extend_from_slice(&key.texts(&["tenant", tenant]).to_be_bytes());
     prefix
@@ -72,7 +72,7 @@ fn directory_key(key: &FingerprintKey, tenant: &str, opened: Timestamp, stream: 
 }
 
 /// The entry for a session about to be closed: its figures are gone afterwards.
-pub fn before(state: &State, recorded: &Recorded) -> Option<Entry> {
+pub(super) fn before(state: &State, recorded: &Recorded) -> Option<Entry> {
     let Event::SessionClosed(event) = &recorded.record.event else { return None };
     let stream = recorded.record.stream;
     let session = state.tenant(&event.tenant)?.sessions.get(&stream)?;
@@ -80,20 +80,31 @@ pub fn before(state: &State, recorded: &Recorded) -> Option<Entry> {
 }
 
 /// The entry for a session just opened.
-pub fn after(state: &State, recorded: &Recorded) -> Option<Entry> {
+pub(super) fn after(state: &State, recorded: &Recorded) -> Option<Entry> {
     let Event::SessionOpened(event) = &recorded.record.event else { return None };
     let stream = recorded.record.stream;
     let session = state.tenant(&event.tenant)?.sessions.get(&stream)?;
     Some(entry(state, &event.tenant, &stream, session, None))
 }
 
-fn entry(state: &State, tenant: &str, stream: &StreamId, session: &Session, closed: Option<CloseReason>) -> Entry {
+fn entry(
+    state: &State,
+    tenant: &str,
+    stream: &StreamId,
+    session: &Session,
+    closed: Option<CloseReason>,
+) -> Entry {
     let key = directory_key(&state.key(), tenant, session.opened, stream);
     (key, Some(encode(&summary(tenant, stream, session, closed))))
 }
 
 /// The summary of a session.
-pub fn summary(tenant: &str, stream: &StreamId, session: &Session, closed: Option<CloseReason>) -> SessionSummary {
+pub(super) fn summary(
+    tenant: &str,
+    stream: &StreamId,
+    session: &Session,
+    closed: Option<CloseReason>,
+) -> SessionSummary {
     SessionSummary {
         stream: *stream,
         tenant: tenant.to_owned(),
@@ -112,7 +123,7 @@ pub fn summary(tenant: &str, stream: &StreamId, session: &Session, closed: Optio
 }
 
 /// A close reason as shown.
-pub const fn reason_name(reason: CloseReason) -> &'static str {
+pub(super) const fn reason_name(reason: CloseReason) -> &'static str {
     match reason {
         CloseReason::Ended => "ended",
         CloseReason::Idle => "idle",
@@ -140,8 +151,9 @@ fn encode(summary: &SessionSummary) -> Vec<u8> {
 }
 
 /// Reads an entry's value.
-pub fn decode(value: &[u8]) -> Result<SessionSummary, Error> {
-    let damaged = |fault: crate::record::wire::Error| Error::DataLoss(format!("a session directory entry: {fault}"));
+pub(super) fn decode(value: &[u8]) -> Result<SessionSummary, Error> {
+    let damaged =
+        |fault: crate::record::wire::Error| Error::DataLoss(format!("a session directory entry: {fault}"));
     let mut summary = SessionSummary {
         stream: StreamId::NONE,
         tenant: String::new(),
@@ -163,7 +175,10 @@ pub fn decode(value: &[u8]) -> Result<SessionSummary, Error> {
             1 => summary.stream = StreamId::from_bytes(field.array().map_err(damaged)?),
             2 => summary.tenant = field.text().map_err(damaged)?,
             3 => summary.session_id = field.text().map_err(damaged)?,
-            4 => summary.source = SessionSource::from_number(field.fit().map_err(damaged)?).unwrap_or(SessionSource::Gap),
+            4 => {
+                summary.source =
+                    SessionSource::from_number(field.fit().map_err(damaged)?).unwrap_or(SessionSource::Gap)
+            }
             5 => summary.principal = field.text().map_err(damaged)?,
             6 => summary.parent = StreamId::from_bytes(field.array().map_err(damaged)?),
             7 => summary.opened = Timestamp::from_micros(field.sint()),

@@ -3,7 +3,9 @@
 use super::Error;
 use super::committer::{self, Group, Shared};
 use super::counters::{CountersView, add};
+use super::directory::{self, SessionSummary};
 use super::partition::{Command, Reply};
+use super::query::{self, EventView, SessionFilter, TimelineEvent};
 use super::recovery::{Recovered, recover};
 use super::registry::Registry;
 use super::replay::adopted_policy;
@@ -144,7 +146,8 @@ impl Engine {
     /// Whether every partition can write.
     pub fn is_writable(&self) -> bool {
         self.partitions.iter().all(|partition| {
-            !partition.shared.failed.load(Ordering::Relaxed) && !partition.shared.disk_full.load(Ordering::Relaxed)
+            !partition.shared.failed.load(Ordering::Relaxed)
+                && !partition.shared.disk_full.load(Ordering::Relaxed)
         })
     }
 
@@ -197,6 +200,59 @@ impl Engine {
         .await
     }
 
+    /// Up to `max` events of a session from a revision on. Blocks on disk reads.
+    pub fn session_events(
+        &self,
+        tenant: &str,
+        stream: StreamId,
+        from: Revision,
+        max: usize,
+        view: EventView,
+    ) -> Result<Vec<TimelineEvent>, Error> {
+        query::session_events(self.log(tenant), stream, from, max, view)
+    }
+
+    /// Up to `max` events of a tenant's partition from a position on, of all its tenants. Blocks on disk reads.
+    pub fn log_events(
+        &self,
+        tenant: &str,
+        from: Position,
+        max: usize,
+        view: EventView,
+    ) -> Result<Vec<TimelineEvent>, Error> {
+        query::log_events(self.log(tenant), from, max, view)
+    }
+
+    /// One page of a tenant's sessions, newest first, with the key of the next page. The figures of live
+    /// sessions are those of their opening: [`Engine::live_sessions`] has the present ones. Blocks on disk reads.
+    pub fn list_sessions(
+        &self,
+        tenant: &str,
+        after: Option<Vec<u8>>,
+        filter: &SessionFilter,
+        page: usize,
+    ) -> Result<(Vec<SessionSummary>, Option<Vec<u8>>), Error> {
+        query::list_sessions(self.log(tenant), &self.key(tenant), tenant, after, filter, page)
+    }
+
+    /// The present figures of those of `streams` that are live, in the same order.
+    pub async fn live_sessions(
+        &self,
+        tenant: &str,
+        streams: Vec<StreamId>,
+    ) -> Result<Vec<Option<SessionSummary>>, Error> {
+        let name = tenant.to_owned();
+        self.ask(tenant, move |state| {
+            let known = state.tenant(&name);
+            let live = |stream: &StreamId| {
+                let session = known?.sessions.get(stream)?;
+                Some(directory::summary(&name, stream, session, None))
+            };
+            streams.iter().map(live).collect()
+        })
+        .await
+    }
+
     /// Finishes what is queued, writes a last snapshot, and stops every partition.
     pub async fn stop(&self) -> Result<(), Error> {
         for partition in self.partitions.iter() {
@@ -213,7 +269,7 @@ impl Engine {
 }
 
 /// The directory of a partition.
-pub fn partition_dir(dir: &Path, number: u32) -> PathBuf {
+pub(super) fn partition_dir(dir: &Path, number: u32) -> PathBuf {
     dir.join(format!("p{number:03}"))
 }
 
@@ -268,7 +324,8 @@ fn begin(
     let mut events = Vec::new();
     if state.position == Position::ZERO {
         let mut hash_key = [0; 16];
-        getrandom::fill(&mut hash_key).map_err(|fault| Error::Storage(format!("no random bytes: {fault}")))?;
+        getrandom::fill(&mut hash_key)
+            .map_err(|fault| Error::Storage(format!("no random bytes: {fault}")))?;
         events.push(Event::LogCreated(LogCreated {
             log_id: log.log_id(),
             hash_key,

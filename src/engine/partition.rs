@@ -15,7 +15,7 @@ pub type Reply<T> = Box<dyn FnOnce(Result<T, Error>) + Send>;
 
 /// A question about the state, answered on the worker's thread; it hands back what to do once
 /// everything it saw is durable.
-pub type Question = Box<dyn FnOnce(&State) -> Box<dyn FnOnce(Result<(), Error>) + Send> + Send>;
+pub(super) type Question = Box<dyn FnOnce(&State) -> Box<dyn FnOnce(Result<(), Error>) + Send> + Send>;
 
 /// A decided call.
 #[derive(Clone, Debug, PartialEq)]

@@ -54,12 +54,14 @@ impl SessionFilter {
             && self.until.is_none_or(|until| session.opened < until)
             && self.principal.as_ref().is_none_or(|principal| *principal == session.principal)
             && session.risk_max >= self.risk_min
-            && self.verdict.is_none_or(|verdict| session.verdicts.get(verdict).is_some_and(|count| *count > 0))
+            && self
+                .verdict
+                .is_none_or(|verdict| session.verdicts.get(verdict).is_some_and(|count| *count > 0))
     }
 }
 
 /// Reads a record as an event.
-pub fn decode(view: &RecordView<'_>, payload: Payload) -> Result<Recorded, Error> {
+pub(super) fn decode(view: &RecordView<'_>, payload: Payload) -> Result<Recorded, Error> {
     let event = record::decode(view.kind(), view.body()).map_err(|fault| {
         Error::DataLoss(format!("the record at position {} does not decode: {fault}", view.position()))
     })?;
@@ -79,7 +81,11 @@ pub fn decode(view: &RecordView<'_>, payload: Payload) -> Result<Recorded, Error
 }
 
 /// Turns a stored record into an event of a timeline.
-pub fn timeline_event(log: &Log, stored: &StoredRecord, view: EventView) -> Result<TimelineEvent, Error> {
+pub(super) fn timeline_event(
+    log: &Log,
+    stored: &StoredRecord,
+    view: EventView,
+) -> Result<TimelineEvent, Error> {
     let record = stored.view();
     let mut erased = false;
     let mut payload = Payload::default();
@@ -98,7 +104,7 @@ pub fn timeline_event(log: &Log, stored: &StoredRecord, view: EventView) -> Resu
 }
 
 /// Up to `max` events of a session from a revision on.
-pub fn session_events(
+pub(super) fn session_events(
     log: &Log,
     stream: StreamId,
     from: Revision,
@@ -110,7 +116,12 @@ pub fn session_events(
 }
 
 /// Up to `max` events of the whole partition from a position on.
-pub fn log_events(log: &Log, from: Position, max: usize, view: EventView) -> Result<Vec<TimelineEvent>, Error> {
+pub(super) fn log_events(
+    log: &Log,
+    from: Position,
+    max: usize,
+    view: EventView,
+) -> Result<Vec<TimelineEvent>, Error> {
     let records = log.read(from, max, READ_BYTES_MAX)?;
     records.iter().map(|stored| timeline_event(log, stored, view)).collect()
 }
@@ -119,7 +130,7 @@ pub fn log_events(log: &Log, from: Position, max: usize, view: EventView) -> Res
 const READ_BYTES_MAX: usize = 4 << 20;
 
 /// One page of a tenant's sessions, newest first, and the key to ask for the next page with.
-pub fn list_sessions(
+pub(super) fn list_sessions(
     log: &Log,
     key: &FingerprintKey,
     tenant: &str,
@@ -153,7 +164,7 @@ pub fn list_sessions(
 const PAGE_READ: usize = 512;
 
 /// Id and source of a session, from its first event.
-pub fn session_of(log: &Log, stream: StreamId) -> Result<(String, SessionSource), Error> {
+pub(super) fn session_of(log: &Log, stream: StreamId) -> Result<(String, SessionSource), Error> {
     let first = session_events(log, stream, Revision::new(1), 1, EventView::Basic)?;
     match first.into_iter().next().map(|event| event.recorded.record.event) {
         Some(Event::SessionOpened(opened)) => Ok((opened.session_id, opened.source)),
@@ -162,7 +173,7 @@ pub fn session_of(log: &Log, stream: StreamId) -> Result<(String, SessionSource)
 }
 
 /// What the log knows of the call proposed at a position.
-pub fn known_call(log: &Log, proposed_at: Position, key: &CallKey) -> Result<Known, Error> {
+pub(super) fn known_call(log: &Log, proposed_at: Position, key: &CallKey) -> Result<Known, Error> {
     let recorded = event_at(log, proposed_at)?;
     let Event::CallProposed(proposed) = &recorded.record.event else {
         return Err(Error::DataLoss(format!("position {proposed_at} is indexed as a call and is none")));
@@ -186,7 +197,7 @@ pub fn known_call(log: &Log, proposed_at: Position, key: &CallKey) -> Result<Kno
 const LATER_EVENTS_MAX: usize = 10_000;
 
 /// The recorded decision of the call proposed at a position.
-pub fn decided_at(
+pub(super) fn decided_at(
     log: &Log,
     proposed_at: Position,
     digest: Digest,
@@ -214,7 +225,7 @@ pub fn decided_at(
 }
 
 /// The event at a position.
-pub fn event_at(log: &Log, position: Position) -> Result<Recorded, Error> {
+pub(super) fn event_at(log: &Log, position: Position) -> Result<Recorded, Error> {
     let stored = log.get(position)?.ok_or_else(|| Error::NotFound(format!("position {position}")))?;
     decode(&stored.view(), Payload::default())
 }

@@ -20,7 +20,7 @@ pub struct Recovered {
 }
 
 /// The state as of the log's tail.
-pub fn recover(log: &Log) -> Result<(State, Recovered), Error> {
+pub(super) fn recover(log: &Log) -> Result<(State, Recovered), Error> {
     let found = log.snapshot_latest(STATE_VERSION)?;
     let mut skipped: Vec<String> =
         found.damaged.iter().map(|(position, why)| format!("the snapshot at {position}: {why}")).collect();
@@ -41,7 +41,7 @@ pub fn recover(log: &Log) -> Result<(State, Recovered), Error> {
 }
 
 /// Folds the records behind the state's position, up to `to`, in.
-pub fn fold(log: &Log, state: &mut State, to: Position) -> Result<(), Error> {
+pub(super) fn fold(log: &Log, state: &mut State, to: Position) -> Result<(), Error> {
     let mut fault = None;
     log.scan(state.position.next(), to, |view| match decode(&view, Payload::default()) {
         Ok(recorded) => {

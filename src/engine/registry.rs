@@ -13,13 +13,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Calls kept at hand: about 150 bytes each.
-pub const CALLS_MAX: usize = 32_768;
+pub(super) const CALLS_MAX: usize = 32_768;
 /// Calls kept with their decision: about 700 bytes each.
-pub const DECISIONS_MAX: usize = 8_192;
+pub(super) const DECISIONS_MAX: usize = 8_192;
 
 /// What is kept of a call.
 #[derive(Clone, Debug)]
-pub struct Known {
+pub(super) struct Known {
     /// Position of its `CallProposed`.
     pub proposed_at: Position,
     /// Its session.
@@ -34,7 +34,7 @@ pub struct Known {
 
 /// The calls seen lately.
 #[derive(Debug, Default)]
-pub struct Registry {
+pub(super) struct Registry {
     known: HashMap<CallKey, Known>,
     order: VecDeque<CallKey>,
     decided: VecDeque<CallKey>,
@@ -42,19 +42,19 @@ pub struct Registry {
 
 impl Registry {
     /// What is at hand of a call.
-    pub fn get(&self, call: &CallKey) -> Option<&Known> {
+    pub(super) fn get(&self, call: &CallKey) -> Option<&Known> {
         self.known.get(call)
     }
 
     /// Notes the outcome of a call at hand.
-    pub fn complete(&mut self, call: &CallKey, outcome: u64) {
+    pub(super) fn complete(&mut self, call: &CallKey, outcome: u64) {
         if let Some(known) = self.known.get_mut(call) {
             known.completed = Some(outcome);
         }
     }
 
     /// Puts a call at hand.
-    pub fn insert(&mut self, call: CallKey, known: Known) {
+    pub(super) fn insert(&mut self, call: CallKey, known: Known) {
         if known.decided.is_some() {
             self.decided.push_back(call);
         }

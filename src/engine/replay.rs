@@ -3,7 +3,7 @@
 use super::Error;
 use super::query::decode;
 use crate::decide::{SCORING_VERSION, redecide};
-use crate::domain::decision::{Decision, Mode};
+use crate::domain::decision::Decision;
 use crate::domain::event::{Event, Payload, PolicyAdopted, Recorded};
 use crate::domain::position::Position;
 use crate::eventlog::Log;
@@ -42,12 +42,12 @@ pub struct ReplayReport {
 }
 
 /// Differences kept in a report.
-pub const DIFFERENCES_MAX: usize = 100;
+pub(super) const DIFFERENCES_MAX: usize = 100;
 
 /// The policy of an event.
-pub fn adopted_policy(event: &PolicyAdopted) -> Result<Policy, Error> {
+pub(super) fn adopted_policy(event: &PolicyAdopted) -> Result<Policy, Error> {
     if event.text.is_empty() {
-        return Ok(Policy { mode: event.mode, ..Policy::default() });
+        return Ok(Policy::built_in(event.mode));
     }
     parse(&event.text, event.mode).map_err(|faults| {
         let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
@@ -63,7 +63,7 @@ pub fn replay(
     rescore: bool,
     mut progress: impl FnMut(Position),
 ) -> Result<ReplayReport, Error> {
-    let mut run = Run { policy: Policy { mode: Mode::Enforce, ..Policy::default() }, ..Run::new() };
+    let mut run = Run::new();
     let mut fault = None;
     log.scan(Position::FIRST, to, |view| {
         let step = decode(&view, Payload::default()).and_then(|recorded| run.step(&recorded, rescore));

@@ -19,8 +19,9 @@ const PAUSE: Duration = Duration::from_millis(200);
 const LOOKS_PER_SYNC: u32 = 5;
 
 /// Runs until the partition stops. `every`: records between two snapshots.
-pub fn run(log: &Log, shared: &Arc<Shared>, every: u64) {
-    let mut last = log.snapshots().ok().and_then(|all| all.iter().map(|info| info.position.get()).max()).unwrap_or(0);
+pub(super) fn run(log: &Log, shared: &Arc<Shared>, every: u64) {
+    let mut last =
+        log.snapshots().ok().and_then(|all| all.iter().map(|info| info.position.get()).max()).unwrap_or(0);
     let mut looks = 0_u32;
     while !shared.stopping.load(Ordering::Relaxed) {
         std::thread::park_timeout(PAUSE);

@@ -26,7 +26,7 @@ use tokio::sync::mpsc;
 const DRAIN_MAX: usize = 256;
 
 /// Owns the state of a partition.
-pub struct Worker {
+pub(super) struct Worker {
     pub(super) state: State,
     pub(super) log: Log,
     pub(super) policy: Arc<Policy>,
@@ -41,7 +41,7 @@ pub struct Worker {
 
 impl Worker {
     /// Runs until it is told to stop or every handle is gone; hands the state and the last reply back.
-    pub fn run(mut self) -> (State, Option<Reply<Position>>) {
+    pub(super) fn run(mut self) -> (State, Option<Reply<Position>>) {
         let mut drained = Vec::with_capacity(DRAIN_MAX);
         let mut stop = None;
         while stop.is_none() && self.commands.blocking_recv_many(&mut drained, DRAIN_MAX) > 0 {
@@ -121,13 +121,16 @@ impl Worker {
         };
         if let (Some(outcome), false) = (import.outcome, duplicate) {
             let proposed_at = Position::new(decided.position.get() - 1);
-            let known = KnownCall { tenant: tenant.clone(), call_id, key, stream: decided.stream, proposed_at };
+            let known =
+                KnownCall { tenant: tenant.clone(), call_id, key, stream: decided.stream, proposed_at };
             self.append_outcome(known, outcome, now);
         }
         if import.ends_session && !duplicate {
             self.end_session(&tenant, &decided.stream, now);
         }
-        self.group.deferred.push(Deferred::Imported(reply, Imported { position: decided.position, duplicate }));
+        self.group
+            .deferred
+            .push(Deferred::Imported(reply, Imported { position: decided.position, duplicate }));
     }
 
     /// Decides a call that is not in the log, and takes both events up.
@@ -210,7 +213,14 @@ impl Worker {
         self.group.deferred.push(Deferred::Decided(reply, Box::new(decided)));
     }
 
-    fn complete(&mut self, tenant: String, call_id: String, outcome: Outcome, now: Timestamp, reply: Reply<Position>) {
+    fn complete(
+        &mut self,
+        tenant: String,
+        call_id: String,
+        outcome: Outcome,
+        now: Timestamp,
+        reply: Reply<Position>,
+    ) {
         let key = self.call_key(&tenant, &call_id);
         let fingerprint = outcome_fingerprint(&outcome);
         let known = match self.known(&key) {

@@ -45,7 +45,8 @@ mod tests {
         )
         .unwrap();
         assert_eq!(policy.rules().count(), 1);
-        let fault = parse("version: 1\nrules:\n  - {id: a, tol: x, effect: allow}\n", Mode::Enforce).unwrap_err();
+        let fault =
+            parse("version: 1\nrules:\n  - {id: a, tol: x, effect: allow}\n", Mode::Enforce).unwrap_err();
         assert!(fault[0].to_string().contains("tol"), "{fault:?}");
         assert!(parse("version: 2\n", Mode::Enforce).is_err());
     }

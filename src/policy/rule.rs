@@ -119,9 +119,9 @@ pub(super) struct Compiled {
 }
 
 /// Most rules in a policy.
-pub const RULES_MAX: usize = 10_000;
+pub(super) const RULES_MAX: usize = 10_000;
 /// Longest glob, bytes.
-pub const GLOB_BYTES_MAX: usize = 1_024;
+pub(super) const GLOB_BYTES_MAX: usize = 1_024;
 
 impl Default for Policy {
     fn default() -> Self {
@@ -160,7 +160,9 @@ impl Policy {
                 faults.push(format!("two rules have the id `{}`", rule.id));
             }
             let mut glob = |field: &str, text: &str| {
-                compile(text).map_err(|fault| faults.push(format!("rule `{}`: {field}: {fault}", rule.id))).ok()
+                compile(text)
+                    .map_err(|fault| faults.push(format!("rule `{}`: {field}: {fault}", rule.id)))
+                    .ok()
             };
             let tool = glob("tool", &rule.tool);
             let server = rule.server.as_deref().and_then(|text| glob("server", text));
@@ -180,6 +182,11 @@ impl Policy {
         } else {
             Err(faults)
         }
+    }
+
+    /// The built-in policy: no rules, the defaults of the categories.
+    pub fn built_in(mode: Mode) -> Self {
+        Self { mode, ..Self::default() }
     }
 
     /// The rules, most specific first.

@@ -8,7 +8,7 @@ use crate::stats::table::{SetTable, Weigh};
 use serde::{Deserialize, Serialize};
 
 /// Tools remembered a tenant. A flood of invented names cannot push out tools seen more than once.
-pub const TOOLS_MAX: usize = 4_096;
+pub(super) const TOOLS_MAX: usize = 4_096;
 
 /// A tool with a definition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

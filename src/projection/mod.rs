@@ -11,6 +11,4 @@ mod state;
 pub use inventory::{Inventory, Tool};
 pub use session::{Session, Sessions};
 pub use snapshot::Error;
-pub use state::{
-    STATE_VERSION, State, TENANTS_MAX, Tenant, gap_key, principal_hash, tool_hash,
-};
+pub use state::{STATE_VERSION, State, TENANTS_MAX, Tenant, gap_key, principal_hash, tool_hash};

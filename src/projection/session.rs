@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Tools denied in a session that are remembered.
-pub const DENIED_TOOLS_MAX: usize = 8;
+pub(super) const DENIED_TOOLS_MAX: usize = 8;
 
 /// A live session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,7 +7,8 @@ use crate::detector::models::Models;
 use crate::domain::call::{CallFeatures, Origin, OutcomeStatus};
 use crate::domain::decision::Verdict;
 use crate::domain::event::{
-    CallCompleted, CallDecided, CallProposed, Event, LogCreated, Recorded, SessionClosed, SessionOpened, ToolDefined,
+    CallCompleted, CallDecided, CallProposed, Event, LogCreated, Recorded, SessionClosed, SessionOpened,
+    ToolDefined,
 };
 use crate::domain::position::{Position, Revision};
 use crate::domain::risk::Capabilities;
@@ -25,7 +26,7 @@ pub const STATE_VERSION: u32 = 1;
 pub const TENANTS_MAX: usize = 256;
 /// Closed sessions whose last revision is kept at hand. More than the log's unindexed records, so that
 /// a session that is in neither table is surely in the log's index, or new.
-pub const CLOSED_SESSIONS_MAX: usize = 16_384;
+pub(super) const CLOSED_SESSIONS_MAX: usize = 16_384;
 
 /// Everything known as of a position.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -277,7 +278,9 @@ impl State {
                 session.lesson.note(proposed.call, &features, &decision.assessment);
                 tenant.models.allowed(&features);
             }
-            Verdict::Deny if session.denied_tools.len() < DENIED_TOOLS_MAX => session.denied_tools.push(proposed.tool),
+            Verdict::Deny if session.denied_tools.len() < DENIED_TOOLS_MAX => {
+                session.denied_tools.push(proposed.tool)
+            }
             Verdict::Deny | Verdict::Review => {}
         }
     }

@@ -304,7 +304,8 @@ mod tests {
             writer.message(3, |inside| inside.bytes(1, &inner));
             let bytes = writer.finish();
             let outer = Reader::new(&bytes).next().unwrap().unwrap();
-            let read: Vec<u8> = Reader::new(outer.bytes()).flat_map(|f| f.unwrap().bytes().to_vec()).collect();
+            let read: Vec<u8> =
+                Reader::new(outer.bytes()).flat_map(|f| f.unwrap().bytes().to_vec()).collect();
             assert_eq!(read, inner);
         }
     }
