@@ -391,6 +391,8 @@ fn start(worker: Worker, writer: Writer, groups: Receiver<Group>, snapshot_every
                 .map_err(|_| Error::Storage("the committer panicked".to_owned()))
                 .and_then(|writer| farewell(&state, &log, writer, &shared));
             let _ended = keeper.join();
+            // Let go of the log first: whoever waits may want to open it again.
+            drop((state, log));
             if let Some(reply) = reply {
                 reply(outcome);
             }
