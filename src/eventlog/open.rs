@@ -38,7 +38,7 @@ const LOCK_NAME: &str = "lock";
 /// Most records without index entries that a read-only opening takes into memory.
 const READ_ONLY_PENDING_MAX: usize = 1 << 20;
 /// How often opening for reading is tried again beside a writer, and the pause in between.
-const READ_ONLY_TRIES: u32 = 10;
+const READ_ONLY_TRIES: u32 = 50;
 const READ_ONLY_PAUSE: Duration = Duration::from_millis(20);
 
 /// What the anchor said when the log was opened.
@@ -102,6 +102,7 @@ impl Log {
             Opening { dir, options, anchor: anchor::read(dir)?, space: SpaceGuard::new(dir, options) };
         let created = opening.create_if_missing()?;
         let (store, mode) = opening.open_store()?;
+        opening.check_tables(&store)?;
         let identity = Identity::read(&store)?;
         identity.check(options)?;
         let reset = options.rebuild_index.then(|| reset_index(&store)).transpose()?.is_some();
@@ -137,7 +138,7 @@ impl Log {
         loop {
             match Self::open_as_it_is(dir, options, DBRecoveryMode::AbsoluteConsistency) {
                 // A write going on beside us looks torn.
-                Err(Error::RefusedOpen { .. }) if tries < READ_ONLY_TRIES => {
+                Err(Error::RefusedOpen { .. }) if tries < READ_ONLY_TRIES && is_locked(dir) => {
                     tries += 1;
                     std::thread::sleep(READ_ONLY_PAUSE);
                 }
@@ -162,6 +163,7 @@ impl Log {
         opening.check_families()?;
         let opened = Store::open_read_only(&path, options, mode);
         let store = opened.map_err(|source| opening.refused(source.into_string(), None))?;
+        opening.check_tables(&store)?;
         let identity = Identity::read(&store)?;
         identity.check(options)?;
         let recovered = recover(&store, identity.indexed_to, false)?;
@@ -183,6 +185,13 @@ fn lock(dir: &Path) -> Result<File, Error> {
         Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::InUse { dir: dir.to_owned() }),
         Err(error) => Err(Error::file("locking", path, error)),
     }
+}
+
+/// Whether a writer has the directory.
+fn is_locked(dir: &Path) -> bool {
+    File::open(dir.join(LOCK_NAME)).is_ok_and(|file| {
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) == Err(rustix::io::Errno::WOULDBLOCK)
+    })
 }
 
 /// What is known before the store is open.
@@ -230,6 +239,12 @@ impl Opening<'_> {
             }
         }
         Err(self.refused(format!("unknown column family `{unknown}`"), None))
+    }
+
+    /// Refuses a store that lacks a table.
+    fn check_tables(&self, store: &Store) -> Result<(), Error> {
+        let refuse = |name| Err(self.refused(format!("the table {name} is missing or cut"), None));
+        store.missing_table().map_or(Ok(()), refuse)
     }
 
     /// Opens the store. Returns the recovery mode that it took: anything but `AbsoluteConsistency` means that the end of

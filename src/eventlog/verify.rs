@@ -134,12 +134,13 @@ impl Log {
             confirmed: confirmed.newest,
             report: VerifyReport::default(),
             previous: Some([0; 32]),
+            readable: true,
             revisions: HashMap::new(),
             sums: Sums::default(),
         };
-        let whole = check.records()?;
+        check.records()?;
         check.anchor(&confirmed);
-        check.indexes(whole)?;
+        check.indexes()?;
         check.directory()?;
         check.snapshots()?;
         Ok(check.report)
@@ -170,14 +171,16 @@ struct Check<'l, 'h> {
     report: VerifyReport,
     /// Hash of the record before, or none after damage.
     previous: Option<Hash>,
+    /// Whether every record so far could be read.
+    readable: bool,
     /// Last revision of each stream.
     revisions: HashMap<StreamId, u64>,
     sums: Sums,
 }
 
 impl Check<'_, '_> {
-    /// Reads all records and payloads. Returns whether all of them could be read.
-    fn records(&mut self) -> Result<bool, Error> {
+    /// Reads all records and payloads.
+    fn records(&mut self) -> Result<(), Error> {
         let log = self.log;
         let mut beside = Beside::new(&log.shared.store);
         let mut iter = log.shared.store.iter(Family::Log, scan_reads());
@@ -186,7 +189,7 @@ impl Check<'_, '_> {
         while expected <= self.tail {
             let Some((key, value)) = iter.item() else { break };
             let Some(first) = keys::parse_batch(key) else {
-                self.report.fault("log", expected, "a key is damaged");
+                self.unreadable(expected, "a key is damaged");
                 iter.next();
                 continue;
             };
@@ -194,8 +197,7 @@ impl Check<'_, '_> {
                 break;
             }
             if first != expected {
-                self.report.fault("log", expected, Damage::Sequence { expected, found: first });
-                self.previous = None;
+                self.unreadable(expected, Damage::Sequence { expected, found: first });
             }
             let payloads = beside.seek(first).or_else(|error| {
                 self.report.absorb(Err(error))?;
@@ -208,15 +210,26 @@ impl Check<'_, '_> {
             iter.next();
         }
         if let Err(source) = iter.status() {
+            self.readable = false;
             self.report.absorb(Err(read_error(Family::Log, expected, source)))?;
         } else if expected <= self.tail {
-            self.report.fault("log", expected, format!("records up to {} are missing", self.tail));
+            self.unreadable(expected, format!("records up to {} are missing", self.tail));
         }
-        if beside.finish(self.tail)? > 0 {
-            self.report.fault("payload", 0, "there are payloads of no batch");
-        }
+        let strays = beside.finish(self.tail).map(|strays| {
+            if strays > 0 {
+                self.report.fault("payload", 0, "there are payloads of no batch");
+            }
+        });
+        self.report.absorb(strays)?;
         self.report.head = (Position::new(expected - 1), self.previous.unwrap_or_default());
-        Ok(self.report.is_clean())
+        Ok(())
+    }
+
+    /// Notes damage after which records are missing or the chain is interrupted.
+    fn unreadable(&mut self, position: u64, what: impl std::fmt::Display) {
+        self.report.fault("log", position, what);
+        self.previous = None;
+        self.readable = false;
     }
 
     /// Checks one batch; returns the position after it.
@@ -225,8 +238,7 @@ impl Check<'_, '_> {
         let mut records = match Records::new(first, value) {
             Ok(records) => records,
             Err(damage) => {
-                self.report.fault("log", first, damage);
-                self.previous = None;
+                self.unreadable(first, damage);
                 return first + 1;
             }
         };
@@ -241,8 +253,7 @@ impl Check<'_, '_> {
                     self.record(record, &mut payloads);
                 }
                 Some(Err(damage)) => {
-                    self.report.fault("log", at, damage);
-                    self.previous = None;
+                    self.unreadable(at, damage);
                     // Behind a damaged record nobody knows where the next one starts.
                     return end;
                 }
@@ -335,9 +346,9 @@ impl Check<'_, '_> {
     }
 
     /// Compares the indexes with the records, by their sums and if those differ one by one.
-    fn indexes(&mut self, whole: bool) -> Result<(), Error> {
-        if !whole {
-            self.report.fault("log", 0, "the indexes were not checked, because the records are damaged");
+    fn indexes(&mut self) -> Result<(), Error> {
+        if !self.readable {
+            self.report.fault("log", 0, "the indexes were not checked, because records are missing");
             return Ok(());
         }
         let (mut sums, mut count) = (Sums { state: self.sums.state.clone(), ..Sums::default() }, 0);
