@@ -260,22 +260,20 @@ fn readers_work_beside_a_writer_and_change_nothing() {
     assert_eq!(reader.find_call(call_key(9)).unwrap(), Some(at(9)));
     assert_clean(&reader);
     assert!(matches!(reader.snapshot_write(at(1), 1, b"x"), Err(Error::ReadOnly)));
-    let (stop, tail) = (Arc::new(AtomicU64::new(0)), writer.tail().0);
-    let busy = std::thread::spawn({
-        let stop = Arc::clone(&stop);
-        move || {
-            while stop.load(Ordering::Relaxed) == 0 {
-                maker.append(&mut writer, &[50]);
-            }
+    let tail = writer.tail().0;
+    let busy = std::thread::spawn(move || {
+        for _ in 0..100 {
+            maker.append(&mut writer, &[3; 30]);
         }
     });
-    for _ in 0..10 {
+    let mut rounds = 0;
+    while rounds < 3 || !busy.is_finished() {
         let reader = Log::open_read_only(dir.path(), &options()).unwrap();
         assert!(reader.position() >= tail);
         assert_clean(&reader);
         assert_clean(&log);
+        rounds += 1;
     }
-    stop.store(1, Ordering::Relaxed);
     busy.join().unwrap();
 }
 
