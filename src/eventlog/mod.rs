@@ -51,7 +51,7 @@ pub use batch::PayloadRef;
 pub use directory::DirectoryEntry;
 pub use error::{Damage, Error};
 pub use frame::{Hash, NewRecord, Payload, RecordView, StoredRecord};
-pub use index::{INDEX_DUE_RECORDS, INDEX_PENDING_MAX, StreamFrom};
+pub use index::{INDEX_DUE_RECORDS, INDEX_PENDING_MAX, INDEX_WRITE_RECORDS, StreamFrom};
 pub use log::Log;
 pub use open::{AnchorState, DB_NAME, LostTail, OpenReport, STORAGE_FORMAT};
 pub use options::Options;

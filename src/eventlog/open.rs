@@ -10,7 +10,7 @@ use super::anchor::{self, Anchor, AnchorFile};
 use super::batch::Records;
 use super::error::{Damage, next_steps};
 use super::frame::{Hash, array};
-use super::index::{Entry, INDEX_PENDING_MAX, Pending};
+use super::index::{Entry, INDEX_WRITE_RECORDS, Pending};
 use super::keys::{self, Family};
 use super::log::{Log, Shared};
 use super::reader::{Fetch, each_batch, each_record};
@@ -532,7 +532,7 @@ fn recover(store: &Store, indexed_to: Position, write: bool) -> Result<Recovered
             recovered.head = record.hash();
             recovered.reindexed += 1;
             recovered.pending.add(&Entry::of_stored(&record));
-            if recovered.pending.records() >= INDEX_PENDING_MAX && write {
+            if recovered.pending.records() >= INDEX_WRITE_RECORDS && write {
                 let mut write = WriteBatch::default();
                 recovered.pending.put_into(&mut write, store, at);
                 write_index(store, write)?;

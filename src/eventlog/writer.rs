@@ -5,7 +5,7 @@
 
 use super::batch::{self, BATCH_BYTES_MAX, BATCH_RECORDS_MAX};
 use super::frame::{self, BODY_BYTES_MAX, Hash, NewRecord, PAYLOAD_BYTES_MAX};
-use super::index::{Entry, INDEX_DUE_RECORDS, INDEX_PENDING_MAX};
+use super::index::{Entry, INDEX_DUE_RECORDS, INDEX_WRITE_RECORDS};
 use super::keys::{self, Family};
 use super::log::Shared;
 use super::{Error, faults};
@@ -69,7 +69,7 @@ impl Writer {
         self.admit(expected, batch)?;
         let (first, last) = (self.tail.next(), self.tail.plus(batch.records.len() as u64));
         let (head_hash, payload_count) = self.encode(&batch.records);
-        let index_first = self.shared.pending().records() + batch.records.len() > INDEX_PENDING_MAX;
+        let index_first = self.shared.pending().records() >= INDEX_WRITE_RECORDS;
         let write = self.compose(batch, first, payload_count, index_first);
         self.write("before_batch", "after_wal_write", write)?;
         self.anchor(last, &head_hash);
