@@ -15,11 +15,11 @@
 //!
 //! Deliberately absent: indexes over what bodies say.
 
-use super::batch::BATCH_RECORDS_MAX;
 use super::frame::{NewRecord, RecordView};
 use super::keys::{self, Family, hour_of};
 use super::log::{Log, Shared};
 use super::store::{Store, point_reads, read_error};
+use super::writer::BATCH_RECORDS_MAX;
 use super::{Error, StoredRecord};
 use crate::domain::{CallKey, Position, Revision, StreamId};
 use rocksdb::WriteBatch;

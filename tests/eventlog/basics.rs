@@ -51,7 +51,8 @@ fn records_come_back_by_position_across_batches_and_openings() {
     assert_eq!(log.read(at(7), 100, two).unwrap().len(), 2);
     assert_eq!(log.read(at(7), 100, two - 1).unwrap().len(), 1);
     let report = assert_clean(&log);
-    assert_eq!((report.records, report.batches, report.payloads), (total, 5, total / 2));
+    assert_eq!((report.records, report.payloads), (total, total / 2));
+    assert!(report.pages > 10, "a large batch takes several pages");
     assert_eq!(report.head, writer.tail());
 }
 

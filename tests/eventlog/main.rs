@@ -12,8 +12,6 @@ mod anchor;
 mod basics;
 mod damage;
 mod erase;
-#[cfg(feature = "faults")]
-mod faults;
 mod full;
 mod kit;
 mod model;

@@ -1,4 +1,13 @@
-//! Failures on demand. The points are global, so this is one test.
+//! Failures on demand in the event log. The points are global to the process, so this is one test in a binary of its own.
+#![cfg(feature = "faults")]
+#![allow(
+    clippy::unwrap_used,
+    dead_code,
+    reason = "a test stops at the first surprise and shares more than it needs"
+)]
+
+#[path = "eventlog/kit.rs"]
+mod kit;
 
 use crate::kit::{Maker, assert_clean, at, dir, open, options};
 use askance::eventlog::faults::{Action, arm};
