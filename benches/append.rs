@@ -26,7 +26,7 @@ fn record(index: u64) -> NewRecord {
             state ^= state >> 7;
             state ^= state << 17;
             let fresh = b'a' + (state % 26) as u8;
-            out.push(if out.len() % 2 == 0 { b'-' } else { fresh });
+            out.push(if out.len().is_multiple_of(2) { b'-' } else { fresh });
         }
     };
     let (mut body, mut payload) = (Vec::with_capacity(300), Vec::with_capacity(300));
@@ -41,8 +41,8 @@ fn record(index: u64) -> NewRecord {
         call: CallKey::from_bytes(call.to_le_bytes()),
         tool: index % 40 + 1,
         body,
-        payload: (index % 2 == 0).then_some(Payload { salt: [index as u8; 16], bytes: payload }),
-        introduces_call: index % 2 == 0,
+        payload: (index.is_multiple_of(2)).then_some(Payload { salt: [index as u8; 16], bytes: payload }),
+        introduces_call: index.is_multiple_of(2),
         ..NewRecord::default()
     }
 }

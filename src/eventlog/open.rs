@@ -109,6 +109,8 @@ impl Log {
         let file = AnchorFile::open(dir, &opening.anchor, &identity.log_id)?;
         file.write(recovered.tail, &recovered.head)?;
         file.sync()?;
+        let listed = File::open(dir).and_then(|dir| dir.sync_all());
+        listed.map_err(|error| Error::file("syncing", dir, error))?;
         let ballast_released = had_ballast && !opening.space.has_ballast();
         let report = OpenReport {
             created,

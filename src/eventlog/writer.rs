@@ -131,7 +131,12 @@ impl Writer {
         within("a batch's payloads in bytes", payload_bytes, BATCH_BYTES_MAX)?;
         within("a batch's directory in bytes", directory_bytes, BATCH_BYTES_MAX)?;
         let bytes = log_bytes + payload_bytes + directory_bytes;
-        self.shared.space.admit(bytes)?;
+        self.shared.space.admit(bytes).inspect_err(|error| {
+            // A disk that cannot even be asked is not to be trusted.
+            if !error.is_without_effect() {
+                self.switch_off(error);
+            }
+        })?;
         Ok(bytes)
     }
 

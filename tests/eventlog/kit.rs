@@ -69,8 +69,9 @@ impl Maker {
             tool: index % 4,
             causation: at(index.saturating_sub(1)),
             body: format!("body of record {index}").into_bytes(),
-            payload: (index % 2 == 0).then(|| Payload { salt: [index as u8; 16], bytes: payload(index) }),
-            introduces_call: index % 3 == 0,
+            payload: (index.is_multiple_of(2))
+                .then(|| Payload { salt: [index as u8; 16], bytes: payload(index) }),
+            introduces_call: index.is_multiple_of(3),
         }
     }
 

@@ -13,6 +13,7 @@ mod basics;
 mod damage;
 mod erase;
 mod full;
+mod kill;
 mod kit;
 mod model;
 mod snapshots;
