@@ -19,8 +19,24 @@
 //! | 7 | `rpc` | 0, 1, the engine's handle, the generated code |
 //! | 8 | `app`, `cli`, `config`, `main` | all |
 
-pub mod domain;
 pub mod stats;
 
+pub mod domain;
+
+pub mod detector;
+pub mod policy;
+
+pub mod projection;
+
+pub mod decide;
+
+pub mod clock;
 #[cfg(feature = "server")]
 pub mod eventlog;
+pub mod record;
+
+#[cfg(feature = "server")]
+pub mod engine;
+
+#[cfg(feature = "client")]
+pub mod proto;

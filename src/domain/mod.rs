@@ -2,8 +2,15 @@
 //!
 //! Values only. Deliberately absent: storage, wire formats, clocks, learnt state.
 
+pub mod call;
+pub mod decision;
+pub mod event;
+pub mod json;
+pub mod mask;
 pub mod position;
+pub mod risk;
 pub mod stream;
+pub mod text;
 pub mod time;
 
 pub use position::{Position, Revision};

@@ -247,6 +247,25 @@ impl Log {
         Ok(found.into_positions())
     }
 
+    /// Revision and position of a stream's last record, if it has any.
+    pub fn stream_last(&self, stream: StreamId) -> Result<Option<(Revision, Position)>, Error> {
+        if let Some(chunk) = self.shared.pending().streams.get(&stream) {
+            let revision = Revision::new(chunk.revision + chunk.positions.len() as u64 - 1);
+            return Ok(chunk.positions.last().map(|position| (revision, Position::new(*position))));
+        }
+        let mut iter = self.shared.store.iter(Family::Stream, point_reads());
+        iter.seek_for_prev(keys::stream(&stream, Position::new(u64::MAX)));
+        let chunk = iter.item().and_then(|(key, value)| Some((keys::parse_stream(key)?, value)));
+        let Some(((_, first), value)) = chunk.filter(|((id, _), _)| *id == stream) else {
+            return iter.status().map(|()| None).map_err(|source| read_error(Family::Stream, 0, source));
+        };
+        let mut last = None;
+        let whole = each_of_stream(first, value, |revision, position| {
+            last = Some((Revision::new(revision), Position::new(position)));
+        });
+        if whole { Ok(last) } else { Err(damaged(Family::Stream, first)) }
+    }
+
     /// The position of the record that introduced a call.
     pub fn find_call(&self, call: CallKey) -> Result<Option<Position>, Error> {
         if let Some(position) = self.shared.pending().calls.get(&call) {

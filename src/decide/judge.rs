@@ -1,0 +1,171 @@
+//! Scores and decides a call in a session that is open.
+
+use super::SCORING_VERSION;
+use super::resolve::event_time;
+use super::settings::Settings;
+use super::verdict::settle;
+use crate::detector::models::SessionContext;
+use crate::domain::call::{Call, CallFeatures};
+use crate::domain::decision::{Assessment, Decision, Floor};
+use crate::domain::event::{CallDecided, CallProposed, Event, Payload, Pending};
+use crate::domain::position::Revision;
+use crate::domain::risk::{Capabilities, RiskCategory};
+use crate::domain::stream::{CallKey, StreamId};
+use crate::policy::{Policy, category};
+use crate::projection::{Session, State, Tenant, principal_hash, tool_hash};
+use crate::stats::tracker::{Budget, Tracker};
+use hashbrown::HashMap;
+
+/// The two events of a decided call, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judged {
+    /// `CallProposed`.
+    pub proposed: Pending,
+    /// `CallDecided`, caused by the record before it.
+    pub decided: Pending,
+}
+
+/// Remembers what was inferred for tools that were never registered: a memo of a pure function, so that
+/// it may be forgotten at any time.
+#[derive(Debug, Default)]
+pub struct InferenceCache(HashMap<u64, (RiskCategory, Capabilities)>);
+
+/// Tools remembered before the memo starts afresh.
+const INFERENCES_MAX: usize = 8_192;
+
+impl InferenceCache {
+    fn infer(&mut self, key: u64, tool: &str) -> (RiskCategory, Capabilities) {
+        if self.0.len() >= INFERENCES_MAX {
+            self.0.clear();
+        }
+        *self.0.entry(key).or_insert_with(|| {
+            let inferred = category::infer(tool, "", None);
+            (inferred.category, inferred.capabilities)
+        })
+    }
+}
+
+/// Judges `call` of the open session `stream`.
+pub fn judge(
+    state: &State,
+    call: Call,
+    call_key: CallKey,
+    stream: StreamId,
+    policy: &Policy,
+    settings: &Settings,
+    inferences: &mut InferenceCache,
+) -> Judged {
+    let key = state.key();
+    let (at, skewed) = event_time(&call, settings);
+    let tenant = state.tenant(&call.tenant);
+    let session = tenant.and_then(|tenant| tenant.sessions.get(&stream));
+    let tool = tool_hash(&key, &call.server, &call.tool);
+    let known = tenant.and_then(|tenant| tenant.inventory.get(tool));
+    let (tool_category, capabilities) =
+        known.map_or_else(|| inferences.infer(tool, &call.tool), |tool| (tool.category, tool.capabilities));
+    let features = CallFeatures {
+        tool,
+        principal: principal_hash(&key, call.principal()),
+        capabilities,
+        at: call.timed.then_some(at),
+        utc_offset_minutes: call.utc_offset_minutes.unwrap_or(0),
+        arguments: call.arguments_features,
+    };
+    let proposed = CallProposed {
+        tenant: call.tenant,
+        call_id: call.call_id,
+        digest: call.digest,
+        server: call.server,
+        tool: call.tool,
+        principal_chain: call.principal_chain,
+        turn: call.turn,
+        traceparent: call.traceparent,
+        origin: call.origin,
+        masked: call.masked,
+        category: category::of_call(tool_category, call.raises_to_critical),
+        skewed,
+        features,
+    };
+    let decision = redecide(tenant, session, &proposed, policy);
+    let revision = session.map_or(Revision::ZERO, |session| session.revision).next();
+    let decided = Pending {
+        stream,
+        revision: revision.next(),
+        event_time: at,
+        receive_time: call.receive_time,
+        call: call_key,
+        causation: state.position.next(),
+        event: Event::CallDecided(CallDecided {
+            tenant: proposed.tenant.clone(),
+            decision,
+            policy_revision: state.policy_revision,
+            scoring_version: SCORING_VERSION,
+        }),
+        payload: Payload::default(),
+    };
+    let proposed = Pending {
+        stream,
+        revision,
+        event_time: at,
+        receive_time: call.receive_time,
+        call: call_key,
+        causation: crate::domain::position::Position::ZERO,
+        event: Event::CallProposed(proposed),
+        payload: Payload { arguments: call.arguments, user_request: call.user_request, result: Vec::new() },
+    };
+    Judged { proposed, decided }
+}
+
+/// The decision on a proposed call as of this state. Live and replay both end here.
+pub fn redecide(
+    tenant: Option<&Tenant>,
+    session: Option<&Session>,
+    proposed: &CallProposed,
+    policy: &Policy,
+) -> Decision {
+    let outcome =
+        policy.evaluate(&proposed.tool, &proposed.server, &proposed.principal_chain, proposed.category);
+    let assessment = assess(tenant, session, &proposed.features, outcome.category);
+    let threshold =
+        tenant.map_or_else(|| Tracker::new(Budget::default()).tau(), |tenant| tenant.tracker.tau());
+    settle(policy, &outcome, assessment, threshold.as_i32(), proposed.origin)
+}
+
+fn assess(
+    tenant: Option<&Tenant>,
+    session: Option<&Session>,
+    features: &CallFeatures,
+    category: RiskCategory,
+) -> Assessment {
+    let context = SessionContext {
+        seen: session.map_or(Capabilities::NONE, |session| session.seen),
+        tools: session.map_or([0; 2], |session| session.tools),
+    };
+    let mut floors = session.map_or(0, |session| session_floors(session, features));
+    if tenant.and_then(|tenant| tenant.inventory.get(features.tool)).is_some_and(|tool| tool.changed) {
+        floors |= Floor::DefinitionChanged.bit();
+    }
+    match tenant {
+        Some(tenant) => tenant.models.assess(features, &context, category.base_risk(), floors),
+        None => crate::detector::models::unknown(category.base_risk(), floors),
+    }
+}
+
+fn session_floors(session: &Session, features: &CallFeatures) -> u16 {
+    let seen = session.seen;
+    let capabilities = features.capabilities;
+    let acts = Capabilities::EGRESS.with(Capabilities::EXECUTES).with(Capabilities::DESTROYS);
+    let mut floors = 0;
+    if seen.has_any(Capabilities::READS_SECRET) {
+        if seen.has_any(Capabilities::READS_UNTRUSTED) && capabilities.has_any(acts) {
+            floors |= Floor::Trifecta.bit();
+        }
+        if capabilities.has_any(Capabilities::EGRESS) {
+            floors |= Floor::SecretThenEgress.bit();
+        }
+    }
+    if session.denied_tools.contains(&features.tool) {
+        floors |= Floor::RepeatOfDenied.bit();
+    }
+    floors
+}

@@ -1,0 +1,24 @@
+//! From a request to events: what happened, what is decided, and why. Pure functions over the state.
+//!
+//! Four steps, each applied to the state before the next: [`housekeep`] closes sessions that are over,
+//! [`resolve`] finds or opens the call's session, [`judge`] scores and decides. [`ingest`] stands before
+//! them: it checks, masks and digests, and needs no state. Deliberately absent: queues, logs, clocks.
+
+mod housekeep;
+pub mod ingest;
+mod judge;
+pub mod observe;
+mod resolve;
+mod settings;
+mod verdict;
+
+pub use housekeep::housekeep;
+pub use judge::{InferenceCache, Judged, judge, redecide};
+pub use observe::{complete, define_tool, end_session};
+pub use resolve::{Resolved, resolve, stream_of};
+pub use settings::Settings;
+pub use verdict::settle;
+
+/// Version of the scoring and decision code: stored with every decision. A replay compares only
+/// decisions of its own version.
+pub const SCORING_VERSION: u32 = crate::projection::STATE_VERSION;

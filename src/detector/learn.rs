@@ -1,0 +1,120 @@
+//! What a session will teach, kept until it closes: a call is never judged by its own session's lesson.
+//!
+//! Only calls that were allowed and not abandoned are in it. Bounded: the first [`CALLS_MAX`] calls in
+//! full, the tools of the first [`TOOLS_MAX`], [`ARGUMENTS_MAX`] argument values.
+
+use crate::domain::call::{ArgumentFeature, CallFeatures};
+use crate::domain::decision::{Assessment, DETECTORS};
+use serde::{Deserialize, Serialize};
+
+/// Calls of a session learnt in full.
+pub const CALLS_MAX: usize = 40;
+/// Calls of a session whose tools are learnt.
+pub const TOOLS_MAX: usize = 256;
+/// Argument values of a session that are learnt.
+pub const ARGUMENTS_MAX: usize = 96;
+
+/// Stored raw surprise of a detector that abstained.
+pub const ABSTAINED: u16 = u16::MAX;
+
+/// One call of a lesson.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observation {
+    /// First four bytes of the call's key, to find it again when its outcome is told.
+    pub call: u32,
+    /// Tool, see [`tool_key`].
+    pub tool: u32,
+    /// Local hour of the week, 0 to 167; 255: no time.
+    pub hour_of_week: u8,
+    /// Local day since 1970.
+    pub day: i32,
+    /// Raw surprises, milli-bits, with [`ABSTAINED`].
+    pub raw: [u16; DETECTORS],
+    /// Combined surprise before calibration, milli-bits.
+    pub combined: u16,
+    /// Its arguments: how many of the lesson's, following those of the call before.
+    pub arguments: u8,
+    /// Set when the call turned out not to have been made.
+    pub abandoned: bool,
+}
+
+/// What a session will teach.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lesson {
+    /// The acting principal of its first call.
+    pub principal: u64,
+    /// Tools in order.
+    pub tools: Vec<u32>,
+    /// Calls in full.
+    pub calls: Vec<Observation>,
+    /// Their arguments, one after another.
+    pub arguments: Vec<ArgumentFeature>,
+    /// Capabilities in the order they were first seen, for the session-context model.
+    pub capabilities: Vec<u16>,
+}
+
+/// The 32 bits of a tool's hash that the learnt models key by: half the memory of a live session.
+pub const fn tool_key(tool: u64) -> u32 {
+    tool as u32
+}
+
+/// Local hour of the week (0 = Monday 00:00) and local day since 1970.
+pub fn local_hour_and_day(features: &CallFeatures) -> Option<(u8, i32, u8)> {
+    let local = features.at?.local_micros(features.utc_offset_minutes);
+    let day = local.div_euclid(crate::domain::time::DAY_US);
+    let within = local.rem_euclid(crate::domain::time::DAY_US);
+    let hour = within / crate::domain::time::HOUR_US;
+    let minute = within % crate::domain::time::HOUR_US / crate::domain::time::MINUTE_US;
+    // 1970-01-01 was a Thursday.
+    let weekday = (day + 3).rem_euclid(7);
+    let day = i32::try_from(day).ok()?;
+    Some(((weekday * 24 + hour) as u8, day, minute as u8))
+}
+
+impl Lesson {
+    /// Adds an allowed call.
+    pub fn note(&mut self, call: u32, features: &CallFeatures, assessment: &Assessment) {
+        if self.tools.is_empty() {
+            self.principal = features.principal;
+        }
+        if self.tools.len() < TOOLS_MAX {
+            self.tools.push(tool_key(features.tool));
+        }
+        if features.capabilities.bits() != 0 && !self.capabilities.contains(&features.capabilities.bits()) {
+            self.capabilities.push(features.capabilities.bits());
+            self.capabilities.truncate(16);
+        }
+        if self.calls.len() == CALLS_MAX {
+            return;
+        }
+        let room = ARGUMENTS_MAX.saturating_sub(self.arguments.len());
+        let kept = features.arguments.len().min(room);
+        self.arguments.extend(features.arguments.iter().take(kept));
+        let time = local_hour_and_day(features);
+        let mut raw = [ABSTAINED; DETECTORS];
+        for (slot, score) in raw.iter_mut().zip(&assessment.scores) {
+            *slot = score.raw.map_or(ABSTAINED, short);
+        }
+        self.calls.push(Observation {
+            call,
+            tool: tool_key(features.tool),
+            hour_of_week: time.map_or(u8::MAX, |(hour, _, _)| hour),
+            day: time.map_or(0, |(_, day, _)| day),
+            raw,
+            combined: short(assessment.combined_raw),
+            arguments: kept as u8,
+            abandoned: false,
+        });
+    }
+
+    /// Marks a call that was allowed but never made.
+    pub fn abandon(&mut self, call: u32) {
+        if let Some(found) = self.calls.iter_mut().find(|noted| noted.call == call) {
+            found.abandoned = true;
+        }
+    }
+}
+
+fn short(millibits: i32) -> u16 {
+    u16::try_from(millibits.max(0)).unwrap_or(ABSTAINED - 1).min(ABSTAINED - 1)
+}

@@ -1,0 +1,184 @@
+//! All learnt statistics of a tenant, and the one function that judges a call by them.
+
+use super::arguments::ArgumentsModel;
+use super::burst::RateModel;
+use super::context::ContextModel;
+use super::learn::{ABSTAINED, Lesson, Observation, local_hour_and_day};
+use super::novelty::NoveltyModel;
+use super::sequence::{SequenceModel, week_of};
+use super::time_of_day::TimeModel;
+use crate::domain::call::CallFeatures;
+use crate::domain::decision::{Assessment, DETECTORS, Detector, Evidence, Floor, Score};
+use crate::domain::risk::Capabilities;
+use crate::stats::calibrator::Calibrator;
+use crate::stats::combine::{combine, risk};
+use crate::stats::millibits::MilliBits;
+use serde::{Deserialize, Serialize};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Calibrated surprise from which a finding gets its figures: one chance in twenty.
+pub const NOTABLE: i32 = 4_322;
+
+/// What a call is judged against besides what was learnt: its session so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SessionContext {
+    /// Capabilities of earlier calls.
+    pub seen: Capabilities,
+    /// The last two tools, latest first; zero for none.
+    pub tools: [u64; 2],
+}
+
+/// Everything learnt of a tenant.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Models {
+    time: TimeModel,
+    rate: RateModel,
+    sequence: SequenceModel,
+    context: ContextModel,
+    arguments: ArgumentsModel,
+    novelty: NoveltyModel,
+    calibrators: [Calibrator; DETECTORS],
+    combined: Calibrator,
+    /// Sessions learnt.
+    sessions: u64,
+}
+
+impl Models {
+    /// Nothing learnt.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sessions learnt.
+    pub const fn sessions(&self) -> u64 {
+        self.sessions
+    }
+
+    /// Judges a call as of now. `base`: risk of its category, 0 to 100. `floors`: those that fired.
+    /// A detector that panics is a floor, never silence.
+    pub fn assess(
+        &self,
+        features: &CallFeatures,
+        session: &SessionContext,
+        base: u8,
+        floors: u16,
+    ) -> Assessment {
+        let judged = catch_unwind(AssertUnwindSafe(|| self.judge(features, session)));
+        match judged {
+            Ok((scores, combined)) => {
+                let evidence = self.combined.calibrate(combined);
+                finish(scores, combined.as_i32(), evidence, base, floors)
+            }
+            Err(_) => unknown(base, floors | Floor::DetectorFailed.bit()),
+        }
+    }
+
+    fn judge(&self, features: &CallFeatures, session: &SessionContext) -> ([Score; DETECTORS], MilliBits) {
+        let time = local_hour_and_day(features);
+        let day = time.map_or(0, |(_, day, _)| day);
+        let raw = [
+            time.and_then(|(hour, day, _)| self.time.score(features, hour, day)),
+            self.rate.score(features),
+            self.sequence.score(features, session.tools, self.novelty.tools_known(), day),
+            self.context.score(session.seen, features.capabilities),
+            self.arguments.score(features),
+            self.novelty.score(features),
+            None,
+        ];
+        let mut present = [MilliBits::ZERO; DETECTORS];
+        let mut count = 0;
+        let scores = Detector::ALL.map(|detector| {
+            let raw = raw[detector.index()];
+            let surprise = raw.map(|raw| self.calibrators[detector.index()].calibrate(raw));
+            if let Some(surprise) = surprise {
+                present[count] = surprise;
+                count += 1;
+            }
+            let surprise = surprise.map_or(0, MilliBits::as_i32);
+            let evidence =
+                if surprise >= NOTABLE { self.explain(detector, features, session) } else { Evidence::None };
+            Score { detector, raw: raw.map(MilliBits::as_i32), surprise, evidence }
+        });
+        (scores, combine(&present[..count]))
+    }
+
+    fn explain(&self, detector: Detector, features: &CallFeatures, session: &SessionContext) -> Evidence {
+        let time = local_hour_and_day(features);
+        let day = time.map_or(0, |(_, day, _)| day);
+        match detector {
+            Detector::Time => time
+                .map_or(Evidence::None, |(hour, day, minute)| self.time.explain(features, hour, minute, day)),
+            Detector::Rate => self.rate.explain(features),
+            Detector::Sequence => self.sequence.explain(features, session.tools, day),
+            Detector::Context => self.context.explain(session.seen, features.capabilities),
+            Detector::Arguments => self.arguments.explain(features),
+            Detector::Novelty => self.novelty.explain(features),
+            Detector::Results => Evidence::None,
+        }
+    }
+
+    /// Counts an attempt, whatever becomes of it.
+    pub fn attempt(&mut self, features: &CallFeatures) {
+        self.rate.attempt(features);
+    }
+
+    /// Notes that an attempt was allowed.
+    pub fn allowed(&mut self, features: &CallFeatures) {
+        self.rate.allowed(features);
+    }
+
+    /// Learns a session that is over.
+    pub fn learn(&mut self, lesson: &Lesson) {
+        if lesson.tools.is_empty() {
+            return;
+        }
+        let day = lesson.calls.last().map_or(0, |call| call.day);
+        let week = week_of(day);
+        for observed in lesson.calls.iter().filter(|observed| !observed.abandoned) {
+            self.time.learn(lesson.principal, observed);
+            self.calibrate(observed);
+        }
+        self.sequence.learn(lesson, day);
+        self.context.learn(lesson);
+        self.arguments.learn(lesson, week);
+        self.novelty.learn(lesson, week);
+        self.sessions += 1;
+    }
+
+    fn calibrate(&mut self, observed: &Observation) {
+        let mut any = false;
+        for (calibrator, raw) in self.calibrators.iter_mut().zip(observed.raw) {
+            if raw != ABSTAINED {
+                calibrator.add(MilliBits::new(raw.into()));
+                any = true;
+            }
+        }
+        if any {
+            self.combined.add(MilliBits::new(observed.combined.into()));
+        }
+    }
+}
+
+/// The assessment of a call that nothing is known of.
+pub fn unknown(base: u8, floors: u16) -> Assessment {
+    let scores =
+        Detector::ALL.map(|detector| Score { detector, raw: None, surprise: 0, evidence: Evidence::None });
+    finish(scores, 0, MilliBits::ZERO, base, floors)
+}
+
+fn finish(
+    scores: [Score; DETECTORS],
+    combined_raw: i32,
+    evidence: MilliBits,
+    base: u8,
+    floors: u16,
+) -> Assessment {
+    let floor = Floor::in_set(floors).map(Floor::risk).max().unwrap_or(0);
+    Assessment {
+        scores,
+        evidence: evidence.as_i32(),
+        combined_raw,
+        floors,
+        risk: risk(base, evidence, floor),
+    }
+}

@@ -1,0 +1,93 @@
+//! Unusual hour of the day and week, for this principal or for this tool (detection.md 3.1).
+//!
+//! The unit is the active hour, not the call: one night of two hundred calls teaches as much as one
+//! call. Abstains without a time, in an entity's first three days, and below [`HOURS_MIN`] active hours.
+
+use super::learn::{Observation, tool_key};
+use crate::domain::call::CallFeatures;
+use crate::domain::decision::Evidence;
+use crate::stats::millibits::MilliBits;
+use crate::stats::presence::Presence;
+use crate::stats::table::{SetTable, Weigh};
+use serde::{Deserialize, Serialize};
+
+/// Principals with a history of hours. About 1 KB each.
+const PRINCIPALS_MAX: usize = 4_096;
+/// Tools with a history of hours. About 1 KB each.
+const TOOLS_MAX: usize = 1_024;
+/// Active hours before an entity is judged.
+const HOURS_MIN: u32 = 8;
+/// A tenant's share of active hours before anything is known of it.
+const TENANT_LEVEL: f64 = 0.15;
+
+/// Hours of one entity; boxed in the tables, because it is large.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Hours(Box<Presence>);
+
+impl Weigh for Hours {
+    fn weight(&self) -> u64 {
+        self.0.active_hours().into()
+    }
+}
+
+/// Active hours of a tenant's principals and tools.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TimeModel {
+    tenant: Option<Hours>,
+    principals: SetTable<Hours>,
+    tools: SetTable<Hours>,
+}
+
+impl Default for TimeModel {
+    fn default() -> Self {
+        Self { tenant: None, principals: SetTable::new(PRINCIPALS_MAX), tools: SetTable::new(TOOLS_MAX) }
+    }
+}
+
+impl TimeModel {
+    /// Surprise at this hour: the greater of the principal's and the tool's.
+    pub fn score(&self, features: &CallFeatures, hour_of_week: u8, day: i32) -> Option<MilliBits> {
+        let of = |hours: Option<&Hours>| {
+            let hours = &hours?.0;
+            (hours.active_hours() >= HOURS_MIN).then(|| hours.surprise(hour_of_week.into(), day)).flatten()
+        };
+        let principal = of(self.principals.get(features.principal));
+        let tool = of(self.tools.get(tool_key(features.tool).into()));
+        principal.max(tool)
+    }
+
+    /// The figures behind a score.
+    pub fn explain(&self, features: &CallFeatures, hour_of_week: u8, minute: u8, day: i32) -> Evidence {
+        let surprise = |hours: &Hours| hours.0.surprise(hour_of_week.into(), day);
+        let principal = self.principals.get(features.principal);
+        let tool = self.tools.get(tool_key(features.tool).into());
+        let Some(hours) = [principal, tool].into_iter().flatten().max_by_key(|hours| surprise(hours)) else {
+            return Evidence::None;
+        };
+        Evidence::Hour {
+            hour_of_week,
+            minute,
+            active_here: hours.0.active_days_at(hour_of_week.into()).into(),
+            active_total: hours.0.active_hours(),
+            weeks: hours.0.weeks(day),
+        }
+    }
+
+    /// Learns one executed call.
+    pub fn learn(&mut self, principal: u64, observed: &Observation) {
+        if observed.hour_of_week == u8::MAX {
+            return;
+        }
+        let (hour, day) = (u16::from(observed.hour_of_week), observed.day);
+        let new = || Hours(Box::new(Presence::new(day)));
+        let tenant = self.tenant.get_or_insert_with(new);
+        tenant.0.learn(hour, day, TENANT_LEVEL);
+        let level = tenant.0.level();
+        if let Some(hours) = self.principals.entry(principal, new) {
+            hours.0.learn(hour, day, level);
+        }
+        if let Some(hours) = self.tools.entry(observed.tool.into(), new) {
+            hours.0.learn(hour, day, level);
+        }
+    }
+}

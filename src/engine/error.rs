@@ -1,0 +1,69 @@
+//! Why the engine refused, with what the caller should do: `rpc::status` turns each into a gRPC status.
+
+use crate::decide::ingest::Violation;
+use crate::eventlog;
+
+/// A refusal. Cloneable, because one failed append answers many callers.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The request is wrong; nothing happened.
+    #[error("{}", violations_text(.0))]
+    Invalid(Vec<Violation>),
+    /// The queue is full; nothing happened.
+    #[error("the engine's queue is full; try again shortly")]
+    Overloaded,
+    /// The `call_id` belongs to another call; nothing happened.
+    #[error("call_id `{0}` was used for a call with other content")]
+    CallIdTaken(String),
+    /// The outcome of this call is recorded already, and it is another one.
+    #[error("the outcome of call_id `{0}` is recorded already and differs")]
+    OutcomeTaken(String),
+    /// No such thing.
+    #[error("{0} is not known")]
+    NotFound(String),
+    /// No room for another tenant in this partition.
+    #[error("the partition holds {0} tenants, the most it can")]
+    TenantsFull(usize),
+    /// The disk is too full to write; nothing happened.
+    #[error("the disk is too full to write: {0}")]
+    DiskFull(String),
+    /// An append failed: whether the event is in the log is known only after a restart.
+    #[error("the append failed, its outcome is unknown: {0}; ask again with the same call_id")]
+    Unknown(String),
+    /// Writes are off since an append failed.
+    #[error("writes are off since an append failed ({0}); the daemon must be restarted")]
+    WritesOff(String),
+    /// The engine is stopping; nothing happened.
+    #[error("the daemon is stopping")]
+    Stopping,
+    /// Stored data is damaged.
+    #[error("{0}")]
+    DataLoss(String),
+    /// Reading failed.
+    #[error("{0}")]
+    Storage(String),
+}
+
+fn violations_text(violations: &[Violation]) -> String {
+    let one = |violation: &Violation| format!("{} {}", violation.field, violation.description);
+    violations.iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
+impl Error {
+    /// Whether nothing was written for sure.
+    pub const fn is_without_effect(&self) -> bool {
+        !matches!(self, Self::Unknown(_))
+    }
+}
+
+impl From<eventlog::Error> for Error {
+    fn from(error: eventlog::Error) -> Self {
+        let text = error.to_string();
+        match error {
+            eventlog::Error::DiskFull { .. } => Self::DiskFull(text),
+            eventlog::Error::WritesOff { cause } => Self::WritesOff(cause),
+            ref damaged if damaged.is_data_loss() => Self::DataLoss(text),
+            _ => Self::Storage(text),
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! One thread owns the truth of a partition: it orders, scores, decides and applies; a second one makes
+//! what was decided durable and then lets the answers go.
+//!
+//! ```text
+//! handle ──bounded queue──▶ worker (State) ──bounded queue──▶ committer (eventlog::Writer) ──▶ replies
+//! ```
+//!
+//! The worker applies an event as soon as it is decided, so that the next call in the same drain sees
+//! it; nobody outside learns of it before it is synced. A failed append switches the partition's writes
+//! off until the daemon is started again. Deliberately absent: gRPC, and any decision of its own.
+
+mod committer;
+mod counters;
+mod directory;
+mod error;
+mod handle;
+mod partition;
+mod query;
+mod recovery;
+mod registry;
+mod replay;
+mod snapshots;
+mod worker;
+
+pub use counters::{Counters, CountersView};
+pub use directory::SessionSummary;
+pub use error::Error;
+pub use handle::{Engine, Opened, Options};
+pub use partition::{Command, Decided, Import, Imported, Reply};
+pub use query::{EventView, SessionFilter, TimelineEvent};
+pub use recovery::fold;
+pub use replay::{Difference, ReplayReport, replay};

@@ -1,0 +1,123 @@
+//! What goes into a partition's queue, and what comes back.
+
+use super::Error;
+use crate::decide::observe::Definition;
+use crate::domain::call::{Call, Digest, Outcome, SessionSource};
+use crate::domain::decision::Decision;
+use crate::domain::position::Position;
+use crate::domain::stream::StreamId;
+use crate::domain::time::Timestamp;
+use crate::projection::State;
+
+/// Where an answer goes. Called on the committer's thread once what it speaks of is durable: it must be
+/// quick and must not panic.
+pub type Reply<T> = Box<dyn FnOnce(Result<T, Error>) + Send>;
+
+/// A question about the state, answered on the worker's thread; it hands back what to do once
+/// everything it saw is durable.
+pub(super) type Question = Box<dyn FnOnce(&State) -> Box<dyn FnOnce(Result<(), Error>) + Send> + Send>;
+
+/// A decided call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decided {
+    /// The decision.
+    pub decision: Decision,
+    /// Position of its `CallDecided`; zero for a dry run.
+    pub position: Position,
+    /// Position of the state it was scored at.
+    pub state_position: Position,
+    /// Its session.
+    pub stream: StreamId,
+    /// The session's id.
+    pub session_id: String,
+    /// Where the id came from.
+    pub session_source: SessionSource,
+    /// Digest that binds the call.
+    pub digest: Digest,
+    /// Position of the policy it was decided by.
+    pub policy_revision: Position,
+    /// Whether this is the recorded decision of an earlier request.
+    pub repeated: bool,
+    /// Whether the caller's time was off by more than the allowed skew.
+    pub skewed: bool,
+}
+
+/// A call of history with its outcome.
+#[derive(Clone, Debug)]
+pub struct Import {
+    /// The call, with `Origin::Imported`.
+    pub call: Call,
+    /// How it ended, if known.
+    pub outcome: Option<Outcome>,
+    /// Whether it is the last of its session.
+    pub ends_session: bool,
+}
+
+/// What became of an imported call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Imported {
+    /// Position of its `CallDecided`.
+    pub position: Position,
+    /// Whether it was in the log already.
+    pub duplicate: bool,
+}
+
+/// What a partition can be asked.
+pub enum Command {
+    /// Decide a call and record it.
+    Evaluate(Box<Call>, Reply<Decided>),
+    /// Score and decide a call without recording or learning anything.
+    Score(Box<Call>, Reply<Decided>),
+    /// Record a call of history.
+    Import(Box<Import>, Reply<Imported>),
+    /// Record how a call ended: tenant, call id, outcome, and now.
+    Complete {
+        /// Tenant.
+        tenant: String,
+        /// The client's idempotency key.
+        call_id: String,
+        /// How it ended.
+        outcome: Box<Outcome>,
+        /// When we learnt of it.
+        now: Timestamp,
+        /// Answered with the position of `CallCompleted`.
+        reply: Reply<Position>,
+    },
+    /// Record tool definitions; answered with how many were new or changed.
+    DefineTools {
+        /// Tenant.
+        tenant: String,
+        /// The definitions.
+        definitions: Vec<Definition>,
+        /// When we learnt of them.
+        now: Timestamp,
+        /// For each definition whether it is new, changed, or known.
+        reply: Reply<Vec<Definedness>>,
+    },
+    /// End a live session.
+    EndSession {
+        /// Tenant.
+        tenant: String,
+        /// Its stream.
+        stream: StreamId,
+        /// When we learnt of it.
+        now: Timestamp,
+        /// Answered with whether it was live.
+        reply: Reply<bool>,
+    },
+    /// Ask about the state.
+    Ask(Question),
+    /// Finish what is queued, write a snapshot, and stop.
+    Stop(Reply<Position>),
+}
+
+/// What a tool definition was when it was handed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Definedness {
+    /// Never seen before.
+    New,
+    /// Differs from the one known: a finding until somebody accepts it.
+    Changed,
+    /// Known as it is.
+    Known,
+}

@@ -1,0 +1,64 @@
+//! What goes on behind a partition: snapshots, the anchor's sync, the watch on free space.
+//!
+//! A snapshot is not taken from the worker's state, which would stop it, but by folding the log from
+//! the last snapshot on, on this thread at low priority: every snapshot is a fold.
+
+use super::Error;
+use super::committer::Shared;
+use super::counters::add;
+use super::recovery::recover;
+use crate::eventlog::{Log, Space};
+use crate::projection::STATE_VERSION;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Pause between two looks.
+const PAUSE: Duration = Duration::from_millis(200);
+/// Looks between two syncs of the anchor.
+const LOOKS_PER_SYNC: u32 = 5;
+
+/// Runs until the partition stops. `every`: records between two snapshots.
+pub(super) fn run(log: &Log, shared: &Arc<Shared>, every: u64) {
+    let mut last =
+        log.snapshots().ok().and_then(|all| all.iter().map(|info| info.position.get()).max()).unwrap_or(0);
+    let mut looks = 0_u32;
+    while !shared.stopping.load(Ordering::Relaxed) {
+        std::thread::park_timeout(PAUSE);
+        looks = looks.wrapping_add(1);
+        let space = if looks.is_multiple_of(LOOKS_PER_SYNC) { log.housekeep() } else { log.space() };
+        match space {
+            Ok(space) => watch_space(&space, shared),
+            Err(error) => tracing::warn!(error = ?error.to_string(), "cannot look after the log"),
+        }
+        if log.position().get() - last >= every {
+            match snapshot(log) {
+                Ok(position) => {
+                    last = position;
+                    add(&shared.counters.snapshots_written, 1);
+                }
+                Err(error) => {
+                    tracing::warn!(error = ?error.to_string(), "cannot write a snapshot");
+                    last = log.position().get();
+                }
+            }
+        }
+    }
+}
+
+fn watch_space(space: &Space, shared: &Arc<Shared>) {
+    let full = matches!(space, Space::Full { .. });
+    if shared.disk_full.swap(full, Ordering::Relaxed) != full {
+        if full {
+            tracing::error!("the disk is too full: calls are refused until there is room");
+        } else {
+            tracing::info!("there is room on the disk again: calls are taken");
+        }
+    }
+}
+
+fn snapshot(log: &Log) -> Result<u64, Error> {
+    let (state, _) = recover(log)?;
+    log.snapshot_write(state.position, STATE_VERSION, &state.to_bytes())?;
+    Ok(state.position.get())
+}

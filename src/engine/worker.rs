@@ -1,0 +1,387 @@
+//! The loop that owns a partition's state: drain, order, decide, apply, hand over.
+
+use super::Error;
+use super::committer::{Deferred, Group, Shared};
+use super::counters::add;
+use super::directory;
+use super::partition::{Command, Decided, Definedness, Import, Imported, Reply};
+use super::registry::{Known, Registry};
+use crate::decide::observe::{Definition, KnownCall};
+use crate::decide::{self, InferenceCache, Settings};
+use crate::domain::call::{Call, Outcome, OutcomeStatus};
+use crate::domain::event::{CallCompleted, Event, Pending, Recorded};
+use crate::domain::position::{Position, Revision};
+use crate::domain::stream::{CallKey, StreamId};
+use crate::domain::time::Timestamp;
+use crate::eventlog::Log;
+use crate::policy::Policy;
+use crate::projection::{State, TENANTS_MAX};
+use crate::stats::fingerprint::FingerprintKey;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::SyncSender;
+use tokio::sync::mpsc;
+
+/// Commands taken from the queue at once.
+const DRAIN_MAX: usize = 256;
+
+/// Owns the state of a partition.
+pub(super) struct Worker {
+    pub(super) state: State,
+    pub(super) log: Log,
+    pub(super) policy: Arc<Policy>,
+    pub(super) settings: Settings,
+    pub(super) shared: Arc<Shared>,
+    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) groups: SyncSender<Group>,
+    pub(super) registry: Registry,
+    pub(super) inferences: InferenceCache,
+    pub(super) group: Group,
+}
+
+impl Worker {
+    /// Runs until it is told to stop or every handle is gone; hands the state and the last reply back.
+    pub(super) fn run(mut self) -> (State, Option<Reply<Position>>) {
+        let mut drained = Vec::with_capacity(DRAIN_MAX);
+        let mut stop = None;
+        while stop.is_none() && self.commands.blocking_recv_many(&mut drained, DRAIN_MAX) > 0 {
+            for command in drained.drain(..) {
+                match command {
+                    Command::Stop(reply) => stop = Some(reply),
+                    command => self.handle(command),
+                }
+            }
+            let group = std::mem::take(&mut self.group);
+            if !group.is_empty() && self.groups.send(group).is_err() {
+                break;
+            }
+        }
+        (self.state, stop)
+    }
+
+    fn handle(&mut self, command: Command) {
+        if self.shared.failed.load(Ordering::Acquire) {
+            let cause = self.log.writes_off().unwrap_or("see the log").to_owned();
+            return refuse(command, Error::WritesOff(cause));
+        }
+        let reads = matches!(command, Command::Ask(_) | Command::Score(..));
+        if !reads && self.shared.disk_full.load(Ordering::Relaxed) {
+            return refuse(command, Error::DiskFull("below the hard watermark".to_owned()));
+        }
+        match command {
+            Command::Evaluate(call, reply) => self.evaluate(*call, reply),
+            Command::Score(call, reply) => self.score(*call, reply),
+            Command::Import(import, reply) => self.import(*import, reply),
+            Command::Complete { tenant, call_id, outcome, now, reply } => {
+                self.complete(tenant, call_id, *outcome, now, reply);
+            }
+            Command::DefineTools { tenant, definitions, now, reply } => {
+                self.define_tools(&tenant, definitions, now, reply);
+            }
+            Command::EndSession { tenant, stream, now, reply } => {
+                let ended = self.end_session(&tenant, &stream, now);
+                self.defer(reply, ended);
+            }
+            Command::Ask(question) => {
+                let answer = question(&self.state);
+                self.group.deferred.push(Deferred::Other(answer));
+            }
+            Command::Stop(_) => {}
+        }
+    }
+
+    fn evaluate(&mut self, call: Call, reply: Reply<Decided>) {
+        let key = self.call_key(&call.tenant, &call.call_id);
+        match self.recorded(&key, &call) {
+            Ok(None) => {}
+            Ok(Some(decided)) => {
+                add(&self.shared.counters.calls_repeated, 1);
+                self.group.deferred.push(Deferred::Decided(reply, Box::new(decided)));
+                return;
+            }
+            Err(error) => return reply(Err(error)),
+        }
+        match self.record(key, call) {
+            Ok(decided) => self.group.deferred.push(Deferred::Decided(reply, Box::new(decided))),
+            Err(error) => reply(Err(error)),
+        }
+    }
+
+    fn import(&mut self, import: Import, reply: Reply<Imported>) {
+        let call = import.call;
+        let (tenant, call_id, now) = (call.tenant.clone(), call.call_id.clone(), call.receive_time);
+        let key = self.call_key(&tenant, &call_id);
+        let (decided, duplicate) = match self.recorded(&key, &call) {
+            Ok(Some(decided)) => (decided, true),
+            Err(error) => return reply(Err(error)),
+            Ok(None) => match self.record(key, call) {
+                Ok(decided) => (decided, false),
+                Err(error) => return reply(Err(error)),
+            },
+        };
+        if let (Some(outcome), false) = (import.outcome, duplicate) {
+            let proposed_at = Position::new(decided.position.get() - 1);
+            let known =
+                KnownCall { tenant: tenant.clone(), call_id, key, stream: decided.stream, proposed_at };
+            self.append_outcome(known, outcome, now);
+        }
+        if import.ends_session && !duplicate {
+            self.end_session(&tenant, &decided.stream, now);
+        }
+        self.group
+            .deferred
+            .push(Deferred::Imported(reply, Imported { position: decided.position, duplicate }));
+    }
+
+    /// Decides a call that is not in the log, and takes both events up.
+    fn record(&mut self, key: CallKey, call: Call) -> Result<Decided, Error> {
+        if self.state.tenant(&call.tenant).is_none() && self.state.tenants_len() >= TENANTS_MAX {
+            return Err(Error::TenantsFull(TENANTS_MAX));
+        }
+        let digest = call.digest;
+        add(&self.shared.counters.argument_paths_dropped, call.paths_dropped.into());
+        let resolved = self.open_session(&call);
+        let source = call.session.source;
+        let judged = self.judge(call, key, resolved.stream);
+        let state_position = self.state.position;
+        let decided = decided(&judged, &resolved, source, digest, state_position);
+        self.take_up(judged.proposed);
+        self.take_up(judged.decided);
+        add(&self.shared.counters.calls_decided, 1);
+        let known = Known {
+            proposed_at: state_position.next(),
+            stream: decided.stream,
+            digest,
+            decided: Some(Arc::new(decided.clone())),
+            completed: None,
+        };
+        self.registry.insert(key, known);
+        Ok(decided)
+    }
+
+    fn judge(&mut self, call: Call, key: CallKey, stream: StreamId) -> decide::Judged {
+        let Self { state, policy, settings, inferences, .. } = self;
+        let judged = decide::judge(state, call, key, stream, policy, settings, inferences);
+        if let Event::CallDecided(event) = &judged.decided.event {
+            let failed = crate::domain::decision::Floor::DetectorFailed.bit();
+            let count = u64::from(event.decision.assessment.floors & failed != 0);
+            add(&self.shared.counters.detector_failures, count);
+        }
+        judged
+    }
+
+    /// Closes what is over, then finds or opens the call's session.
+    fn open_session(&mut self, call: &Call) -> decide::Resolved {
+        let at = call.call_time.unwrap_or(call.receive_time);
+        let now = if call.origin == crate::domain::call::Origin::Imported { at } else { call.receive_time };
+        for closing in decide::housekeep(&self.state, &call.tenant, now, call.receive_time, &self.settings) {
+            if let Event::SessionClosed(event) = &closing.event {
+                let evicted = event.reason == crate::domain::event::CloseReason::Evicted;
+                add(&self.shared.counters.sessions_evicted, evicted.into());
+            }
+            self.take_up(closing);
+        }
+        let log = &self.log;
+        let mut closed_revision = |stream: &StreamId| last_revision(log, stream);
+        let mut resolved = decide::resolve(&self.state, call, &self.settings, &mut closed_revision);
+        if let Some(opened) = resolved.opened.take() {
+            self.take_up(opened);
+        }
+        resolved
+    }
+
+    /// Gives an event its position, folds it in, and puts it into the group.
+    fn take_up(&mut self, pending: Pending) -> Position {
+        let recorded = Recorded { position: self.state.position.next(), record: pending };
+        let entry = directory::before(&self.state, &recorded);
+        self.state.apply(&recorded);
+        self.group.directory.extend(entry.or_else(|| directory::after(&self.state, &recorded)));
+        self.group.records.push(recorded);
+        self.state.position
+    }
+
+    fn score(&mut self, call: Call, reply: Reply<Decided>) {
+        let digest = call.digest;
+        let key = self.call_key(&call.tenant, &call.call_id);
+        let log = &self.log;
+        let mut closed_revision = |stream: &StreamId| last_revision(log, stream);
+        let resolved = decide::resolve(&self.state, &call, &self.settings, &mut closed_revision);
+        let source = call.session.source;
+        let judged = self.judge(call, key, resolved.stream);
+        let mut decided = decided(&judged, &resolved, source, digest, self.state.position);
+        decided.position = Position::ZERO;
+        self.group.deferred.push(Deferred::Decided(reply, Box::new(decided)));
+    }
+
+    fn complete(
+        &mut self,
+        tenant: String,
+        call_id: String,
+        outcome: Outcome,
+        now: Timestamp,
+        reply: Reply<Position>,
+    ) {
+        let key = self.call_key(&tenant, &call_id);
+        let fingerprint = outcome_fingerprint(&outcome);
+        let known = match self.known(&key) {
+            Ok(Some(known)) => known,
+            Ok(None) => return reply(Err(Error::NotFound(format!("call_id `{call_id}`")))),
+            Err(error) => return reply(Err(error)),
+        };
+        match known.completed {
+            Some(earlier) if earlier == fingerprint => return self.defer(reply, known.proposed_at),
+            Some(_) => return reply(Err(Error::OutcomeTaken(call_id))),
+            None => {}
+        }
+        let known = KnownCall { tenant, call_id, key, stream: known.stream, proposed_at: known.proposed_at };
+        let position = self.append_outcome(known, outcome, now);
+        self.defer(reply, position);
+    }
+
+    fn append_outcome(&mut self, known: KnownCall, outcome: Outcome, now: Timestamp) -> Position {
+        let key = known.key;
+        let fingerprint = outcome_fingerprint(&outcome);
+        let last = self
+            .state
+            .revision_of(&known.tenant, &known.stream)
+            .unwrap_or_else(|| last_revision(&self.log, &known.stream));
+        let position = self.take_up(decide::complete(known, outcome, last, now));
+        self.registry.complete(&key, fingerprint);
+        position
+    }
+
+    fn define_tools(
+        &mut self,
+        tenant: &str,
+        definitions: Vec<Definition>,
+        now: Timestamp,
+        reply: Reply<Vec<Definedness>>,
+    ) {
+        if self.state.tenant(tenant).is_none() && self.state.tenants_len() >= TENANTS_MAX {
+            return reply(Err(Error::TenantsFull(TENANTS_MAX)));
+        }
+        let mut result = Vec::with_capacity(definitions.len());
+        for definition in definitions {
+            result.push(match decide::define_tool(&self.state, tenant, definition, now) {
+                None => Definedness::Known,
+                Some(pending) => {
+                    let changed = pending.event.kind() == crate::domain::event::kind::TOOL_REDEFINED;
+                    self.take_up(pending);
+                    if changed { Definedness::Changed } else { Definedness::New }
+                }
+            });
+        }
+        self.defer(reply, result);
+    }
+
+    fn end_session(&mut self, tenant: &str, stream: &StreamId, now: Timestamp) -> bool {
+        let ended = decide::end_session(&self.state, tenant, stream, now);
+        let live = ended.is_some();
+        ended.into_iter().for_each(|pending| {
+            self.take_up(pending);
+        });
+        live
+    }
+
+    fn defer<T: Send + 'static>(&mut self, reply: Reply<T>, value: T) {
+        let settle = Box::new(move |outcome: Result<(), Error>| reply(outcome.map(|()| value)));
+        self.group.deferred.push(Deferred::Other(settle));
+    }
+
+    fn call_key(&self, tenant: &str, call_id: &str) -> CallKey {
+        let key = self.state.key();
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&key.texts(&["call", tenant, call_id]).to_be_bytes());
+        bytes[8..].copy_from_slice(&key.texts(&["id", tenant, call_id]).to_be_bytes());
+        CallKey::from_bytes(bytes)
+    }
+
+    /// The decision on record for this `call_id`, if there is one; an error if it is of another call.
+    fn recorded(&mut self, key: &CallKey, call: &Call) -> Result<Option<Decided>, Error> {
+        let Some(known) = self.known(key)? else { return Ok(None) };
+        if known.digest != call.digest {
+            return Err(Error::CallIdTaken(call.call_id.clone()));
+        }
+        let mut decided = match known.decided {
+            Some(decided) => Arc::unwrap_or_clone(decided),
+            None => self.read_decided(&known)?,
+        };
+        decided.repeated = true;
+        Ok(Some(decided))
+    }
+
+    /// What is known of a call: at hand, or from the log.
+    fn known(&mut self, key: &CallKey) -> Result<Option<Known>, Error> {
+        if let Some(known) = self.registry.get(key) {
+            return Ok(Some(known.clone()));
+        }
+        let Some(proposed_at) = self.log.find_call(*key)? else { return Ok(None) };
+        let known = super::query::known_call(&self.log, proposed_at, key)?;
+        self.registry.insert(*key, known.clone());
+        Ok(Some(known))
+    }
+
+    fn read_decided(&self, known: &Known) -> Result<Decided, Error> {
+        let session = super::query::session_of(&self.log, known.stream)?;
+        super::query::decided_at(&self.log, known.proposed_at, known.digest, session)
+    }
+}
+
+/// The last revision of a stream in the log; zero if it has none.
+fn last_revision(log: &Log, stream: &StreamId) -> Revision {
+    log.stream_last(*stream).ok().flatten().map_or(Revision::ZERO, |(revision, _)| revision)
+}
+
+fn decided(
+    judged: &decide::Judged,
+    resolved: &decide::Resolved,
+    source: crate::domain::call::SessionSource,
+    digest: crate::domain::call::Digest,
+    state_position: Position,
+) -> Decided {
+    let (Event::CallProposed(proposed), Event::CallDecided(event)) =
+        (&judged.proposed.event, &judged.decided.event)
+    else {
+        unreachable!("`judge` makes a proposal and a decision");
+    };
+    Decided {
+        decision: event.decision.clone(),
+        position: state_position.plus(2),
+        state_position,
+        stream: resolved.stream,
+        session_id: resolved.session_id.clone(),
+        session_source: source,
+        digest,
+        policy_revision: event.policy_revision,
+        repeated: false,
+        skewed: proposed.skewed,
+    }
+}
+
+/// Tells two outcomes of one call apart: status, latency and size.
+fn outcome_fingerprint(outcome: &Outcome) -> u64 {
+    fingerprint(outcome.status, outcome.latency_us, outcome.result_bytes)
+}
+
+/// The same of a recorded outcome.
+pub(super) fn completion_fingerprint(event: &CallCompleted) -> u64 {
+    fingerprint(event.status, event.latency_us, event.result_bytes)
+}
+
+fn fingerprint(status: OutcomeStatus, latency_us: Option<u64>, result_bytes: u64) -> u64 {
+    let latency = latency_us.map_or(0, |us| us.saturating_add(1));
+    FingerprintKey::new([0; 16]).numbers(&[status.number().into(), latency, result_bytes])
+}
+
+/// Answers a command without doing it.
+pub(super) fn refuse(command: Command, error: Error) {
+    match command {
+        Command::Evaluate(_, reply) | Command::Score(_, reply) => reply(Err(error)),
+        Command::Import(_, reply) => reply(Err(error)),
+        Command::Complete { reply, .. } => reply(Err(error)),
+        Command::DefineTools { reply, .. } => reply(Err(error)),
+        Command::EndSession { reply, .. } => reply(Err(error)),
+        Command::Ask(_) => {}
+        Command::Stop(reply) => reply(Err(error)),
+    }
+}

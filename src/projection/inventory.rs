@@ -1,0 +1,95 @@
+//! Tools of a tenant: definitions, and when each was first seen.
+
+use crate::domain::call::Digest;
+use crate::domain::event::ToolDefined;
+use crate::domain::position::Position;
+use crate::domain::risk::{Capabilities, RiskCategory};
+use crate::stats::table::{SetTable, Weigh};
+use serde::{Deserialize, Serialize};
+
+/// Tools remembered a tenant. A flood of invented names cannot push out tools seen more than once.
+pub(super) const TOOLS_MAX: usize = 4_096;
+
+/// A tool with a definition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tool {
+    /// MCP server.
+    pub server: String,
+    /// Tool name.
+    pub tool: String,
+    /// SHA-256 of the latest definition.
+    pub definition_hash: Digest,
+    /// Whether the definition changed since it was first seen and nobody accepted the change.
+    pub changed: bool,
+    /// Base category inferred from the definition.
+    pub category: RiskCategory,
+    /// Capabilities inferred from the definition.
+    pub capabilities: Capabilities,
+    /// Position of the latest `ToolDefined`.
+    pub defined_at: Position,
+}
+
+impl Weigh for Tool {
+    /// The longest known is kept longest.
+    fn weight(&self) -> u64 {
+        u64::MAX - self.defined_at.get()
+    }
+}
+
+/// All registered tools of a tenant, by the hash of server and tool name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Inventory {
+    tools: SetTable<Tool>,
+}
+
+impl Default for Inventory {
+    fn default() -> Self {
+        Self { tools: SetTable::new(TOOLS_MAX) }
+    }
+}
+
+impl Inventory {
+    /// The tool of this hash, if it was registered.
+    pub fn get(&self, tool: u64) -> Option<&Tool> {
+        self.tools.get(tool)
+    }
+
+    /// All tools, in a fixed order.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, &Tool)> {
+        self.tools.iter()
+    }
+
+    /// Registered tools.
+    pub fn len(&self) -> usize {
+        self.tools.len()
+    }
+
+    /// Whether none is registered.
+    pub fn is_empty(&self) -> bool {
+        self.tools.is_empty()
+    }
+
+    /// Tools that were evicted or found no place.
+    pub fn refused(&self) -> u64 {
+        self.tools.evictions() + self.tools.refusals()
+    }
+
+    pub(super) fn define(&mut self, key: u64, event: &ToolDefined, position: Position) {
+        let make = || Tool {
+            server: event.server.clone(),
+            tool: event.tool.clone(),
+            definition_hash: event.definition_hash,
+            changed: false,
+            category: event.category,
+            capabilities: event.capabilities,
+            defined_at: position,
+        };
+        let Some(tool) = self.tools.entry(key, make) else { return };
+        tool.changed |= event.previous_hash.is_some();
+        tool.definition_hash = event.definition_hash;
+        // A changed definition may raise what is known of a tool, never lower it, until it is accepted.
+        tool.category = tool.category.max(event.category);
+        tool.capabilities = tool.capabilities.with(event.capabilities);
+        tool.defined_at = position;
+    }
+}

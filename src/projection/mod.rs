@@ -1,0 +1,14 @@
+//! State folded from events: `State` = all projections, one `apply`.
+//!
+//! Pure: no clock, no I/O, no randomness, no order that is not the log's. Deliberately absent: how
+//! events are stored, and what is decided on the state.
+
+mod inventory;
+mod session;
+mod snapshot;
+mod state;
+
+pub use inventory::{Inventory, Tool};
+pub use session::{Session, Sessions};
+pub use snapshot::Error;
+pub use state::{STATE_VERSION, State, TENANTS_MAX, Tenant, gap_key, principal_hash, tool_hash};

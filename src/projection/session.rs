@@ -1,0 +1,131 @@
+//! Live sessions of a tenant: what each has done so far, and in which order they fell silent.
+//!
+//! Bounded: at most `SESSIONS_MAX` sessions, each at most about 4 KB (see the constants). Sessions that
+//! are over are not here: the log has them.
+
+use crate::detector::learn::Lesson;
+use crate::domain::call::SessionSource;
+use crate::domain::position::{Position, Revision};
+use crate::domain::risk::Capabilities;
+use crate::domain::stream::StreamId;
+use crate::domain::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Tools denied in a session that are remembered.
+pub(super) const DENIED_TOOLS_MAX: usize = 8;
+
+/// A live session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// The id it goes by.
+    pub session_id: String,
+    /// Where the id came from.
+    pub source: SessionSource,
+    /// The principal that opened it.
+    pub principal: String,
+    /// Position of its `SessionOpened`.
+    pub opened_at: Position,
+    /// Hash of principal and client, for sessions told apart by pauses.
+    pub gap_key: u64,
+    /// The parent's stream, if any.
+    pub parent: StreamId,
+    /// Event time of its first event.
+    pub opened: Timestamp,
+    /// Event time of its latest event.
+    pub active: Timestamp,
+    /// Position of its latest event: orders sessions by silence.
+    pub last_position: Position,
+    /// Place of its latest event in the stream.
+    pub revision: Revision,
+    /// Calls proposed.
+    pub calls: u32,
+    /// Calls decided ALLOW, REVIEW and DENY.
+    pub verdicts: [u32; 3],
+    /// Highest risk so far.
+    pub risk_max: u8,
+    /// Capabilities of its calls so far.
+    pub seen: Capabilities,
+    /// The last two tools, latest first; zero: none yet.
+    pub tools: [u64; 2],
+    /// Hashes of tools denied here.
+    pub denied_tools: Vec<u64>,
+    /// What it will teach when it closes.
+    pub lesson: Lesson,
+}
+
+/// All live sessions of a tenant.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sessions {
+    live: BTreeMap<StreamId, Session>,
+    /// Position of the latest event to stream: the first is the longest silent.
+    silence: BTreeMap<Position, StreamId>,
+    /// The latest session of each principal and client, for resolving by pauses.
+    gaps: BTreeMap<u64, StreamId>,
+}
+
+impl Sessions {
+    /// The session of this stream, if it is live.
+    pub fn get(&self, stream: &StreamId) -> Option<&Session> {
+        self.live.get(stream)
+    }
+
+    /// Live sessions.
+    pub fn len(&self) -> usize {
+        self.live.len()
+    }
+
+    /// Whether none is live.
+    pub fn is_empty(&self) -> bool {
+        self.live.is_empty()
+    }
+
+    /// All live sessions in the order of their streams.
+    pub fn iter(&self) -> impl Iterator<Item = (&StreamId, &Session)> {
+        self.live.iter()
+    }
+
+    /// Sessions from the longest silent on.
+    pub fn by_silence(&self) -> impl Iterator<Item = (&StreamId, &Session)> {
+        self.silence.values().filter_map(|stream| self.live.get_key_value(stream))
+    }
+
+    /// The latest live session of this principal and client.
+    pub fn of_gap(&self, gap_key: u64) -> Option<(&StreamId, &Session)> {
+        self.live.get_key_value(self.gaps.get(&gap_key)?)
+    }
+
+    /// Opens a session.
+    pub(super) fn open(&mut self, stream: StreamId, session: Session) {
+        self.silence.insert(session.last_position, stream);
+        self.gaps.insert(session.gap_key, stream);
+        self.live.insert(stream, session);
+    }
+
+    /// The session of this stream, now active at `position` and `at`.
+    pub(super) fn touch(
+        &mut self,
+        stream: &StreamId,
+        position: Position,
+        revision: Revision,
+        at: Timestamp,
+    ) -> Option<&mut Session> {
+        let session = self.live.get_mut(stream)?;
+        self.silence.remove(&session.last_position);
+        self.silence.insert(position, *stream);
+        session.last_position = position;
+        session.revision = revision;
+        session.active = session.active.max(at);
+        Some(session)
+    }
+
+    /// Closes a session and hands it over.
+    pub(super) fn close(&mut self, stream: &StreamId) -> Option<Session> {
+        let session = self.live.remove(stream)?;
+        self.silence.remove(&session.last_position);
+        if self.gaps.get(&session.gap_key) == Some(stream) {
+            self.gaps.remove(&session.gap_key);
+        }
+        Some(session)
+    }
+}

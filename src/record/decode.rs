@@ -1,0 +1,261 @@
+//! Bytes to event.
+
+use super::decision::read_decision;
+use super::encode::ARGUMENT_BYTES;
+use super::wire::{Field, Reader};
+use super::{Error, named, wire};
+use crate::domain::call::{ArgumentFeature, CallFeatures, Origin, OutcomeStatus, SessionSource};
+use crate::domain::decision::Mode;
+use crate::domain::event::{
+    CallCompleted, CallDecided, CallProposed, CloseReason, Event, LogCreated, PolicyAdopted, SessionClosed,
+    SessionOpened, ToolDefined, kind,
+};
+use crate::domain::position::Position;
+use crate::domain::risk::{Capabilities, RiskCategory};
+use crate::domain::stream::StreamId;
+use crate::domain::time::Timestamp;
+
+/// Reads the body of a record of this kind.
+pub fn decode(event_kind: u8, body: &[u8]) -> Result<Event, Error> {
+    Ok(match event_kind {
+        kind::LOG_CREATED => Event::LogCreated(log_created(body)?),
+        kind::SESSION_OPENED => Event::SessionOpened(session_opened(body)?),
+        kind::SESSION_CLOSED => Event::SessionClosed(session_closed(body)?),
+        kind::TOOL_DEFINED | kind::TOOL_REDEFINED => Event::ToolDefined(tool_defined(body)?),
+        kind::CALL_PROPOSED => Event::CallProposed(call_proposed(body)?),
+        kind::CALL_DECIDED => Event::CallDecided(call_decided(body)?),
+        kind::CALL_COMPLETED => Event::CallCompleted(call_completed(body)?),
+        kind::POLICY_ADOPTED => Event::PolicyAdopted(policy_adopted(body)?),
+        unknown => return Err(Error::UnknownKind(unknown)),
+    })
+}
+
+fn each(body: &[u8], mut read: impl FnMut(&Field<'_>) -> Result<(), Error>) -> Result<(), Error> {
+    Reader::new(body).try_for_each(|field| read(&field?))
+}
+
+fn log_created(body: &[u8]) -> Result<LogCreated, Error> {
+    let mut event = LogCreated { log_id: [0; 16], hash_key: [0; 16], partition: 0, partitions: 0 };
+    each(body, |field| {
+        match field.number {
+            1 => event.log_id = field.array()?,
+            2 => event.hash_key = field.array()?,
+            3 => event.partition = field.fit()?,
+            4 => event.partitions = field.fit()?,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(event)
+}
+
+fn session_opened(body: &[u8]) -> Result<SessionOpened, Error> {
+    let mut event = SessionOpened {
+        tenant: String::new(),
+        session_id: String::new(),
+        source: SessionSource::Explicit,
+        principal_chain: Vec::new(),
+        client: String::new(),
+        parent: StreamId::NONE,
+        parent_id: String::new(),
+        reopened: false,
+    };
+    each(body, |field| {
+        match field.number {
+            1 => event.tenant = field.text()?,
+            2 => event.session_id = field.text()?,
+            3 => event.source = named(field, SessionSource::from_number)?,
+            4 => event.principal_chain.push(field.text()?),
+            5 => event.client = field.text()?,
+            6 => event.parent = StreamId::from_bytes(field.array()?),
+            7 => event.parent_id = field.text()?,
+            8 => event.reopened = field.uint() != 0,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(event)
+}
+
+fn session_closed(body: &[u8]) -> Result<SessionClosed, Error> {
+    let mut event = SessionClosed { tenant: String::new(), reason: CloseReason::Ended };
+    each(body, |field| {
+        match field.number {
+            1 => event.tenant = field.text()?,
+            2 => event.reason = named(field, CloseReason::from_number)?,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(event)
+}
+
+fn tool_defined(body: &[u8]) -> Result<ToolDefined, Error> {
+    let mut event = ToolDefined {
+        tenant: String::new(),
+        server: String::new(),
+        tool: String::new(),
+        definition_hash: [0; 32],
+        previous_hash: None,
+        description: String::new(),
+        input_schema: Vec::new(),
+        annotations: Vec::new(),
+        category: RiskCategory::High,
+        capabilities: Capabilities::NONE,
+    };
+    each(body, |field| {
+        match field.number {
+            1 => event.tenant = field.text()?,
+            2 => event.server = field.text()?,
+            3 => event.tool = field.text()?,
+            4 => event.definition_hash = field.array()?,
+            5 => event.previous_hash = Some(field.array()?),
+            6 => event.description = field.text()?,
+            7 => event.input_schema = field.bytes().to_vec(),
+            8 => event.annotations = field.bytes().to_vec(),
+            9 => event.category = named(field, RiskCategory::from_number)?,
+            10 => event.capabilities = Capabilities::from_bits(field.fit()?),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(event)
+}
+
+fn call_proposed(body: &[u8]) -> Result<CallProposed, Error> {
+    let mut event = CallProposed {
+        tenant: String::new(),
+        call_id: String::new(),
+        digest: [0; 32],
+        server: String::new(),
+        tool: String::new(),
+        principal_chain: Vec::new(),
+        turn: None,
+        traceparent: String::new(),
+        origin: Origin::Live,
+        masked: 0,
+        category: RiskCategory::Critical,
+        skewed: false,
+        features: CallFeatures {
+            tool: 0,
+            principal: 0,
+            capabilities: Capabilities::NONE,
+            at: None,
+            utc_offset_minutes: 0,
+            arguments: Vec::new(),
+        },
+    };
+    each(body, |field| {
+        match field.number {
+            1 => event.tenant = field.text()?,
+            2 => event.call_id = field.text()?,
+            3 => event.digest = field.array()?,
+            4 => event.server = field.text()?,
+            5 => event.tool = field.text()?,
+            6 => event.principal_chain.push(field.text()?),
+            7 => event.turn = Some(field.fit()?),
+            8 => event.traceparent = field.text()?,
+            9 if field.uint() != 0 => event.origin = Origin::Imported,
+            10 => event.masked = field.fit()?,
+            11 => event.skewed = field.uint() != 0,
+            12 => event.features = features(field.bytes())?,
+            13 => event.category = named(field, RiskCategory::from_number)?,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(event)
+}
+
+fn features(body: &[u8]) -> Result<CallFeatures, Error> {
+    let mut features = CallFeatures {
+        tool: 0,
+        principal: 0,
+        capabilities: Capabilities::NONE,
+        at: None,
+        utc_offset_minutes: 0,
+        arguments: Vec::new(),
+    };
+    each(body, |field| {
+        match field.number {
+            1 => features.tool = field.uint(),
+            2 => features.principal = field.uint(),
+            3 => features.capabilities = Capabilities::from_bits(field.fit()?),
+            4 => features.at = Some(Timestamp::from_micros(field.sint())),
+            5 => features.utc_offset_minutes = field.sfit()?,
+            6 => features.arguments = unpack_arguments(field)?,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(features)
+}
+
+fn unpack_arguments(field: &Field<'_>) -> Result<Vec<ArgumentFeature>, Error> {
+    let bytes = field.bytes();
+    if !bytes.len().is_multiple_of(ARGUMENT_BYTES) {
+        return Err(wire::Error::Range(field.number).into());
+    }
+    let unpack = |chunk: &[u8]| {
+        let word = |from: usize| u32::from_le_bytes(chunk[from..from + 4].try_into().expect("four bytes"));
+        ArgumentFeature { path: word(0), value: word(4), magnitude: chunk[8], kind: chunk[9] }
+    };
+    Ok(bytes.chunks_exact(ARGUMENT_BYTES).map(unpack).collect())
+}
+
+fn call_decided(body: &[u8]) -> Result<CallDecided, Error> {
+    let mut tenant = String::new();
+    let mut decision = None;
+    let mut policy_revision = Position::ZERO;
+    let mut scoring_version = 0;
+    each(body, |field| {
+        match field.number {
+            1 => tenant = field.text()?,
+            2 => decision = Some(read_decision(field.bytes())?),
+            3 => policy_revision = Position::new(field.uint()),
+            4 => scoring_version = field.fit()?,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    let decision = decision.ok_or(Error::Unnamed { field: 2, value: 0 })?;
+    Ok(CallDecided { tenant, decision, policy_revision, scoring_version })
+}
+
+fn call_completed(body: &[u8]) -> Result<CallCompleted, Error> {
+    let mut event = CallCompleted {
+        tenant: String::new(),
+        call_id: String::new(),
+        status: OutcomeStatus::Ok,
+        latency_us: None,
+        result_bytes: 0,
+        fingerprints: Vec::new(),
+    };
+    each(body, |field| {
+        match field.number {
+            1 => event.tenant = field.text()?,
+            2 => event.call_id = field.text()?,
+            3 => event.status = named(field, OutcomeStatus::from_number)?,
+            4 => event.latency_us = Some(field.uint()),
+            5 => event.result_bytes = field.uint(),
+            6 => event.fingerprints = field.packed_fixed64()?,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(event)
+}
+
+fn policy_adopted(body: &[u8]) -> Result<PolicyAdopted, Error> {
+    let mut event = PolicyAdopted { text: String::new(), mode: Mode::Enforce, digest: [0; 32] };
+    each(body, |field| {
+        match field.number {
+            1 => event.text = field.text()?,
+            2 => event.digest = field.array()?,
+            3 if field.uint() != 0 => event.mode = Mode::Observe,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(event)
+}

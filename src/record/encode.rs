@@ -1,0 +1,125 @@
+//! Event to bytes.
+
+use super::decision::write_decision;
+use super::wire::Writer;
+use crate::domain::call::{ArgumentFeature, CallFeatures, Origin};
+use crate::domain::decision::Mode;
+use crate::domain::event::{
+    CallCompleted, CallDecided, CallProposed, Event, LogCreated, PolicyAdopted, SessionClosed, SessionOpened,
+    ToolDefined,
+};
+
+/// The body of an event's record.
+pub fn encode(event: &Event) -> Vec<u8> {
+    let mut out = Writer::with_capacity(320);
+    match event {
+        Event::LogCreated(event) => log_created(event, &mut out),
+        Event::SessionOpened(event) => session_opened(event, &mut out),
+        Event::SessionClosed(event) => session_closed(event, &mut out),
+        Event::ToolDefined(event) => tool_defined(event, &mut out),
+        Event::CallProposed(event) => call_proposed(event, &mut out),
+        Event::CallDecided(event) => call_decided(event, &mut out),
+        Event::CallCompleted(event) => call_completed(event, &mut out),
+        Event::PolicyAdopted(event) => policy_adopted(event, &mut out),
+    }
+    out.finish()
+}
+
+fn log_created(event: &LogCreated, out: &mut Writer) {
+    out.bytes(1, &event.log_id);
+    out.bytes(2, &event.hash_key);
+    out.uint(3, event.partition.into());
+    out.uint(4, event.partitions.into());
+}
+
+fn session_opened(event: &SessionOpened, out: &mut Writer) {
+    out.text(1, &event.tenant);
+    out.text(2, &event.session_id);
+    out.uint(3, event.source.number().into());
+    event.principal_chain.iter().for_each(|link| out.bytes_present(4, link.as_bytes()));
+    out.text(5, &event.client);
+    if !event.parent.is_none() {
+        out.bytes(6, event.parent.as_bytes());
+    }
+    out.text(7, &event.parent_id);
+    out.uint(8, event.reopened.into());
+}
+
+fn session_closed(event: &SessionClosed, out: &mut Writer) {
+    out.text(1, &event.tenant);
+    out.uint(2, event.reason.number().into());
+}
+
+fn tool_defined(event: &ToolDefined, out: &mut Writer) {
+    out.text(1, &event.tenant);
+    out.text(2, &event.server);
+    out.text(3, &event.tool);
+    out.bytes(4, &event.definition_hash);
+    if let Some(previous) = &event.previous_hash {
+        out.bytes(5, previous);
+    }
+    out.text(6, &event.description);
+    out.bytes(7, &event.input_schema);
+    out.bytes(8, &event.annotations);
+    out.uint(9, event.category.number().into());
+    out.uint(10, event.capabilities.bits().into());
+}
+
+fn call_proposed(event: &CallProposed, out: &mut Writer) {
+    out.text(1, &event.tenant);
+    out.text(2, &event.call_id);
+    out.bytes(3, &event.digest);
+    out.text(4, &event.server);
+    out.text(5, &event.tool);
+    event.principal_chain.iter().for_each(|link| out.bytes_present(6, link.as_bytes()));
+    out.uint_present(7, event.turn.map(u64::from));
+    out.text(8, &event.traceparent);
+    out.uint(9, u64::from(event.origin == Origin::Imported));
+    out.uint(10, event.masked.into());
+    out.uint(11, event.skewed.into());
+    out.message(12, |inner| features(&event.features, inner));
+    out.uint(13, event.category.number().into());
+}
+
+fn features(features: &CallFeatures, out: &mut Writer) {
+    out.fixed64(1, features.tool);
+    out.fixed64(2, features.principal);
+    out.uint(3, features.capabilities.bits().into());
+    out.sint_present(4, features.at.map(|at| at.as_micros()));
+    out.sint(5, features.utc_offset_minutes.into());
+    let mut packed = Vec::with_capacity(features.arguments.len() * ARGUMENT_BYTES);
+    features.arguments.iter().for_each(|argument| pack_argument(argument, &mut packed));
+    out.bytes(6, &packed);
+}
+
+/// Bytes of one argument feature: path u32, value u32, magnitude u8, kind u8, little endian.
+pub(super) const ARGUMENT_BYTES: usize = 10;
+
+fn pack_argument(argument: &ArgumentFeature, out: &mut Vec<u8>) {
+    out.extend_from_slice(&argument.path.to_le_bytes());
+    out.extend_from_slice(&argument.value.to_le_bytes());
+    out.push(argument.magnitude);
+    out.push(argument.kind);
+}
+
+fn call_decided(event: &CallDecided, out: &mut Writer) {
+    out.text(1, &event.tenant);
+    out.message(2, |inner| write_decision(&event.decision, inner));
+    out.uint(3, event.policy_revision.get());
+    out.uint(4, event.scoring_version.into());
+}
+
+fn call_completed(event: &CallCompleted, out: &mut Writer) {
+    out.text(1, &event.tenant);
+    out.text(2, &event.call_id);
+    out.uint(3, event.status.number().into());
+    out.uint_present(4, event.latency_us);
+    out.uint(5, event.result_bytes);
+    out.packed_fixed64(6, &event.fingerprints);
+}
+
+fn policy_adopted(event: &PolicyAdopted, out: &mut Writer) {
+    out.text(1, &event.text);
+    out.bytes(2, &event.digest);
+    out.uint(3, u64::from(event.mode == Mode::Observe));
+}

@@ -1,0 +1,262 @@
+//! Bursts: how many calls went before this one in a trailing window, judged by what this entity's
+//! own calls usually see before them.
+//!
+//! The textbook test, a count against the hourly rate, fires on most clean calls when calls come
+//! in sessions, since a random *call* lands in a busy moment more often than a random instant does
+//! (the Palm effect; detection.md 3.2 and E3). So the moments here are weighted by calls.
+
+use super::array;
+use super::decay;
+use super::millibits::MilliBits;
+use super::negative_binomial::{quantile, upper_tail};
+use serde::{Deserialize, Serialize};
+
+/// Number of windows.
+pub const WINDOWS: usize = 4;
+/// Sub-counters of all windows together.
+const CELLS: usize = 46;
+/// Observations an entity learns at full weight in one day; the k-th after that weighs 60/k.
+const FULL_WEIGHT_A_DAY: u32 = 60;
+/// Weight 1 in the fixed point of the moments (Q16).
+const ONE: u64 = 1 << 16;
+/// Counts above this are learned as this, so that one flood cannot carry the moments away.
+const COUNT_MAX: u32 = 65_535;
+
+/// A trailing span of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Window {
+    /// The last 10 seconds, in 6 steps.
+    TenSeconds,
+    /// The last minute, in 10 steps.
+    Minute,
+    /// The last 10 minutes, in 6 steps.
+    TenMinutes,
+    /// The last hour, in 24 steps.
+    Hour,
+}
+
+impl Window {
+    /// All, shortest first: the order of every array of four in this file.
+    pub const ALL: [Self; WINDOWS] = [Self::TenSeconds, Self::Minute, Self::TenMinutes, Self::Hour];
+
+    /// Length in seconds.
+    pub const fn seconds(self) -> u32 {
+        match self {
+            Self::TenSeconds => 10,
+            Self::Minute => 60,
+            Self::TenMinutes => 600,
+            Self::Hour => 3600,
+        }
+    }
+
+    /// Number of sub-counters.
+    const fn steps(self) -> usize {
+        match self {
+            Self::TenSeconds | Self::TenMinutes => 6,
+            Self::Minute => 10,
+            Self::Hour => 24,
+        }
+    }
+
+    /// Length of a sub-counter in microseconds.
+    const fn step_us(self) -> i64 {
+        self.seconds() as i64 * 1_000_000 / self.steps() as i64
+    }
+
+    /// Where its sub-counters begin among the 46.
+    const fn first_cell(self) -> usize {
+        match self {
+            Self::TenSeconds => 0,
+            Self::Minute => 6,
+            Self::TenMinutes => 16,
+            Self::Hour => 22,
+        }
+    }
+}
+
+/// Calls of one entity in four trailing windows. No timestamps are kept, only the latest time and
+/// 46 counters: 120 bytes.
+///
+/// A window of k steps covers its last k-1 to k steps. Time that goes backwards counts as the
+/// latest time seen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WindowCounts {
+    /// Microseconds; the clock only moves forward.
+    latest: i64,
+    totals: [u32; WINDOWS],
+    #[serde(with = "array")]
+    cells: [u16; CELLS],
+}
+
+impl Default for WindowCounts {
+    fn default() -> Self {
+        Self { latest: i64::MIN, totals: [0; WINDOWS], cells: [0; CELLS] }
+    }
+}
+
+impl WindowCounts {
+    /// Windows without calls.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Notes one call at `now` (microseconds).
+    pub fn add(&mut self, now: i64) {
+        let now = now.max(self.latest);
+        for window in Window::ALL {
+            self.expire(window, now);
+            let cell = &mut self.cells[cell_at(window, now)];
+            if *cell < u16::MAX {
+                *cell += 1;
+                self.totals[window as usize] += 1;
+            }
+        }
+        self.latest = now;
+    }
+
+    /// Calls in the window that ends at `now` (microseconds).
+    pub fn count(&self, window: Window, now: i64) -> u32 {
+        let gone = steps_between(window, self.latest, now);
+        if gone == 0 {
+            return self.totals[window as usize];
+        }
+        // The cells that will be reused for the steps since `latest` no longer count.
+        let expired: u32 =
+            (1..=gone).map(|ahead| u32::from(self.cells[self.cell_ahead(window, ahead)])).sum();
+        self.totals[window as usize].saturating_sub(expired)
+    }
+
+    /// Calls in each window that ends at `now` (microseconds), shortest first.
+    pub fn counts(&self, now: i64) -> [u32; WINDOWS] {
+        Window::ALL.map(|window| self.count(window, now))
+    }
+
+    fn expire(&mut self, window: Window, now: i64) {
+        for ahead in 1..=steps_between(window, self.latest, now) {
+            let cell = self.cell_ahead(window, ahead);
+            let expired = std::mem::take(&mut self.cells[cell]);
+            let total = &mut self.totals[window as usize];
+            *total = total.saturating_sub(u32::from(expired));
+        }
+    }
+
+    fn cell_ahead(&self, window: Window, ahead: usize) -> usize {
+        let steps = window.steps();
+        let place = cell_at(window, self.latest) - window.first_cell() + ahead;
+        window.first_cell() + place % steps
+    }
+}
+
+fn cell_at(window: Window, at: i64) -> usize {
+    window.first_cell() + at.div_euclid(window.step_us()).rem_euclid(window.steps() as i64) as usize
+}
+
+/// Whole steps the window moved between two times; at most all of its steps, 0 if time ran backwards.
+fn steps_between(window: Window, from: i64, to: i64) -> usize {
+    if to <= from {
+        return 0;
+    }
+    let moved = to.div_euclid(window.step_us()).saturating_sub(from.div_euclid(window.step_us()));
+    moved.min(window.steps() as i64) as usize
+}
+
+/// What one entity's calls usually find in each window: mean and variance, weighted by calls, with a
+/// half-life of 14 days. 80 bytes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct WindowMoments {
+    /// Sum of weights, Q16.
+    weight: u64,
+    /// Weighted sum of counts, Q16.
+    sum: [u64; WINDOWS],
+    /// Weighted sum of squared counts, Q16.
+    squares: [u64; WINDOWS],
+    /// Latest day seen (days since 1970, local).
+    day: i32,
+    /// Observations learned on that day.
+    learned_today: u32,
+}
+
+/// What is usual in one window, for the explanation.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Usual {
+    /// Calls seen on average, at least 0.
+    pub mean: f64,
+    /// 99 of 100 calls see at most this many.
+    pub percentile_99: u32,
+}
+
+impl WindowMoments {
+    /// No observations: the prior alone, mean 1 and variance 2 with the weight of two calls.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Forgets up to `day`; an earlier day changes nothing.
+    pub fn advance(&mut self, day: i32) {
+        let days = day.saturating_sub(self.day).max(0) as u32;
+        if days == 0 {
+            return;
+        }
+        self.weight = decay::daily(self.weight, days);
+        for value in self.sum.iter_mut().chain(&mut self.squares) {
+            *value = decay::daily(*value, days);
+        }
+        self.day = day;
+        self.learned_today = 0;
+    }
+
+    /// Learns what one executed call found in its windows.
+    ///
+    /// The first 60 observations of a day have weight 1, the k-th after that 60/k, so a day of n
+    /// calls weighs 60 (1 + ln(n / 60)).
+    pub fn learn(&mut self, counts: [u32; WINDOWS], day: i32) {
+        self.advance(day);
+        self.learned_today = self.learned_today.saturating_add(1);
+        let beyond = self.learned_today.max(FULL_WEIGHT_A_DAY);
+        let weight = ONE * u64::from(FULL_WEIGHT_A_DAY) / u64::from(beyond);
+        self.weight = self.weight.saturating_add(weight);
+        for (window, count) in counts.into_iter().enumerate() {
+            let count = u64::from(count.min(COUNT_MAX));
+            self.sum[window] = self.sum[window].saturating_add(weight * count);
+            self.squares[window] = self.squares[window].saturating_add(weight * count * count);
+        }
+    }
+
+    /// Surprise at finding at least so many calls in each window; 0 at or below the mean.
+    pub fn surprises(&self, counts: [u32; WINDOWS]) -> [MilliBits; WINDOWS] {
+        std::array::from_fn(|window| self.surprise(window, counts[window]))
+    }
+
+    fn surprise(&self, window: usize, count: u32) -> MilliBits {
+        let (mean, size) = self.mean_and_size(window);
+        if f64::from(count) <= mean {
+            return MilliBits::ZERO;
+        }
+        MilliBits::from_p(upper_tail(count, mean, size))
+    }
+
+    /// What is usual in this window.
+    pub fn usual(&self, window: Window) -> Usual {
+        let (mean, size) = self.mean_and_size(window as usize);
+        Usual { mean, percentile_99: quantile(mean, size, 0.01) }
+    }
+
+    /// Observations behind the judgement, decayed.
+    pub fn observations(&self) -> f64 {
+        self.weight as f64 / ONE as f64
+    }
+
+    /// `m = (m1 + 2) / (N + 2)`, `v = (m2 + 6) / (N + 2) - m^2`, `1/r = max(.02, (v - m) / m^2)`.
+    fn mean_and_size(&self, window: usize) -> (f64, f64) {
+        let one = ONE as f64;
+        let weight = self.weight as f64 / one + 2.0;
+        let mean = (self.sum[window] as f64 / one + 2.0) / weight;
+        let variance = (self.squares[window] as f64 / one + 6.0) / weight - mean * mean;
+        let inverse_size = ((variance - mean) / (mean * mean)).max(0.02);
+        (mean, 1.0 / inverse_size)
+    }
+}
+
+#[cfg(test)]
+#[path = "rate_tests.rs"]
+mod tests;
