@@ -17,8 +17,8 @@ use std::sync::Arc;
 pub const BATCH_RECORDS_MAX: usize = 2048;
 /// A caller that forms batches should stop adding records at this many bytes of records and payloads.
 pub const BATCH_BYTES_SOFT: usize = 1 << 20;
-/// Most bytes of one batch's records, and of its payloads. One record of the largest size always fits.
-pub const BATCH_BYTES_MAX: usize = 8 << 20;
+/// Most bytes of one batch's records, of its payloads, and of its directory entries.
+pub const BATCH_BYTES_MAX: usize = 32 << 20;
 /// Largest key of a directory entry, in bytes.
 pub const DIRECTORY_KEY_BYTES_MAX: usize = 1 << 10;
 /// Largest value of a directory entry, in bytes.

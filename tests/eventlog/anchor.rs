@@ -2,7 +2,7 @@
 
 use crate::kit::{Maker, assert_clean, at, copy_dir, db_files, dir, open, options, verify};
 use askance::domain::Position;
-use askance::eventlog::{AnchorState, Error, Log, LostTail, OpenReport, Options};
+use askance::eventlog::{AnchorState, Error, Log, LostTail, OpenReport, Options, anchor};
 use std::fs;
 use std::path::Path;
 
@@ -194,6 +194,30 @@ fn a_torn_write_that_was_never_acknowledged_is_cut_off() {
         drop((log, writer));
         assert!(!Log::open(copy.path(), &options()).unwrap().2.torn_tail);
     }
+}
+
+/// After a reboot the anchor may be older than the last acknowledgement, so a torn write is for the operator to judge.
+#[test]
+fn a_torn_write_before_a_reboot_is_refused_until_accepted() {
+    let dir = dir();
+    let (log, mut writer) = open(dir.path());
+    let mut maker = Maker::default();
+    maker.append(&mut writer, &[5]);
+    let mut anchor = anchor::read(dir.path()).unwrap().newest.unwrap();
+    maker.append(&mut writer, &[4]);
+    drop((log, writer));
+    anchor.boot ^= 1;
+    let mut slots = vec![0; 4096 + 64];
+    slots[..64].copy_from_slice(&anchor.encode());
+    fs::write(dir.path().join("anchor"), slots).unwrap();
+    let (wal, end) = wal(dir.path());
+    fs::OpenOptions::new().write(true).open(&wal).unwrap().set_len(end - 9).unwrap();
+    let error = try_open(dir.path(), &options()).unwrap_err();
+    assert!(matches!(&error, Error::RefusedOpen { .. }), "{error}");
+    assert!(error.to_string().contains("--accept-lost-tail 5"), "{error}");
+    let report = try_open(dir.path(), &accepting(5)).unwrap();
+    assert_eq!(report.lost_tail, Some(LostTail { acknowledged: at(5), kept: at(5) }));
+    assert_clean(&open(dir.path()).0);
 }
 
 /// The newest write-ahead log and its length.

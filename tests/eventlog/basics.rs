@@ -175,7 +175,7 @@ fn appends_out_of_turn_or_over_a_limit_change_nothing() {
     let large = NewRecord { body: vec![0; frame::BODY_BYTES_MAX + 1], ..NewRecord::default() };
     let many = Batch { records: vec![NewRecord::default(); 2049], ..Batch::default() };
     let heavy = NewRecord { body: vec![0; frame::BODY_BYTES_MAX], ..NewRecord::default() };
-    let heavy = Batch { records: vec![heavy; 8], ..Batch::default() };
+    let heavy = Batch { records: vec![heavy; 32], ..Batch::default() };
     let key = Batch { directory: vec![(vec![0; 2000], None)], ..maker.batch(1) };
     assert!(matches!(writer.append(at(1), &maker.batch(1)), Err(Error::WrongTail { .. })));
     assert!(matches!(writer.append(at(3), &maker.batch(1)), Err(Error::WrongTail { .. })));

@@ -101,6 +101,8 @@ impl Model {
                 self.numbered().filter(|(_, record)| ours(record)).map(|(p, _)| at(p)).collect();
             let from = StreamFrom::Position(Position::ZERO);
             assert_eq!(log.stream_positions(stream_id(number), from, usize::MAX).unwrap(), want);
+            let last = want.last().map(|last| (Revision::new(want.len() as u64), *last));
+            assert_eq!(log.stream_last(stream_id(number)).unwrap(), last);
             let half = want.len() / 2;
             let from = StreamFrom::Revision(Revision::new(half as u64 + 1));
             assert_eq!(log.stream_positions(stream_id(number), from, usize::MAX).unwrap(), want[half..]);
