@@ -40,3 +40,6 @@ pub mod engine;
 
 #[cfg(feature = "client")]
 pub mod proto;
+
+#[cfg(feature = "server")]
+pub mod rpc;
