@@ -43,3 +43,5 @@ pub mod proto;
 
 #[cfg(feature = "server")]
 pub mod bench;
+#[cfg(feature = "server")]
+pub mod rpc;

@@ -31,7 +31,8 @@ async fn invented_tools_and_sessions_do_not_exhaust_memory() {
     let dir = tempfile::tempdir().unwrap();
     let daemon = Daemon::start(&dir.path().join("data"), &[]).await;
     let mut client = daemon.client().await;
-    let count: u64 = std::env::var("ASKANCE_FLOOD").ok().and_then(|text| text.parse().ok()).unwrap_or(120_000);
+    let count: u64 =
+        std::env::var("ASKANCE_FLOOD").ok().and_then(|text| text.parse().ok()).unwrap_or(120_000);
     assert_eq!(flood(&mut client, 0, count / 2).await, count / 2);
     let half = resident_mib(daemon.pid());
     assert_eq!(flood(&mut client, count / 2, count / 2).await, count / 2);

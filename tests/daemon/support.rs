@@ -119,7 +119,10 @@ pub fn call(run: &str, number: u64, session: &str, tool: &str) -> ToolCall {
 }
 
 /// Asks about a call.
-pub async fn evaluate(client: &mut GatewayServiceClient<Channel>, call: ToolCall) -> Result<Decision, Status> {
+pub async fn evaluate(
+    client: &mut GatewayServiceClient<Channel>,
+    call: ToolCall,
+) -> Result<Decision, Status> {
     let request = EvaluateRequest { call: Some(call), ..EvaluateRequest::default() };
     Ok(client.evaluate(request).await?.into_inner().decision.expect("a decision"))
 }
@@ -127,6 +130,7 @@ pub async fn evaluate(client: &mut GatewayServiceClient<Channel>, call: ToolCall
 /// Runs a command of the program over a directory; its exit code and what it printed.
 pub fn run(arguments: &[&str], dir: &Path) -> (i32, String) {
     let output = program().args(arguments).arg("--data-dir").arg(dir).output().unwrap();
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     (output.status.code().unwrap_or(-1), text)
 }
