@@ -110,7 +110,11 @@ impl<const APPEND: bool> tonic::server::NamedService for Ceiling<APPEND> {
     const NAME: &'static str = if APPEND { "askance.bench.v1.Append" } else { "askance.bench.v1.Echo" };
 }
 
-impl<const APPEND: bool> tower::Service<http::Request<tonic::body::Body>> for Ceiling<APPEND> {
+impl<const APPEND: bool, B> tower::Service<http::Request<B>> for Ceiling<APPEND>
+where
+    B: http_body::Body + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+{
     type Response = http::Response<tonic::body::Body>;
     type Error = Infallible;
     type Future = BoxFuture<Self::Response, Infallible>;
@@ -119,7 +123,7 @@ impl<const APPEND: bool> tower::Service<http::Request<tonic::body::Body>> for Ce
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
         let ceiling = self.clone();
         Box::pin(async move {
             Ok(if request.uri().path().ends_with("/EvaluateStream") {

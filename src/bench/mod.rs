@@ -6,4 +6,6 @@ pub mod ceilings;
 pub mod histogram;
 pub mod load;
 pub mod random;
+pub mod report;
+pub mod server;
 pub mod traffic;
