@@ -19,8 +19,8 @@ use tonic_prost::ProstCodec;
 
 /// Size to which every request is filled up, encoded bytes.
 const REQUEST_BYTES: usize = 600;
-/// Different calls kept ready.
-const POOL: usize = 8_192;
+/// Agents whose day is replayed.
+const AGENTS: usize = 1_000;
 
 /// One of the services under load. All three speak the same messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,7 +58,9 @@ impl What {
     }
 }
 
-/// Calls to ask with, all of one size, with a fresh `call_id` each time.
+/// Calls to ask with, all of one size, with a fresh `call_id` each time: a working day of a company of
+/// [`AGENTS`] agents, again and again, each time a week later. Thousands of agents at their own pace make
+/// the load; none of them is in a hurry.
 #[derive(Clone, Debug)]
 pub struct Calls {
     pool: Arc<Vec<ToolCall>>,
@@ -69,19 +71,28 @@ pub struct Calls {
 impl Calls {
     /// Calls of generated traffic. `run` sets the call ids of this run apart from those of others.
     pub fn new(seed: u64, run: &str) -> Self {
-        let mut world = World::new(seed, 64, 1_760_313_600_000_000);
-        let lines = (0..).flat_map(|day| world.day(day)).take(POOL);
-        let pool: Vec<ToolCall> = lines.map(|line| filled(&line)).collect();
+        // A Tuesday.
+        let mut world = World::new(seed, AGENTS, 1_760_400_000_000_000);
+        let pool: Vec<ToolCall> = world.day(0).iter().map(filled).collect();
         Self { pool: Arc::new(pool), next: Arc::new(AtomicU64::new(0)), run: run.into() }
     }
 
-    /// The next call. Sessions move on with each round through the pool.
+    /// Calls of one day.
+    pub fn day_len(&self) -> usize {
+        self.pool.len()
+    }
+
+    /// The next call.
     pub fn next(&self) -> ToolCall {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let round = number / self.pool.len() as u64;
         let mut call = self.pool[(number % self.pool.len() as u64) as usize].clone();
         call.call_id = format!("{}-{number:012}", self.run);
         if let Some(session) = &mut call.session {
-            session.session_id.push_str(&format!("-{:04}", number / self.pool.len() as u64 % 10_000));
+            session.session_id.push_str(&format!("-{round:04}"));
+        }
+        if let Some(time) = &mut call.call_time {
+            time.seconds += (round * 7 * 86_400) as i64;
         }
         call
     }
@@ -95,6 +106,10 @@ fn filled(line: &Line) -> ToolCall {
         arguments_json: Vec::new().into(),
         principal_chain: vec![line.user.clone(), line.principal.clone()],
         session: Some(SessionHints { session_id: line.session.clone(), ..SessionHints::default() }),
+        call_time: Some(prost_types::Timestamp {
+            seconds: line.at_us.div_euclid(1_000_000),
+            nanos: (line.at_us.rem_euclid(1_000_000) * 1_000) as i32,
+        }),
         client: "bench".to_owned(),
         utc_offset_minutes: Some(line.offset_minutes),
         ..ToolCall::default()
@@ -187,6 +202,16 @@ async fn ask(
     let path = PathAndQuery::from_static(what.path(false));
     let codec: ProstCodec<EvaluateRequest, EvaluateResponse> = ProstCodec::default();
     grpc.unary(Request::new(request), path, codec).await.map(tonic::Response::into_inner)
+}
+
+/// Asks for `count` calls as fast as it goes, without measuring.
+pub async fn warm_up(channel: &Channel, calls: &Calls, count: usize) -> Result<(), Status> {
+    let mut asked = 0;
+    while asked < count {
+        let slice = stream(channel, What::Evaluate, calls, 256, Duration::from_millis(200)).await?;
+        asked += slice.latencies.count() as usize;
+    }
+    Ok(())
 }
 
 /// One stream with `in_flight` requests under way, for `time`.

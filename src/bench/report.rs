@@ -8,6 +8,8 @@ use tonic::transport::Channel;
 
 /// Requests in flight, one row each.
 pub const IN_FLIGHT: [usize; 4] = [1, 16, 64, 256];
+/// Days that go by before anything is measured.
+const WARM_UP_DAYS: usize = 2;
 /// Turns of each service in a row.
 const ROUNDS: usize = 3;
 
@@ -48,8 +50,8 @@ pub async fn measure(
     slice: Duration,
     mut progress: impl FnMut(u64),
 ) -> Result<Report, tonic::Status> {
-    // Something is learnt, caches are warm, and nothing is measured yet.
-    load::stream(channel, What::Evaluate, calls, 256, slice * 4).await?;
+    // Two days are learnt before anything is measured.
+    load::warm_up(channel, calls, calls.day_len() * WARM_UP_DAYS).await?;
     let mut rows = Vec::new();
     for mode in ["unary", "stream"] {
         for in_flight in IN_FLIGHT {
