@@ -57,7 +57,7 @@ pub(super) enum Listener {
     /// TCP.
     Tcp(TcpListener),
     /// Unix; the file goes when the listener does.
-    Unix(UnixListener, SocketFile),
+    Unix { listener: UnixListener, _file: SocketFile },
 }
 
 impl Listener {
@@ -91,14 +91,14 @@ impl Listener {
         }
         fs::remove_dir(&nursery)?;
         let inode = fs::symlink_metadata(path)?.ino();
-        Ok(Self::Unix(listener?, SocketFile { path: path.to_owned(), inode }))
+        Ok(Self::Unix { listener: listener?, _file: SocketFile { path: path.to_owned(), inode } })
     }
 
     /// The TCP address that is listened on.
     pub(super) fn tcp_address(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(listener) => listener.local_addr().ok(),
-            Self::Unix(..) => None,
+            Self::Unix { .. } => None,
         }
     }
 
@@ -110,7 +110,7 @@ impl Listener {
                 stream.set_nodelay(true)?;
                 Ok((Io::Tcp(stream), Peer::Tcp(address)))
             }
-            Self::Unix(listener, _) => {
+            Self::Unix { listener, .. } => {
                 let (stream, _) = listener.accept().await?;
                 let cred = stream.peer_cred()?;
                 let peer = Peer::Unix { uid: cred.uid(), gid: cred.gid(), pid: cred.pid() };

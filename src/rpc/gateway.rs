@@ -80,7 +80,10 @@ fn refuse_review(review_id: &str) -> Result<(), Failure> {
 }
 
 impl Gateway {
-    async fn register(&self, request: v1::RegisterToolsRequest) -> Result<v1::RegisterToolsResponse, Failure> {
+    async fn register(
+        &self,
+        request: v1::RegisterToolsRequest,
+    ) -> Result<v1::RegisterToolsResponse, Failure> {
         let tenant = tenant_of(&request.tenant).to_owned();
         check_name("tenant", &tenant, false).map_err(Failure::invalid)?;
         let definitions = tool::definitions(&request.server, request.tools)?;
@@ -131,9 +134,8 @@ impl Gateway {
         let engine = &self.shared.engine;
         let now = engine.now();
         let name = tenant.clone();
-        let closed = engine
-            .call(&tenant, |reply| Command::EndSession { tenant: name, stream, now, reply })
-            .await?;
+        let closed =
+            engine.call(&tenant, |reply| Command::EndSession { tenant: name, stream, now, reply }).await?;
         if closed.is_none() {
             let name = tenant.clone();
             let first = self
@@ -227,10 +229,7 @@ impl v1::gateway_service_server::GatewayService for Gateway {
         Ok(Response::new(EvaluateStream::new(Arc::clone(&self.shared), request.into_inner())))
     }
 
-    async fn score(
-        &self,
-        request: Request<v1::ScoreRequest>,
-    ) -> Result<Response<v1::ScoreResponse>, Status> {
+    async fn score(&self, request: Request<v1::ScoreRequest>) -> Result<Response<v1::ScoreResponse>, Status> {
         let by = self.answer_by(&request);
         let request = request.into_inner();
         let mut asked = request.call;
@@ -301,6 +300,8 @@ impl v1::gateway_service_server::GatewayService for Gateway {
         &self,
         request: Request<Streaming<v1::ImportCallsRequest>>,
     ) -> Result<Response<Self::ImportCallsStream>, Status> {
+        let peer = request.extensions().get::<Arrival>().map(|arrival| *arrival.peer);
+        tracing::info!(?peer, "history is handed in");
         let with = Imports(Arc::clone(&self.shared));
         Ok(Response::new(Ordered::new(Arc::clone(&self.shared), request.into_inner(), with)))
     }

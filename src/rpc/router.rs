@@ -120,11 +120,7 @@ impl Router {
             >,
     {
         let handler = move |request: Request<RpcBody>| service.clone().call(request);
-        self.routes.push(Route {
-            prefix: format!("/{}/", S::NAME),
-            handler: Arc::new(handler),
-            timed: true,
-        });
+        self.routes.push(Route { prefix: format!("/{}/", S::NAME), handler: Arc::new(handler), timed: true });
         self
     }
 
@@ -300,7 +296,13 @@ mod tests {
         for good in ["application/grpc", "application/grpc+proto", "Application/GRPC; charset=utf-8"] {
             assert!(is_grpc(good.as_bytes()), "{good}");
         }
-        let bad = ["", "application/json", "application/grpc-web", "application/grpc+json", "text/application/grpc"];
+        let bad = [
+            "",
+            "application/json",
+            "application/grpc-web",
+            "application/grpc+json",
+            "text/application/grpc",
+        ];
         for bad in bad {
             assert!(!is_grpc(bad.as_bytes()), "{bad}");
         }

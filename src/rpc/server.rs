@@ -1,14 +1,20 @@
 //! Assembly: sockets, services, health, and the order in which everything stops.
 
+use super::Options;
 use super::accept::{Conn, Gate, Listener, Refused};
 use super::connection::{self, Http};
+use super::control::Control;
 use super::gateway::Gateway;
 use super::router::{Extra, Router};
 use super::shared::{Phase, Shared};
-use super::Options;
+use super::timeline::Timeline;
+use super::tools::Tools;
 use crate::engine::Engine;
 use crate::proto::FILE_DESCRIPTOR_SET;
+use crate::proto::v1::control_service_server::ControlServiceServer;
 use crate::proto::v1::gateway_service_server::GatewayServiceServer;
+use crate::proto::v1::timeline_service_server::TimelineServiceServer;
+use crate::proto::v1::tool_service_server::ToolServiceServer;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -78,10 +84,8 @@ impl Bound {
         extra: impl IntoIterator<Item = Extra>,
     ) -> Result<Self, Error> {
         let listeners = listen(&options)?;
-        let addresses = Addresses {
-            tcp: listeners.iter().find_map(Listener::tcp_address),
-            unix: options.unix.clone(),
-        };
+        let addresses =
+            Addresses { tcp: listeners.iter().find_map(Listener::tcp_address), unix: options.unix.clone() };
         let (phase, following) = watch::channel(Phase::Serving);
         let limits = &options.limits;
         let shared = Arc::new(Shared {
@@ -147,7 +151,10 @@ impl Bound {
         // Services hold receivers too; what is waited for is the door's count of connections.
         let drained = tokio::time::timeout(shared.options.grace, no_connections(&shared.gate)).await;
         if drained.is_err() {
-            tracing::warn!(open = shared.gate.open(), "connections were cut: their requests did not end in time");
+            tracing::warn!(
+                open = shared.gate.open(),
+                "connections were cut: their requests did not end in time"
+            );
         }
         phase.send_replace(Phase::Cut);
         let _gone = tokio::time::timeout(CUT_PAUSE, no_connections(&shared.gate)).await;
@@ -199,6 +206,9 @@ fn assemble(
     let health = HealthService::from_health_reporter(health.clone());
     let router = Router::new(limits.body_timeout)
         .add(GatewayServiceServer::new(Gateway::new(Arc::clone(shared))).max_decoding_message_size(max))
+        .add(TimelineServiceServer::new(Timeline::new(Arc::clone(shared))).max_decoding_message_size(max))
+        .add(ToolServiceServer::new(Tools::new(Arc::clone(shared))).max_decoding_message_size(max))
+        .add(ControlServiceServer::new(Control::new(Arc::clone(shared))).max_decoding_message_size(max))
         .add(tonic_health::pb::health_server::HealthServer::new(health).max_decoding_message_size(max))
         .add(reflection().build_v1().map_err(unusable)?.max_decoding_message_size(max))
         .add(reflection().build_v1alpha().map_err(unusable)?.max_decoding_message_size(max));

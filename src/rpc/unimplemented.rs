@@ -39,7 +39,10 @@ pub(super) const TABLE: &[(&str, &str)] = &[
     ("ControlService/ListLocks", "lists locks"),
     ("ControlService/WatchLocks", "streams locks as they come and go"),
     ("ControlService/SetMode", "sets a tenant's mode; today the policy file does"),
-    ("ControlService/TakeSnapshot", "saves the state now; today it is saved every so many records and at the end"),
+    (
+        "ControlService/TakeSnapshot",
+        "saves the state now; today it is saved every so many records and at the end",
+    ),
     ("ControlService/CreateBackup", "copies the log while the daemon runs"),
     ("ControlService/ErasePayload", "erases arguments and results for good"),
     ("AccessService/CreateToken", "makes a token"),

@@ -180,8 +180,7 @@ fn check_fingerprints(
         let description = format!("have scheme {}; only 1 is understood", fingerprints.scheme);
         faults.push(Violation { field, description });
     }
-    let longest =
-        fingerprints.values.len().max(fingerprints.bigrams.len()).max(fingerprints.stems.len());
+    let longest = fingerprints.values.len().max(fingerprints.bigrams.len()).max(fingerprints.stems.len());
     if longest > FINGERPRINTS_MAX {
         let description = format!("hold a list of {longest}, at most {FINGERPRINTS_MAX}");
         faults.push(Violation { field, description });

@@ -89,7 +89,9 @@ impl Converter {
     /// The id of the call an event is about, if it is known here.
     pub(in crate::rpc) fn call_id<'a>(&'a self, event: &'a TimelineEvent) -> &'a str {
         let record = &event.recorded.record;
-        call_id_of(&record.event).or_else(|| Some(self.proposal(&record.call)?.call_id.as_str())).unwrap_or("")
+        call_id_of(&record.event)
+            .or_else(|| Some(self.proposal(&record.call)?.call_id.as_str()))
+            .unwrap_or("")
     }
 
     fn proposal(&self, call: &CallKey) -> Option<&Proposed> {

@@ -7,6 +7,7 @@ pub(super) mod call;
 pub(super) mod decision;
 pub(super) mod event;
 pub(super) mod sentence;
+pub(super) mod session;
 pub(super) mod tool;
 
 use crate::decide::ingest::Violation;
@@ -43,10 +44,7 @@ pub(super) fn micros(
 
 /// A span as it is sent.
 pub(super) fn duration(span: std::time::Duration) -> Duration {
-    Duration {
-        seconds: i64::try_from(span.as_secs()).unwrap_or(i64::MAX),
-        nanos: span.subsec_nanos() as i32,
-    }
+    Duration { seconds: i64::try_from(span.as_secs()).unwrap_or(i64::MAX), nanos: span.subsec_nanos() as i32 }
 }
 
 /// A span as it was sent; negative ones and unreadable ones are refused.

@@ -51,7 +51,9 @@ pub(in crate::rpc) fn sentence_of(score: &Score, context: &SentenceContext<'_>) 
         }
         Evidence::Sequence { after_two, two_total, after_one, one_total } => (
             format!("{tool} after the two calls before it"),
-            format!("so in {after_two} of {two_total} cases, after the last call alone in {after_one} of {one_total}"),
+            format!(
+                "so in {after_two} of {two_total} cases, after the last call alone in {after_one} of {one_total}"
+            ),
         ),
         Evidence::Context { seen, adds, together, sessions } => {
             let names = |bits: u16| {
@@ -63,7 +65,9 @@ pub(in crate::rpc) fn sentence_of(score: &Score, context: &SentenceContext<'_>) 
                 format!("so in {together} of {sessions} such sessions"),
             )
         }
-        Evidence::Argument { index, aspect, seen, total } => argument(context, *index, *aspect, *seen, *total),
+        Evidence::Argument { index, aspect, seen, total } => {
+            argument(context, *index, *aspect, *seen, *total)
+        }
         Evidence::Novelty { uses, calls, tools, peers, principals } => (
             format!("{principal} has called {tool} {uses} times in {calls} calls of {tools} tools"),
             format!("{peers} of {principals} principals use it"),
