@@ -2,5 +2,13 @@
 //! engine. Tests of faults have a control beside them that shows that the test can fail.
 #![cfg(feature = "server")]
 
+mod calls;
+mod door;
+mod input;
+mod late;
 mod load;
+mod stop;
 mod support;
+mod timeline;
+mod watching;
+mod wire;

@@ -138,3 +138,63 @@ pub fn call(id: &str) -> v1::ToolCall {
 pub fn evaluate(call: v1::ToolCall) -> v1::EvaluateRequest {
     v1::EvaluateRequest { call: Some(call), ..Default::default() }
 }
+
+/// The decision about a call.
+pub async fn decide(gateway: &mut GatewayServiceClient<Channel>, call: v1::ToolCall) -> v1::Decision {
+    gateway.evaluate(evaluate(call)).await.unwrap().into_inner().decision.unwrap()
+}
+
+/// The reason that a status gives in its details.
+pub fn reason(status: &tonic::Status) -> String {
+    use tonic_types::StatusExt;
+    let details = status.get_error_details();
+    let info = details.error_info().unwrap_or_else(|| panic!("no details: {status:?}"));
+    assert_eq!(info.domain, "askance");
+    info.reason.clone()
+}
+
+/// The fields that a status finds fault with.
+pub fn fields(status: &tonic::Status) -> Vec<String> {
+    use tonic_types::StatusExt;
+    let details = status.get_error_details();
+    let request = details.bad_request().unwrap_or_else(|| panic!("no field violations: {status:?}"));
+    request.field_violations.iter().map(|violation| violation.field.clone()).collect()
+}
+
+/// Waits until something holds, or fails after ten seconds.
+pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..2_000 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("never: {what}");
+}
+
+/// Keeps the engine's thread busy until it is told to go on, so that nothing is decided.
+pub struct Held(Option<std::sync::mpsc::Sender<()>>);
+
+impl Held {
+    /// From now on.
+    pub async fn new(engine: &Engine) -> Self {
+        let (go_on, wait) = std::sync::mpsc::channel::<()>();
+        let (begun, begins) = oneshot::channel();
+        let engine = engine.clone();
+        tokio::spawn(async move {
+            let _answer = engine
+                .ask("default", move |_| {
+                    let _gone = begun.send(());
+                    let _told = wait.recv();
+                })
+                .await;
+        });
+        begins.await.unwrap();
+        Self(Some(go_on))
+    }
+
+    /// Lets the engine go on.
+    pub fn release(mut self) {
+        drop(self.0.take());
+    }
+}
