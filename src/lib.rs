@@ -40,3 +40,8 @@ pub mod engine;
 
 #[cfg(feature = "client")]
 pub mod proto;
+
+#[cfg(feature = "server")]
+pub mod cli;
+#[cfg(feature = "server")]
+pub mod offline;
