@@ -18,7 +18,7 @@ fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2));
         }
     };
-    match askance::cli::run(&cli) {
+    match askance::cli::run(cli) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("askance: {error:#}");

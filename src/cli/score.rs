@@ -7,8 +7,9 @@
 
 use super::output::Output;
 use super::refused::Refusals;
-use super::trace_file::{Line, TraceFile};
-use super::trace_line::{LineFault, SessionLine, TraceLine, parse_call, parse_session, parse_tool};
+use super::requests::Requests;
+use super::trace_file::each_line;
+use super::trace_line::{LineFault, TraceLine, parse_call, parse_tool};
 use crate::decide::ingest::Violation;
 use crate::detector::features::path_names;
 use crate::detector::sentence::{Names, render};
@@ -18,7 +19,6 @@ use crate::offline::{Offline, Scored, Take};
 use crate::stats::combine::risk_exact;
 use crate::stats::millibits::MilliBits;
 use anyhow::{Context, Result};
-use hashbrown::HashMap;
 use serde::Serialize;
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -99,7 +99,7 @@ pub fn run(args: &Args, output: &Output) -> Result<ExitCode> {
         run.define_tools(path)?;
     }
     for path in &args.sessions {
-        run.read_sessions(path)?;
+        run.requests.read(path, output, &mut run.refusals)?;
     }
     let train = run.read_calls(&args.train)?;
     let test = run.read_calls(&args.test)?;
@@ -132,61 +132,29 @@ pub fn run(args: &Args, output: &Output) -> Result<ExitCode> {
     Ok(if summary.refused > 0 && !args.lenient { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// What one phase knows of what users said: which requests of a session were handed in already.
-#[derive(Default)]
-struct Asked(HashMap<(String, String), usize>);
-
 struct Run<'o> {
     output: &'o Output,
     offline: Offline,
-    sessions: HashMap<(String, String), SessionLine>,
+    requests: Requests,
     refusals: Refusals,
 }
 
 impl<'o> Run<'o> {
     fn new(output: &'o Output) -> Self {
-        Self { output, offline: Offline::new(), sessions: HashMap::new(), refusals: Refusals::default() }
-    }
-
-    /// Reads a file's lines; what `take` refuses is noted.
-    fn each_line(
-        &mut self,
-        path: &Path,
-        mut take: impl FnMut(&mut Self, u64, &[u8]) -> Result<(), LineFault>,
-    ) -> Result<()> {
-        let mut file = TraceFile::open(path)?;
-        let name = file.name().to_owned();
-        while let Some(line) = file.next_line()? {
-            let (number, taken) = match line {
-                Line::Text(number, text) => (number, take(self, number, text)),
-                Line::TooLong(number) => (number, Err(super::trace_file::too_long())),
-            };
-            if let Err(fault) = taken {
-                self.refusals.add(self.output, &name, number, &fault);
-            }
-        }
-        Ok(())
+        Self { output, offline: Offline::new(), requests: Requests::default(), refusals: Refusals::default() }
     }
 
     fn define_tools(&mut self, path: &Path) -> Result<()> {
-        self.each_line(path, |run, _, text| {
+        each_line(path, self.output, &mut self.refusals, |_, text| {
             let tool = parse_tool(text)?;
-            run.offline.define(tool).map_err(|violations| of_violations(&violations))
-        })
-    }
-
-    fn read_sessions(&mut self, path: &Path) -> Result<()> {
-        self.each_line(path, |run, _, text| {
-            let session = parse_session(text)?;
-            run.sessions.insert((session.dataset.clone(), session.session.clone()), session);
-            Ok(())
+            self.offline.define(tool).map_err(|violations| of_violations(&violations))
         })
     }
 
     fn read_calls(&mut self, paths: &[PathBuf]) -> Result<Vec<Placed>> {
         let mut calls = Vec::new();
         for (file, path) in paths.iter().enumerate() {
-            self.each_line(path, |_, number, text| {
+            each_line(path, self.output, &mut self.refusals, |number, text| {
                 calls.push(Placed { line: parse_call(text)?, file, number });
                 Ok(())
             })?;
@@ -197,10 +165,10 @@ impl<'o> Run<'o> {
     fn train(&mut self, mut calls: Vec<Placed>, paths: &[PathBuf]) -> u64 {
         calls.sort_by_key(|call| call.line.ts);
         let last = last_of_sessions(&calls);
-        let mut asked = Asked::default();
+        self.requests.begin();
         let mut trained = 0;
         for (place, call) in calls.iter().enumerate() {
-            trained += u64::from(self.take(call, paths, &mut asked, Take::Train).is_some());
+            trained += u64::from(self.take(call, paths, Take::Train).is_some());
             if last[place] {
                 self.offline.end_session(&call.line);
             }
@@ -210,10 +178,10 @@ impl<'o> Run<'o> {
 
     fn test(&mut self, calls: Vec<Placed>, paths: &[PathBuf], out: &mut impl Write) -> std::io::Result<u64> {
         let last = last_of_sessions(&calls);
-        let mut asked = Asked::default();
+        self.requests.begin();
         let mut count = 0;
         for (place, call) in calls.iter().enumerate() {
-            if let Some(scored) = self.take(call, paths, &mut asked, Take::Test) {
+            if let Some(scored) = self.take(call, paths, Take::Test) {
                 serde_json::to_writer(&mut *out, &score_line(&call.line, &scored))?;
                 out.write_all(b"\n")?;
                 count += 1;
@@ -227,8 +195,8 @@ impl<'o> Run<'o> {
         Ok(count)
     }
 
-    fn take(&mut self, call: &Placed, paths: &[PathBuf], asked: &mut Asked, take: Take) -> Option<Scored> {
-        let request = asked.next(&self.sessions, &call.line);
+    fn take(&mut self, call: &Placed, paths: &[PathBuf], take: Take) -> Option<Scored> {
+        let request = self.requests.next(&call.line).text;
         match self.offline.call(&call.line, &request, take) {
             Ok(scored) => Some(scored),
             Err(violations) => {
@@ -237,22 +205,6 @@ impl<'o> Run<'o> {
                 None
             }
         }
-    }
-}
-
-impl Asked {
-    /// What the user said since the session's call before.
-    fn next(&mut self, sessions: &HashMap<(String, String), SessionLine>, line: &TraceLine) -> String {
-        if sessions.is_empty() {
-            return String::new();
-        }
-        let key = (line.dataset.clone(), line.session.clone());
-        let Some(session) = sessions.get(&key) else { return String::new() };
-        let told = self.0.entry(key).or_default();
-        let new = session.requests.iter().skip(*told).take_while(|(before, _)| *before <= line.index);
-        let texts: Vec<&str> = new.map(|(_, text)| text.as_str()).collect();
-        *told += texts.len();
-        texts.join("\n")
     }
 }
 

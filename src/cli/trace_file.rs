@@ -2,6 +2,8 @@
 //!
 //! Deliberately absent: what the lines mean (see `trace_line`).
 
+use super::output::Output;
+use super::refused::Refusals;
 use super::trace_line::LineFault;
 use anyhow::{Context, Result};
 use std::fs::File;
@@ -38,6 +40,27 @@ pub enum Line<'a> {
 /// What is wrong with a line that was passed over.
 pub fn too_long() -> LineFault {
     LineFault { field: "line".to_owned(), why: format!("is longer than {} MiB", LINE_BYTES_MAX >> 20) }
+}
+
+/// Hands every line of a file to `take`; what it refuses is noted, and the rest goes on.
+pub fn each_line(
+    path: &Path,
+    output: &Output,
+    refusals: &mut Refusals,
+    mut take: impl FnMut(u64, &[u8]) -> Result<(), LineFault>,
+) -> Result<()> {
+    let mut file = TraceFile::open(path)?;
+    let name = file.name().to_owned();
+    while let Some(line) = file.next_line()? {
+        let (number, taken) = match line {
+            Line::Text(number, text) => (number, take(number, text)),
+            Line::TooLong(number) => (number, Err(too_long())),
+        };
+        if let Err(fault) = taken {
+            refusals.add(output, &name, number, &fault);
+        }
+    }
+    Ok(())
 }
 
 /// Counts the bytes read from the file itself, for progress.

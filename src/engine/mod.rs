@@ -20,6 +20,7 @@ mod recovery;
 mod registry;
 mod replay;
 mod snapshots;
+mod verify;
 mod worker;
 
 pub use counters::{Counters, CountersView};
@@ -30,3 +31,4 @@ pub use partition::{Command, Decided, Import, Imported, Reply};
 pub use query::{EventView, SessionFilter, TimelineEvent};
 pub use recovery::fold;
 pub use replay::{Difference, ReplayReport, replay};
+pub use verify::{Verified, verify};
