@@ -90,7 +90,7 @@ pub struct Running {
 
 impl Running {
     /// Where it listens.
-    pub const fn addresses(&self) -> &rpc::Addresses {
+    pub const fn addresses(&self) -> &rpc::server::Addresses {
         self.bound.addresses()
     }
 
@@ -113,7 +113,9 @@ impl Running {
             })
             .await;
         if told.await.unwrap_or(false) {
-            bail!("an engine thread died; the log above says why. what was acknowledged is on disk: start again");
+            bail!(
+                "an engine thread died; the log above says why. what was acknowledged is on disk: start again"
+            );
         }
         let stopped = engine.stop().await;
         served?;
@@ -342,13 +344,23 @@ fn report(partition: usize, opened: &Opened) {
     }
     if let Some(lost) = &log.lost_tail {
         let (acknowledged, kept) = (lost.acknowledged.get(), lost.kept.get());
-        tracing::error!(partition, acknowledged, kept, "acknowledged records are lost, as the operator accepted");
+        tracing::error!(
+            partition,
+            acknowledged,
+            kept,
+            "acknowledged records are lost, as the operator accepted"
+        );
     }
     match log.anchor {
         AnchorState::Agrees | AnchorState::Fresh => {}
-        AnchorState::SlotDamaged => tracing::warn!(partition, "one slot of the anchor was damaged and is made anew"),
+        AnchorState::SlotDamaged => {
+            tracing::warn!(partition, "one slot of the anchor was damaged and is made anew")
+        }
         AnchorState::Missing => {
-            tracing::warn!(partition, "the anchor was missing and is made anew: a cut tail would not have been seen");
+            tracing::warn!(
+                partition,
+                "the anchor was missing and is made anew: a cut tail would not have been seen"
+            );
         }
     }
     if log.ballast_released || !log.ballast {

@@ -42,6 +42,9 @@ pub mod engine;
 pub mod proto;
 
 #[cfg(feature = "server")]
+pub mod rpc;
+
+#[cfg(feature = "server")]
 pub mod app;
 #[cfg(feature = "server")]
 pub mod cli;

@@ -10,9 +10,9 @@ use tracing_subscriber::EnvFilter;
 
 /// Sets logging up for this process; a second time does nothing.
 pub fn init(format: LogFormat, filter: &str) -> Result<()> {
-    let filter = EnvFilter::builder()
-        .parse(filter)
-        .with_context(|| format!("log_filter: `{filter}` is no level such as `info` and no list of directives"))?;
+    let filter = EnvFilter::builder().parse(filter).with_context(|| {
+        format!("log_filter: `{filter}` is no level such as `info` and no list of directives")
+    })?;
     let terminal = std::io::stderr().is_terminal();
     let json = match format {
         LogFormat::Auto => !terminal,

@@ -64,9 +64,9 @@ pub(super) async fn connect(global: &Global, otherwise: Otherwise, output: &Outp
         return embed(config).await;
     }
     if let Some(address) = &global.daemon {
-        let channel = dial(address).await.with_context(|| {
-            format!("no daemon answers at {address}; start one with `askance serve`")
-        })?;
+        let channel = dial(address)
+            .await
+            .with_context(|| format!("no daemon answers at {address}; start one with `askance serve`"))?;
         return Ok(Connection { channel, embedded: None });
     }
     let addresses = addresses(global, &config);
@@ -115,8 +115,9 @@ pub(super) async fn dial(address: &str) -> Result<Channel> {
         None if address.contains("://") => address.to_owned(),
         None => format!("{DEFAULT_SCHEME}{address}"),
     };
-    let endpoint = Endpoint::from_shared(uri)
-        .map_err(|fault| anyhow!("`{address}` is no address such as http://127.0.0.1:4750 or unix:PATH: {fault}"))?;
+    let endpoint = Endpoint::from_shared(uri).map_err(|fault| {
+        anyhow!("`{address}` is no address such as http://127.0.0.1:4750 or unix:PATH: {fault}")
+    })?;
     Ok(endpoint.connect_timeout(CONNECT_TIMEOUT).connect().await?)
 }
 

@@ -67,7 +67,13 @@ impl Checks {
         self.0.push(Check { what, health: Health::Ok, detail: detail.into(), next: None });
     }
 
-    fn bad(&mut self, health: Health, what: &'static str, detail: impl fmt::Display, next: impl Into<String>) {
+    fn bad(
+        &mut self,
+        health: Health,
+        what: &'static str,
+        detail: impl fmt::Display,
+        next: impl Into<String>,
+    ) {
         self.0.push(Check { what, health, detail: shown(&detail.to_string()), next: Some(next.into()) });
     }
 }
@@ -103,7 +109,12 @@ fn configuration(global: &Global, checks: &mut Checks) -> Option<Config> {
         Ok(Ok(loaded)) => loaded,
         Ok(Err(faults)) => {
             for fault in &faults.0 {
-                checks.bad(Health::Fail, "configuration", fault, "correct it; `askance config show --explain` tells what there is");
+                checks.bad(
+                    Health::Fail,
+                    "configuration",
+                    fault,
+                    "correct it; `askance config show --explain` tells what there is",
+                );
             }
             return None;
         }
@@ -124,7 +135,12 @@ fn clock(checks: &mut Checks) {
     let now = Clock::system().now();
     let year = |text: &str| Timestamp::parse(text).unwrap_or_default();
     if now < year("2025-01-01T00:00:00Z") || now > year("2100-01-01T00:00:00Z") {
-        checks.bad(Health::Fail, "clock", format!("it is {now} here"), "set the machine's clock; run an NTP client");
+        checks.bad(
+            Health::Fail,
+            "clock",
+            format!("it is {now} here"),
+            "set the machine's clock; run an NTP client",
+        );
     } else {
         checks.ok("clock", now.to_string());
     }
@@ -137,7 +153,12 @@ fn data_dir(config: &Config, checks: &mut Checks) {
         return;
     };
     if !data.is_dir() {
-        checks.bad(Health::Fail, "data directory", format!("{} is no directory", dir.display()), "name another with --data-dir");
+        checks.bad(
+            Health::Fail,
+            "data directory",
+            format!("{} is no directory", dir.display()),
+            "name another with --data-dir",
+        );
         return;
     }
     rights(dir, data.mode() & 0o777, "chmod 700", checks);
@@ -150,7 +171,12 @@ fn data_dir(config: &Config, checks: &mut Checks) {
         Ok(file) => rights(&key, file.mode() & 0o777, "chmod 600", checks),
         Err(fault) => {
             let detail = format!("{}: {fault}", key.display());
-            checks.bad(Health::Warn, "masking key", detail, "restore it from a backup; else the next start makes a new one");
+            checks.bad(
+                Health::Warn,
+                "masking key",
+                detail,
+                "restore it from a backup; else the next start makes a new one",
+            );
         }
     }
     space(config, checks);
@@ -175,7 +201,11 @@ fn space(config: &Config, checks: &mut Checks) {
             checks.bad(Health::Warn, "disk space", detail, "free space before writes are refused");
         }
         Ok(Space::Full { free }) => {
-            let detail = format!("{}, less than log.free_hard ({}): writes are refused", mib(free), config.log.free_hard);
+            let detail = format!(
+                "{}, less than log.free_hard ({}): writes are refused",
+                mib(free),
+                config.log.free_hard
+            );
             checks.bad(Health::Fail, "disk space", detail, "free space; the daemon goes on by itself");
         }
         Err(error) => checks.bad(Health::Fail, "disk space", error, "see whether the disk is mounted"),
@@ -189,12 +219,19 @@ fn policy(config: &Config, checks: &mut Checks) {
     };
     let name = path.display();
     match std::fs::read_to_string(path) {
-        Err(fault) => checks.bad(Health::Fail, "policy", format!("{name}: {fault}"), "name another with engine.policy"),
+        Err(fault) => {
+            checks.bad(Health::Fail, "policy", format!("{name}: {fault}"), "name another with engine.policy")
+        }
         Ok(text) => match parse(&text, config.engine.mode) {
             Ok(policy) => checks.ok("policy", format!("{name}, {} rules", policy.rules().count())),
             Err(faults) => {
                 for fault in faults {
-                    checks.bad(Health::Fail, "policy", format!("{name}: {fault}"), "correct it; `askance policy check` tells all");
+                    checks.bad(
+                        Health::Fail,
+                        "policy",
+                        format!("{name}: {fault}"),
+                        "correct it; `askance policy check` tells all",
+                    );
                 }
             }
         },
@@ -232,7 +269,12 @@ async fn daemon(global: &Global, config: &Config, checks: &mut Checks) {
         Some(Err(fault)) => {
             let address = config.server.listen.0.map(|address| address.to_string()).unwrap_or_default();
             let next = "stop what listens there, or set server.listen to another port";
-            checks.bad(Health::Warn, "daemon", format!("none runs, and {address} cannot be listened on: {fault}"), next);
+            checks.bad(
+                Health::Warn,
+                "daemon",
+                format!("none runs, and {address} cannot be listened on: {fault}"),
+                next,
+            );
         }
         Some(Ok(_)) | None => checks.ok("daemon", "none runs; its address is free"),
     }
@@ -268,7 +310,10 @@ fn newest(log: &Log) -> Result<String, String> {
     for record in &records {
         let view = record.view();
         if previous.is_some_and(|hash| hash != view.previous_hash()) {
-            return Err(format!("the record at position {} is not chained to the one before", view.position()));
+            return Err(format!(
+                "the record at position {} is not chained to the one before",
+                view.position()
+            ));
         }
         previous = Some(view.hash());
     }
@@ -277,7 +322,9 @@ fn newest(log: &Log) -> Result<String, String> {
     let ahead = latest.since(now);
     if ahead > 5 * MINUTE_US {
         let days = ahead / DAY_US;
-        return Err(format!("its newest record was received at {latest}, {days} days ahead: was the clock set back?"));
+        return Err(format!(
+            "its newest record was received at {latest}, {days} days ahead: was the clock set back?"
+        ));
     }
     Ok(format!("{tail} records, the newest {} are sound, the last from {latest}", records.len()))
 }

@@ -115,7 +115,9 @@ fn call_of(args: Args) -> Result<ToolCall> {
         return Ok(call);
     }
     if args.principal.is_empty() {
-        bail!("name who acts: --principal user:alice, and --principal agent:planner if an agent acts for her");
+        bail!(
+            "name who acts: --principal user:alice, and --principal agent:planner if an agent acts for her"
+        );
     }
     Ok(ToolCall {
         call_id: args.call_id.map_or_else(random_id, Ok)?,
@@ -172,8 +174,11 @@ pub(super) fn as_json(decision: &Decision) -> serde_json::Value {
             })
         })
         .collect();
-    let floors: Vec<_> =
-        decision.floors.iter().map(|floor| json!({ "risk": floor.risk, "sentence": floor.sentence })).collect();
+    let floors: Vec<_> = decision
+        .floors
+        .iter()
+        .map(|floor| json!({ "risk": floor.risk, "sentence": floor.sentence }))
+        .collect();
     json!({
         "call_id": decision.call_id,
         "verdict": verdict_name(decision.verdict()),
@@ -200,7 +205,11 @@ pub(super) fn as_json(decision: &Decision) -> serde_json::Value {
 fn as_text(decision: &Decision) -> String {
     let verdict = verdict_name(decision.verdict()).to_uppercase();
     let category = short_name(decision.category().as_str_name(), "RISK_CATEGORY_");
-    let mut text = format!("{verdict}  risk {} of 100, category {category}\n{}\n", decision.risk, shown(&decision.reason));
+    let mut text = format!(
+        "{verdict}  risk {} of 100, category {category}\n{}\n",
+        decision.risk,
+        shown(&decision.reason)
+    );
     if !decision.enforced && decision.computed_verdict() != decision.verdict() {
         let computed = verdict_name(decision.computed_verdict());
         text.push_str(&format!("not enforced: enforce mode would have answered {computed}\n"));

@@ -93,7 +93,8 @@ pub(super) async fn run(args: Args, global: &Global, output: &Output) -> Result<
     for path in args.files.iter().filter(|path| path.as_path() != Path::new("-")) {
         std::fs::metadata(path).with_context(|| format!("cannot open {}", path.display()))?;
     }
-    let total = args.files.iter().filter_map(|path| std::fs::metadata(path).ok()).map(|data| data.len()).sum();
+    let total =
+        args.files.iter().filter_map(|path| std::fs::metadata(path).ok()).map(|data| data.len()).sum();
     let connection = connect(global, Otherwise::OpenOrCreate, output).await?;
     let shared = Arc::new(Shared {
         under_way: Mutex::default(),
@@ -152,13 +153,15 @@ async fn hear(
             Ok(None) => break,
             Err(status) => {
                 let cause = refused(&status);
-                bail!("the import broke off after {heard} lines: {cause}; run it again, what is there is passed over");
+                bail!(
+                    "the import broke off after {heard} lines: {cause}; run it again, what is there is passed over"
+                );
             }
         };
         let place = shared.under_way.lock().expect("nobody panics over places").pop_front();
-        let (file, line) = place.filter(|(_, line)| *line == answer.line).context(
-            "the daemon answered about a line that was not asked about; run the import again",
-        )?;
+        let (file, line) = place
+            .filter(|(_, line)| *line == answer.line)
+            .context("the daemon answered about a line that was not asked about; run the import again")?;
         take_answer(answer, file, line, shared, summary)?;
         heard += 1;
         if heard.is_multiple_of(PROGRESS_EVERY) {
@@ -314,10 +317,10 @@ fn outcome_of(line: &TraceLine) -> Option<Outcome> {
         OutcomeStatus::Error => Wire::Error,
         OutcomeStatus::Abandoned => Wire::Abandoned,
     };
-    let latency = line.latency_us.and_then(|us| i64::try_from(us).ok()).map(|us| prost_types::Duration {
-        seconds: us / SECOND_US,
-        nanos: (us % SECOND_US * 1_000) as i32,
-    });
+    let latency = line
+        .latency_us
+        .and_then(|us| i64::try_from(us).ok())
+        .map(|us| prost_types::Duration { seconds: us / SECOND_US, nanos: (us % SECOND_US * 1_000) as i32 });
     Some(Outcome {
         status: status.into(),
         latency,

@@ -83,7 +83,8 @@ mod tests {
         let mut requests = Requests::default();
         requests.sessions.insert(("d".to_owned(), "s".to_owned()), asked);
         let line = |index: u64| {
-            let text = format!(r#"{{"dataset":"d","session":"s","principal":"p","index":{index},"tool":"t"}}"#);
+            let text =
+                format!(r#"{{"dataset":"d","session":"s","principal":"p","index":{index},"tool":"t"}}"#);
             parse_call(text.as_bytes()).unwrap()
         };
         let texts = |requests: &mut Requests| [0, 1, 2].map(|index| requests.next(&line(index)).text);

@@ -53,10 +53,7 @@ impl Args {
             ("log_format", &self.log_format),
             ("log_filter", &self.log_filter),
         ];
-        given
-            .into_iter()
-            .filter_map(|(key, value)| Some((key.to_owned(), value.clone()?)))
-            .collect()
+        given.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value.clone()?))).collect()
     }
 }
 

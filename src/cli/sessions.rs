@@ -122,7 +122,8 @@ async fn list(args: &ListArgs, connection: &Connection, output: &Output) -> Resu
     let mut sessions = Vec::new();
     while sessions.len() < args.limit {
         request.page_size = PAGE.min(u32::try_from(args.limit - sessions.len()).unwrap_or(PAGE));
-        let page = client.list_sessions(request.clone()).await.map_err(|status| refused(&status))?.into_inner();
+        let page =
+            client.list_sessions(request.clone()).await.map_err(|status| refused(&status))?.into_inner();
         sessions.extend(page.sessions);
         if page.next_page_token.is_empty() {
             break;
@@ -141,7 +142,8 @@ async fn show(args: &ShowArgs, connection: &Connection, output: &Output) -> Resu
     let mut client = TimelineServiceClient::new(connection.channel());
     let asked = GetSessionRequest { tenant: args.tenant.clone(), session_key: args.key.clone() };
     let answer = client.get_session(asked).await.map_err(|status| refused(&status))?.into_inner();
-    let session = answer.session.context("the daemon answered without a session; is it of another version?")?;
+    let session =
+        answer.session.context("the daemon answered without a session; is it of another version?")?;
     let mut request = ListEventsRequest {
         filter: Some(EventFilter {
             tenant: session.tenant.clone(),

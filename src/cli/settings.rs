@@ -77,7 +77,8 @@ fn origin_name(origin: Origin) -> &'static str {
 }
 
 fn listed(shown: &[Shown]) -> String {
-    let row = |field: &Shown| [field.key.to_owned(), field.value.clone(), origin_name(field.origin).to_owned()];
+    let row =
+        |field: &Shown| [field.key.to_owned(), field.value.clone(), origin_name(field.origin).to_owned()];
     table(["SETTING", "VALUE", "FROM"], shown.iter().map(row))
 }
 

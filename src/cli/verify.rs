@@ -144,8 +144,15 @@ fn text(checks: &[PartitionCheck]) -> String {
             check.state_digest.as_deref().unwrap_or("-").chars().take(16).collect(),
         ]
     };
-    let head =
-        ["PARTITION", "RECORDS", "PAYLOADS", "INDEX ENTRIES", "SNAPSHOTS EQUAL TO FOLD", "FAULTS", "STATE DIGEST"];
+    let head = [
+        "PARTITION",
+        "RECORDS",
+        "PAYLOADS",
+        "INDEX ENTRIES",
+        "SNAPSHOTS EQUAL TO FOLD",
+        "FAULTS",
+        "STATE DIGEST",
+    ];
     let mut text = table(head, checks.iter().map(row));
     for check in checks {
         for fault in &check.first_faults {

@@ -59,7 +59,12 @@ pub struct Faults(pub Vec<String>);
 
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the configuration has {} fault{}", self.0.len(), if self.0.len() == 1 { "" } else { "s" })?;
+        write!(
+            f,
+            "the configuration has {} fault{}",
+            self.0.len(),
+            if self.0.len() == 1 { "" } else { "s" }
+        )?;
         self.0.iter().try_for_each(|fault| write!(f, "\n  {fault}"))
     }
 }
@@ -300,7 +305,8 @@ mod tests {
 
     #[test]
     fn a_strange_name_in_the_environment_is_a_remark() {
-        let env = [("ASKANCE_SERVICE_HOST", "10.0.0.1"), ("ASKANCE_SERVER__LISTN", "x"), ("ASKANCE_DAEMON", "y")];
+        let env =
+            [("ASKANCE_SERVICE_HOST", "10.0.0.1"), ("ASKANCE_SERVER__LISTN", "x"), ("ASKANCE_DAEMON", "y")];
         let loaded = load("version = 1\n", &env, &[]).unwrap();
         assert_eq!(loaded.remarks.len(), 2, "{:?}", loaded.remarks);
         assert!(loaded.remarks[1].contains("did you mean `ASKANCE_SERVER__LISTEN`?"), "{:?}", loaded.remarks);

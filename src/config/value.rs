@@ -292,7 +292,8 @@ const SOURCES: [(&str, SessionSource); 6] = [
 ];
 
 impl Value for SessionOrder {
-    const KIND: &'static str = "list of session_id, conversation_id, host_session_id, trace_id, mcp_session_id, gap";
+    const KIND: &'static str =
+        "list of session_id, conversation_id, host_session_id, trace_id, mcp_session_id, gap";
 
     fn parse(text: &str) -> Result<Self, String> {
         let mut order = Vec::new();
@@ -330,7 +331,10 @@ mod tests {
             assert!(size(wrong).is_err(), "{wrong}");
         }
         assert_eq!(Duration::parse("250ms"), Ok(Duration::from_millis(250)));
-        assert_eq!((Duration::parse("24h").unwrap().show(), Duration::ZERO.show()), ("1d".into(), "0s".into()));
+        assert_eq!(
+            (Duration::parse("24h").unwrap().show(), Duration::ZERO.show()),
+            ("1d".into(), "0s".into())
+        );
         assert!(Duration::parse("10").unwrap_err().contains("250ms"));
     }
 

@@ -5,6 +5,7 @@ use crate::detector::features;
 use crate::domain::call::{Call, Digest, Origin, Outcome, OutcomeStatus, SessionRef, SessionSource, limits};
 use crate::domain::json::Json;
 use crate::domain::mask::Masker;
+use crate::domain::stream::StreamId;
 use crate::domain::text::is_deceptive;
 use crate::domain::time::{DAY_US, Timestamp};
 use crate::stats::fingerprint::FingerprintKey;
@@ -198,6 +199,15 @@ impl Ingest {
         let source = given.copied().unwrap_or(SessionSource::Gap);
         let parent_id = raw.parent_session_id.to_owned();
         SessionRef { source, id: hint(&source).to_owned(), parent_id }
+    }
+
+    /// The stream of the session that a call like this belongs to; none if its hints name no session.
+    pub fn stream(&self, raw: &RawCall<'_>) -> Option<StreamId> {
+        let tenant = if raw.tenant.is_empty() { DEFAULT_TENANT } else { raw.tenant };
+        let session = self.session(raw);
+        let root = raw.principal_chain.first()?;
+        (session.source != SessionSource::Gap)
+            .then(|| super::stream_of(&self.key, tenant, root, session.source, &session.id))
     }
 
     /// Checks and masks an outcome.

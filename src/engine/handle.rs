@@ -223,6 +223,35 @@ impl Engine {
         query::log_events(self.log(tenant), from, max, view)
     }
 
+    /// How many partitions there are.
+    pub fn partitions(&self) -> usize {
+        self.partitions.len()
+    }
+
+    /// Number of the partition that a tenant lives in.
+    pub fn partition_of(&self, tenant: &str) -> usize {
+        let number = self.log(tenant).partition();
+        number as usize
+    }
+
+    /// Up to `max` events of a partition from a position on; none if there is no such partition.
+    /// Blocks on disk reads.
+    pub fn partition_events(
+        &self,
+        partition: usize,
+        from: Position,
+        max: usize,
+        view: EventView,
+    ) -> Result<Vec<TimelineEvent>, Error> {
+        let Some(partition) = self.partitions.get(partition) else { return Ok(Vec::new()) };
+        query::log_events(&partition.log, from, max, view)
+    }
+
+    /// Follows the position up to which a partition's log is durable.
+    pub fn partition_tail(&self, partition: usize) -> Option<watch::Receiver<Position>> {
+        self.partitions.get(partition).map(|partition| partition.tail.clone())
+    }
+
     /// One page of a tenant's sessions, newest first, with the key of the next page. The figures of live
     /// sessions are those of their opening: [`Engine::live_sessions`] has the present ones. Blocks on disk reads.
     pub fn list_sessions(

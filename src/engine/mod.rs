@@ -23,11 +23,12 @@ mod snapshots;
 mod verify;
 mod worker;
 
+pub use crate::eventlog::frame::FRAME_VERSION as RECORD_FORMAT;
 pub use counters::{Counters, CountersView};
 pub use directory::SessionSummary;
 pub use error::Error;
 pub use handle::{Engine, Opened, Options};
-pub use partition::{Command, Decided, Import, Imported, Reply};
+pub use partition::{Command, Completed, Decided, Definedness, Import, Imported, Reply};
 pub use query::{EventView, SessionFilter, TimelineEvent};
 pub use recovery::fold;
 pub use replay::{Difference, ReplayReport, replay};

@@ -62,6 +62,15 @@ pub struct Imported {
     pub duplicate: bool,
 }
 
+/// What became of an outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Completed {
+    /// Position of the `CallCompleted`; of the call's `CallProposed` if it was recorded before.
+    pub position: Position,
+    /// Whether the same outcome was recorded before.
+    pub repeated: bool,
+}
+
 /// What a partition can be asked.
 pub enum Command {
     /// Decide a call and record it.
@@ -80,8 +89,8 @@ pub enum Command {
         outcome: Box<Outcome>,
         /// When we learnt of it.
         now: Timestamp,
-        /// Answered with the position of `CallCompleted`.
-        reply: Reply<Position>,
+        /// Answered once it is recorded.
+        reply: Reply<Completed>,
     },
     /// Record tool definitions; answered with how many were new or changed.
     DefineTools {
@@ -102,8 +111,8 @@ pub enum Command {
         stream: StreamId,
         /// When we learnt of it.
         now: Timestamp,
-        /// Answered with whether it was live.
-        reply: Reply<bool>,
+        /// Answered with the position of `SessionClosed`; none if it was not live.
+        reply: Reply<Option<Position>>,
     },
     /// Ask about the state.
     Ask(Question),

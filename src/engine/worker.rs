@@ -4,7 +4,7 @@ use super::Error;
 use super::committer::{Deferred, Group, Shared};
 use super::counters::add;
 use super::directory;
-use super::partition::{Command, Decided, Definedness, Import, Imported, Reply};
+use super::partition::{Command, Completed, Decided, Definedness, Import, Imported, Reply};
 use super::registry::{Known, Registry};
 use crate::decide::observe::{Definition, KnownCall};
 use crate::decide::{self, InferenceCache, Settings};
@@ -219,7 +219,7 @@ impl Worker {
         call_id: String,
         outcome: Outcome,
         now: Timestamp,
-        reply: Reply<Position>,
+        reply: Reply<Completed>,
     ) {
         let key = self.call_key(&tenant, &call_id);
         let fingerprint = outcome_fingerprint(&outcome);
@@ -229,13 +229,15 @@ impl Worker {
             Err(error) => return reply(Err(error)),
         };
         match known.completed {
-            Some(earlier) if earlier == fingerprint => return self.defer(reply, known.proposed_at),
+            Some(earlier) if earlier == fingerprint => {
+                return self.defer(reply, Completed { position: known.proposed_at, repeated: true });
+            }
             Some(_) => return reply(Err(Error::OutcomeTaken(call_id))),
             None => {}
         }
         let known = KnownCall { tenant, call_id, key, stream: known.stream, proposed_at: known.proposed_at };
         let position = self.append_outcome(known, outcome, now);
-        self.defer(reply, position);
+        self.defer(reply, Completed { position, repeated: false });
     }
 
     fn append_outcome(&mut self, known: KnownCall, outcome: Outcome, now: Timestamp) -> Position {
@@ -274,13 +276,9 @@ impl Worker {
         self.defer(reply, result);
     }
 
-    fn end_session(&mut self, tenant: &str, stream: &StreamId, now: Timestamp) -> bool {
-        let ended = decide::end_session(&self.state, tenant, stream, now);
-        let live = ended.is_some();
-        ended.into_iter().for_each(|pending| {
-            self.take_up(pending);
-        });
-        live
+    fn end_session(&mut self, tenant: &str, stream: &StreamId, now: Timestamp) -> Option<Position> {
+        let ended = decide::end_session(&self.state, tenant, stream, now)?;
+        Some(self.take_up(ended))
     }
 
     fn defer<T: Send + 'static>(&mut self, reply: Reply<T>, value: T) {

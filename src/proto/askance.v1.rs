@@ -721,13 +721,13 @@ pub struct ToolCall {
     #[prost(string, tag = "3")]
     pub server: ::prost::alloc::string::String,
     /// The arguments: one JSON object, as it would be sent to the tool. Empty counts as "{}". At most
-    /// 128 KiB and 64 levels deep by default (GetGatewaySettings tells). Secrets are masked before
-    /// anything is stored.
+    /// 256 KiB, 64 levels deep and 20,000 values (GetGatewaySettings tells); no key twice in one
+    /// object, no number that a double cannot hold. Secrets are masked before anything is stored.
     #[prost(bytes = "bytes", tag = "4")]
     pub arguments_json: ::prost::bytes::Bytes,
     /// Who acts for whom, outermost first, for example "user:alice", "agent:planner". The last one
-    /// acts. 1 to 16 links of 1 to 256 bytes. Empty: the subject of the caller's credential.
-    /// The verdict is the strictest that any link's policy asks for.
+    /// acts. 1 to 16 links of 1 to 256 bytes. Required. The verdict is the strictest that any link's
+    /// policy asks for.
     #[prost(string, repeated, tag = "5")]
     pub principal_chain: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// What the caller knows about the session. Absent: derived from `trace`, else from principal,
@@ -736,20 +736,20 @@ pub struct ToolCall {
     pub session: ::core::option::Option<SessionHints>,
     /// When the agent made the call, by the caller's clock. Absent: the time of receipt. More than
     /// the allowed skew (5 minutes by default) from the time of receipt: the latter is used for
-    /// statistics, and a finding of DETECTOR_CLOCK says so. ImportCalls takes it as it is.
+    /// statistics, and a finding of DETECTOR_CLOCK says so. ImportCalls takes it as it is, from 1970
+    /// to a day ahead of us.
     #[prost(message, optional, tag = "7")]
     pub call_time: ::core::option::Option<::prost_types::Timestamp>,
-    /// The tenant: unit of isolation and of baselines. 1 to 64 bytes of a-z, 0-9, "-", "\_", ".".
-    /// Empty: the credential's only tenant, else "default".
+    /// The tenant: unit of isolation and of baselines. Up to 256 bytes. Empty: "default".
     #[prost(string, tag = "8")]
     pub tenant: ::prost::alloc::string::String,
-    /// The principal's local time minus UTC, in minutes, -840 to 840. Used for time of day and week.
-    /// Absent: the offset last given for this principal, else the tenant's setting, else UTC.
+    /// The principal's local time minus UTC, in minutes, -1080 to 1080. Used for time of day and
+    /// week. Absent: UTC.
     #[prost(sint32, optional, tag = "9")]
     pub utc_offset_minutes: ::core::option::Option<i32>,
     /// Number of the assistant message that made the call, from 0, not falling within a session.
-    /// Results become visible to later turns only, so calls of one turn do not see each other's
-    /// results. Absent: every result recorded before this call counts as seen.
+    /// Kept with the call. Once results are judged they become visible to later turns only, so that
+    /// calls of one turn do not see each other's results.
     #[prost(uint32, optional, tag = "10")]
     pub turn: ::core::option::Option<u32>,
     /// Where the call stands in a distributed trace.
@@ -759,12 +759,12 @@ pub struct ToolCall {
     /// Absent: as sent before in the session. Never sent: origin of values is judged without it.
     #[prost(message, optional, tag = "12")]
     pub user_request: ::core::option::Option<UserRequest>,
-    /// Name of the agent's host, up to 128 bytes, for example "claude-code". Self-reported: used for
-    /// statistics and for deriving sessions, never as a right.
+    /// Name of the agent's host, up to 256 bytes, for example "claude-code". Self-reported: used for
+    /// deriving sessions, never as a right.
     #[prost(string, tag = "13")]
     pub client: ::prost::alloc::string::String,
     /// SHA-256 (32 bytes) of the tool definition that the model was shown, as RegisterTools returned
-    /// it. Absent or empty: the definition registered last.
+    /// it. Absent or empty: the definition registered last. This version does not compare it.
     #[prost(bytes = "bytes", tag = "14")]
     pub definition_digest: ::prost::bytes::Bytes,
 }
@@ -791,17 +791,17 @@ pub struct SessionHints {
     /// and outermost principal. Empty: none known.
     #[prost(string, tag = "5")]
     pub parent_session_id: ::prost::alloc::string::String,
-    /// When the session began, if before its first call. Read on the session's first call only.
+    /// When the session began, if before its first call. Not used by this version.
     #[prost(message, optional, tag = "6")]
     pub start_time: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// W3C trace context of a call, as received. Kept with the events and handed to exporters.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TraceContext {
-    /// `traceparent`, up to 128 bytes. Malformed: kept out, never an error.
+    /// `traceparent`, up to 64 bytes. Malformed: names no session, never an error.
     #[prost(string, tag = "1")]
     pub traceparent: ::prost::alloc::string::String,
-    /// `tracestate`, up to 512 bytes.
+    /// `tracestate`, up to 512 bytes. Not kept by this version.
     #[prost(string, tag = "2")]
     pub tracestate: ::prost::alloc::string::String,
     /// `baggage`, up to 8 KiB. Only `gen_ai.conversation.id` is read.
@@ -813,14 +813,15 @@ pub struct TraceContext {
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UserRequest {
     /// What the user said, up to 64 KiB; clip the middle, not the end. Adds to what was said before
-    /// in the session.
+    /// in the session. Kept with the call, masked; not yet judged.
     #[prost(string, tag = "1")]
     pub text: ::prost::alloc::string::String,
     /// Fingerprints of the same text, for callers whose text must not leave them. Ignored when
     /// `text` is not empty.
     #[prost(message, optional, tag = "2")]
     pub fingerprints: ::core::option::Option<Fingerprints>,
-    /// The system prompt, up to 64 KiB. Its values count as given by the operator.
+    /// The system prompt, up to 64 KiB. Its values count as given by the operator. Not used by this
+    /// version.
     #[prost(string, tag = "3")]
     pub system_text: ::prost::alloc::string::String,
     /// Fingerprints of the system prompt. Ignored when `system_text` is not empty.
@@ -829,10 +830,10 @@ pub struct UserRequest {
 }
 /// Keyed 64-bit fingerprints of a text: enough to know a value or a phrase again, not to read it.
 /// Made by the function documented in docs/fingerprints.md with the tenant's key, both told by
-/// GetGatewaySettings. Each list holds at most 4,096 numbers, without repeats, in any order.
+/// GetGatewaySettings. Each list holds at most 1,024 numbers, without repeats, in any order.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Fingerprints {
-    /// Version of the function. An unknown one is INVALID_ARGUMENT.
+    /// Version of the function: 1. An unknown one is INVALID_ARGUMENT.
     #[prost(uint32, tag = "1")]
     pub scheme: u32,
     /// Id of the key they were made with. An unknown one: the fingerprints are not used, and the
@@ -874,7 +875,8 @@ pub struct Outcome {
     /// of results abstains for the session's later calls.
     #[prost(message, optional, tag = "5")]
     pub result_fingerprints: ::core::option::Option<Fingerprints>,
-    /// The error's text as the model is shown it, up to 16 KiB.
+    /// The error's text as the model is shown it, up to 16 KiB. Kept in the result's place if
+    /// `result_text` is empty.
     #[prost(string, tag = "6")]
     pub error_text: ::prost::alloc::string::String,
     /// When the call ended, by the caller's clock. Absent: the time of receipt. The rules of
@@ -990,13 +992,14 @@ pub struct Decision {
     /// says what enforce mode would have answered.
     #[prost(bool, tag = "2")]
     pub enforced: bool,
-    /// Risk of the call, 0 to 100: the category's base, raised by evidence and floors.
+    /// Risk of the call, 0 to 100: the category's base, raised by evidence and floors. 0 and without
+    /// meaning when there was no time to judge (degraded by deadline).
     #[prost(uint32, tag = "3")]
     pub risk: u32,
     /// Combined, calibrated evidence against the call being normal, in millibits, 0 to 40,000.
     #[prost(int32, tag = "4")]
     pub evidence_millibits: i32,
-    /// In the order of the enum. One for each of TIME to SESSION, scored or not, so that what was not
+    /// In the order of the enum. One for each of TIME to RESULTS, scored or not, so that what was not
     /// judged is visible; of the others only those that have something to say.
     #[prost(message, repeated, tag = "5")]
     pub findings: ::prost::alloc::vec::Vec<Finding>,
@@ -1042,17 +1045,17 @@ pub struct Decision {
     /// The call's own id again.
     #[prost(string, tag = "18")]
     pub call_id: ::prost::alloc::string::String,
-    /// SHA-256 (32 bytes) of the arguments in RFC 8785 canonical form, before masking.
+    /// Empty in this version: `call_digest` binds the arguments.
     #[prost(bytes = "bytes", tag = "19")]
     pub arguments_digest: ::prost::bytes::Bytes,
-    /// SHA-256 (32 bytes) that binds tenant, principal chain, server, tool, definition digest and
-    /// arguments digest. Votes and approvals hold for exactly this.
+    /// SHA-256 (32 bytes) that binds tenant, principal chain, session id, server, tool and the bytes of
+    /// the arguments exactly as they were sent. Votes and approvals hold for exactly this.
     #[prost(bytes = "bytes", tag = "20")]
     pub call_digest: ::prost::bytes::Bytes,
-    /// Revision of the policy that decided.
+    /// Revision of the policy that decided: position of its PolicyAdopted event in decimal digits.
     #[prost(string, tag = "21")]
     pub policy_revision: ::prost::alloc::string::String,
-    /// Revision of the models and detectors that scored.
+    /// Version of the detectors that scored, in decimal digits.
     #[prost(string, tag = "22")]
     pub model_revision: ::prost::alloc::string::String,
     /// Position of the state the call was scored at. A replay up to here gives the same score.
@@ -1067,7 +1070,7 @@ pub struct Decision {
     /// The evidence threshold that held for the tenant's review budget, in millibits.
     #[prost(sint32, tag = "26")]
     pub threshold_millibits: i32,
-    /// The link of the principal chain whose policy was strictest. Empty: all alike.
+    /// The link of the principal chain whose policy was strictest. Empty: all alike, or not told.
     #[prost(string, tag = "27")]
     pub deciding_principal: ::prost::alloc::string::String,
 }
@@ -1368,6 +1371,10 @@ pub enum FloorKind {
     Composition = 7,
     /// The matching rule demands it. The risk stands in the rule.
     Rule = 8,
+    /// A secret was read earlier in the session, and this call can send data out. Risk 85.
+    SecretThenEgress = 9,
+    /// A detector broke, so that its judgement is missing. Risk 70.
+    DetectorFailed = 10,
 }
 impl FloorKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1385,6 +1392,8 @@ impl FloorKind {
             Self::DefinitionChanged => "FLOOR_KIND_DEFINITION_CHANGED",
             Self::Composition => "FLOOR_KIND_COMPOSITION",
             Self::Rule => "FLOOR_KIND_RULE",
+            Self::SecretThenEgress => "FLOOR_KIND_SECRET_THEN_EGRESS",
+            Self::DetectorFailed => "FLOOR_KIND_DETECTOR_FAILED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1399,6 +1408,8 @@ impl FloorKind {
             "FLOOR_KIND_DEFINITION_CHANGED" => Some(Self::DefinitionChanged),
             "FLOOR_KIND_COMPOSITION" => Some(Self::Composition),
             "FLOOR_KIND_RULE" => Some(Self::Rule),
+            "FLOOR_KIND_SECRET_THEN_EGRESS" => Some(Self::SecretThenEgress),
+            "FLOOR_KIND_DETECTOR_FAILED" => Some(Self::DetectorFailed),
             _ => None,
         }
     }
@@ -1420,6 +1431,8 @@ pub enum ReasonCode {
     AllowedByApproval = 4,
     /// ALLOW: nobody answered in time, and the policy takes silence for consent (LOW, MEDIUM only).
     AllowedBySilence = 5,
+    /// ALLOW, not enforced: history, recorded as it happened.
+    Imported = 6,
     /// REVIEW: the matching rule asks for it.
     ReviewByRule = 10,
     /// REVIEW: no rule matches; the default of the risk category asks for it.
@@ -1493,6 +1506,7 @@ impl ReasonCode {
             Self::AllowedByGrant => "REASON_CODE_ALLOWED_BY_GRANT",
             Self::AllowedByApproval => "REASON_CODE_ALLOWED_BY_APPROVAL",
             Self::AllowedBySilence => "REASON_CODE_ALLOWED_BY_SILENCE",
+            Self::Imported => "REASON_CODE_IMPORTED",
             Self::ReviewByRule => "REASON_CODE_REVIEW_BY_RULE",
             Self::ReviewByDefault => "REASON_CODE_REVIEW_BY_DEFAULT",
             Self::RiskOverReviewThreshold => "REASON_CODE_RISK_OVER_REVIEW_THRESHOLD",
@@ -1533,6 +1547,7 @@ impl ReasonCode {
             "REASON_CODE_ALLOWED_BY_GRANT" => Some(Self::AllowedByGrant),
             "REASON_CODE_ALLOWED_BY_APPROVAL" => Some(Self::AllowedByApproval),
             "REASON_CODE_ALLOWED_BY_SILENCE" => Some(Self::AllowedBySilence),
+            "REASON_CODE_IMPORTED" => Some(Self::Imported),
             "REASON_CODE_REVIEW_BY_RULE" => Some(Self::ReviewByRule),
             "REASON_CODE_REVIEW_BY_DEFAULT" => Some(Self::ReviewByDefault),
             "REASON_CODE_RISK_OVER_REVIEW_THRESHOLD" => {
@@ -1575,8 +1590,8 @@ pub enum DegradedReason {
     /// Not degraded.
     Unspecified = 0,
     /// The caller's deadline came before the score or the durable record. The verdict is the
-    /// configured fallback of the category (DENY unless the operator says else). The record follows:
-    /// asking again with the same call_id returns the decision that was recorded.
+    /// configured fallback (REVIEW unless the operator says else; GetGatewaySettings tells). The
+    /// record follows: asking again with the same call_id returns the decision that was recorded.
     Deadline = 1,
     /// A detector broke. Its finding says FAILED; the verdict is REVIEW or stricter.
     DetectorFailed = 2,
@@ -3142,7 +3157,8 @@ pub enum ErrorCode {
     /// RESOURCE_EXHAUSTED with RetryInfo. The disk is at its watermark: writes are refused, reads go
     /// on. Surely without effect. An operator must free space.
     StorageFull = 5,
-    /// UNAVAILABLE. The daemon is recovering, or is shutting down. Surely without effect. Retry.
+    /// UNAVAILABLE. The daemon is recovering, is shutting down, or takes no writes since one failed on
+    /// disk. Surely without effect. Retry.
     NotReady = 6,
     /// UNAVAILABLE. A write failed on disk. The effect is UNKNOWN: the record may be there after the
     /// restart. Send the same request with the same call_id; the recorded decision comes back if so.
@@ -3319,7 +3335,7 @@ pub struct Policy {
     /// The tenant.
     #[prost(string, tag = "1")]
     pub tenant: ::prost::alloc::string::String,
-    /// Its revision: the first 16 hex digits of the text's SHA-256.
+    /// Its revision: position of its PolicyAdopted event in decimal digits.
     #[prost(string, tag = "2")]
     pub revision: ::prost::alloc::string::String,
     /// The file's text, YAML. Empty in lists.
@@ -3864,10 +3880,10 @@ pub struct Session {
     /// How sure that is.
     #[prost(enumeration = "SessionConfidence", tag = "5")]
     pub confidence: i32,
-    /// The principal chain of its first call, outermost first.
+    /// The principal chain of its first call, outermost first. In lists only the link that acts.
     #[prost(string, repeated, tag = "6")]
     pub principal_chain: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Name of the agent's host.
+    /// Name of the agent's host. Empty in lists.
     #[prost(string, tag = "7")]
     pub client: ::prost::alloc::string::String,
     /// Key of the session that started it. Empty: none known.
@@ -3897,22 +3913,22 @@ pub struct Session {
     /// Calls whose computed verdict was DENY.
     #[prost(uint64, tag = "16")]
     pub calls_denied: u64,
-    /// Calls that ended with an error.
+    /// Calls that ended with an error. 0 in lists.
     #[prost(uint64, tag = "17")]
     pub calls_failed: u64,
     /// Highest risk of its calls, 0 to 100.
     #[prost(uint32, tag = "18")]
     pub risk_max: u32,
-    /// Evidence added up over the session, in millibits.
+    /// Evidence added up over the session, in millibits. 0 in this version.
     #[prost(int32, tag = "19")]
     pub evidence_millibits: i32,
     /// Its reviews that are open.
     #[prost(uint32, tag = "20")]
     pub reviews_open: u32,
-    /// Revision of the last event in its stream.
+    /// Revision of the last event in its stream. 0 in lists.
     #[prost(uint64, tag = "21")]
     pub revision: u64,
-    /// Position of the last event in its stream.
+    /// Position of the last event in its stream. In lists that of the event that opened it.
     #[prost(uint64, tag = "22")]
     pub position: u64,
 }
@@ -4008,6 +4024,8 @@ pub enum SessionEnd {
     Age = 3,
     /// A lock ended it. Nothing is learnt from it.
     Locked = 4,
+    /// Too many sessions were open: the one silent for longest had to go.
+    Evicted = 5,
 }
 impl SessionEnd {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -4021,6 +4039,7 @@ impl SessionEnd {
             Self::Idle => "SESSION_END_IDLE",
             Self::Age => "SESSION_END_AGE",
             Self::Locked => "SESSION_END_LOCKED",
+            Self::Evicted => "SESSION_END_EVICTED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -4031,6 +4050,7 @@ impl SessionEnd {
             "SESSION_END_IDLE" => Some(Self::Idle),
             "SESSION_END_AGE" => Some(Self::Age),
             "SESSION_END_LOCKED" => Some(Self::Locked),
+            "SESSION_END_EVICTED" => Some(Self::Evicted),
             _ => None,
         }
     }
@@ -4041,14 +4061,14 @@ pub struct ToolDefinition {
     /// The tool's name, 1 to 256 bytes. Required.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    /// Title for people, up to 256 bytes.
+    /// Title for people, up to 256 bytes. Part of the digest, as all fields are.
     #[prost(string, tag = "2")]
     pub title: ::prost::alloc::string::String,
-    /// Description that the model reads, up to 64 KiB.
+    /// Description that the model reads, up to 64 KiB. Description and schemas together: up to 256 KiB.
     #[prost(string, tag = "3")]
     pub description: ::prost::alloc::string::String,
-    /// JSON Schema of the arguments, up to 128 KiB. Empty: any object. References to other documents
-    /// are never followed; a schema that has one, or is not valid, is INVALID_ARGUMENT.
+    /// JSON Schema of the arguments, up to 128 KiB. Empty: any object. Anything but a JSON object is
+    /// INVALID_ARGUMENT. References to other documents are never followed.
     #[prost(bytes = "bytes", tag = "4")]
     pub input_schema_json: ::prost::bytes::Bytes,
     /// JSON Schema of the result, up to 128 KiB. Empty: none declared.
@@ -4079,14 +4099,14 @@ pub struct ToolAnnotations {
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Capability {
     /// The label, 1 to 64 bytes of a-z, 0-9 and "\_". Known to the shipped rules: reads_secret,
-    /// reads_untrusted, reads_private, mutates, destroys, spends, egress, executes, grants_access.
-    /// A policy may add its own.
+    /// reads_untrusted, reads_private, mutates, destroys, spends, egress, executes,
+    /// grants_access, deploys. A policy may add its own.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
     /// Where it comes from.
     #[prost(enumeration = "LabelSource", tag = "2")]
     pub source: i32,
-    /// Why, in one sentence, for example "the name begins with delete".
+    /// Why, in one sentence, for example "the name begins with delete". Empty in this version.
     #[prost(string, tag = "3")]
     pub reason: ::prost::alloc::string::String,
 }
@@ -4099,7 +4119,7 @@ pub struct ToolAssessment {
     /// Where the category comes from.
     #[prost(enumeration = "LabelSource", tag = "2")]
     pub category_source: i32,
-    /// Why it has this category, in one sentence.
+    /// Why it has this category, in one sentence. Empty in this version.
     #[prost(string, tag = "3")]
     pub category_reason: ::prost::alloc::string::String,
     /// What it can do, by name.
@@ -4127,16 +4147,16 @@ pub struct Tool {
     /// SHA-256 (32 bytes) of the definition last registered. Empty: never registered.
     #[prost(bytes = "bytes", tag = "6")]
     pub definition_digest: ::prost::bytes::Bytes,
-    /// SHA-256 (32 bytes) of the definition that is accepted. Empty: none.
+    /// SHA-256 (32 bytes) of the definition that is accepted. Empty: none, or changed since.
     #[prost(bytes = "bytes", tag = "7")]
     pub accepted_digest: ::prost::bytes::Bytes,
-    /// When the tool was first called or registered.
+    /// When the tool was first called or registered. Absent: not told by this version.
     #[prost(message, optional, tag = "8")]
     pub first_seen_time: ::core::option::Option<::prost_types::Timestamp>,
-    /// When it was last called. Absent: never.
+    /// When it was last called. Absent: never, or not told by this version.
     #[prost(message, optional, tag = "9")]
     pub last_call_time: ::core::option::Option<::prost_types::Timestamp>,
-    /// Calls so far, since the log begins.
+    /// Calls so far, since the log begins. 0: none, or not told by this version.
     #[prost(uint64, tag = "10")]
     pub calls: u64,
 }
@@ -4240,7 +4260,8 @@ pub struct Event {
     /// When we received it, by our clock.
     #[prost(message, optional, tag = "6")]
     pub receive_time: ::core::option::Option<::prost_types::Timestamp>,
-    /// Subject of the credential that caused it; "askance" for what the daemon does by itself.
+    /// Subject of the credential that caused it; "askance" for what the daemon does by itself. Empty
+    /// where there was no credential.
     #[prost(string, tag = "7")]
     pub actor: ::prost::alloc::string::String,
     /// Position of the event that led here. 0: none; a request from outside.
@@ -4267,7 +4288,7 @@ pub struct Event {
     /// What happened. A reader must pass over kinds it does not know.
     #[prost(
         oneof = "event::Data",
-        tags = "20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47"
+        tags = "20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48"
     )]
     pub data: ::core::option::Option<event::Data>,
 }
@@ -4360,7 +4381,20 @@ pub mod event {
         /// A token was revoked.
         #[prost(message, tag = "47")]
         TokenRevoked(super::TokenRevoked),
+        /// The log was created. Always its first event.
+        #[prost(message, tag = "48")]
+        LogCreated(super::LogCreated),
     }
+}
+/// The log of a partition was created.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LogCreated {
+    /// 16 random bytes that name the log.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub log_id: ::prost::bytes::Bytes,
+    /// Number of partitions of the data directory, fixed for good.
+    #[prost(uint32, tag = "2")]
+    pub partitions: u32,
 }
 /// A session began, with its first call.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -4396,7 +4430,7 @@ pub struct SessionClosed {
     /// Why, in the caller's words. Empty: none.
     #[prost(string, tag = "2")]
     pub reason: ::prost::alloc::string::String,
-    /// Number of its calls.
+    /// Number of its calls. 0 in this version: GetSession tells.
     #[prost(uint64, tag = "3")]
     pub calls: u64,
     /// Whether its calls were learnt from.
@@ -4461,23 +4495,27 @@ pub struct CallProposed {
     /// for.
     #[prost(message, optional, tag = "1")]
     pub call: ::core::option::Option<ToolCall>,
-    /// SHA-256 (32 bytes) of the arguments before masking.
+    /// Empty in this version.
     #[prost(bytes = "bytes", tag = "2")]
     pub arguments_digest: ::prost::bytes::Bytes,
-    /// SHA-256 (32 bytes) that binds the whole call.
+    /// SHA-256 (32 bytes) that binds the whole call; see Decision.call_digest.
     #[prost(bytes = "bytes", tag = "3")]
     pub call_digest: ::prost::bytes::Bytes,
-    /// Size of the arguments as sent, in bytes.
+    /// Size of the masked arguments in bytes; 0 unless payloads are asked for.
     #[prost(uint64, tag = "4")]
     pub arguments_bytes: u64,
-    /// JSON pointers of what was masked.
+    /// JSON pointers of what was masked. Empty in this version.
     #[prost(string, repeated, tag = "5")]
     pub masked_pointers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// Where it was imported from. Absent: it came live.
     #[prost(message, optional, tag = "6")]
     pub import_origin: ::core::option::Option<ImportOrigin>,
+    /// How many secrets were masked.
+    #[prost(uint32, tag = "7")]
+    pub masked_values: u32,
 }
-/// Where an imported call comes from.
+/// Where an imported call comes from. Empty in this version: that it is set says that the call is
+/// history.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ImportOrigin {
     /// The source, for example a file name.
@@ -4793,6 +4831,8 @@ pub enum EventType {
     TokenCreated = 46,
     /// TokenRevoked.
     TokenRevoked = 47,
+    /// LogCreated.
+    LogCreated = 48,
 }
 impl EventType {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -4830,6 +4870,7 @@ impl EventType {
             Self::SessionUnlearned => "EVENT_TYPE_SESSION_UNLEARNED",
             Self::TokenCreated => "EVENT_TYPE_TOKEN_CREATED",
             Self::TokenRevoked => "EVENT_TYPE_TOKEN_REVOKED",
+            Self::LogCreated => "EVENT_TYPE_LOG_CREATED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -4864,6 +4905,7 @@ impl EventType {
             "EVENT_TYPE_SESSION_UNLEARNED" => Some(Self::SessionUnlearned),
             "EVENT_TYPE_TOKEN_CREATED" => Some(Self::TokenCreated),
             "EVENT_TYPE_TOKEN_REVOKED" => Some(Self::TokenRevoked),
+            "EVENT_TYPE_LOG_CREATED" => Some(Self::LogCreated),
             _ => None,
         }
     }
@@ -4875,8 +4917,9 @@ pub struct EvaluateRequest {
     #[prost(message, optional, tag = "1")]
     pub call: ::core::option::Option<ToolCall>,
     /// How long to hold the answer for a review, if the verdict is REVIEW. At most the server's limit
-    /// (60 s by default; longer is cut to it) and never beyond the deadline. When it passes, the
-    /// answer is REVIEW with the review's id. Absent or 0: answer at once.
+    /// (GetGatewaySettings tells; longer is cut to it) and never beyond the deadline. When it passes,
+    /// the answer is REVIEW with the review's id. Absent or 0: answer at once, as this version always
+    /// does.
     #[prost(message, optional, tag = "2")]
     pub wait: ::core::option::Option<::prost_types::Duration>,
     /// Fill `observed`, `expected` and `sentence` of every finding, whatever the verdict.
@@ -4884,6 +4927,7 @@ pub struct EvaluateRequest {
     pub explain: bool,
     /// A review whose approval this call claims, when it was asked for under another call_id. Not
     /// needed when the call_id is the same, nor when the same call comes again in the same session.
+    /// UNIMPLEMENTED in this version unless empty.
     #[prost(string, tag = "4")]
     pub review_id: ::prost::alloc::string::String,
 }
@@ -4904,7 +4948,7 @@ pub struct EvaluateStreamRequest {
     #[prost(message, optional, tag = "2")]
     pub call: ::core::option::Option<ToolCall>,
     /// Time to answer in, from receipt; takes the place of the deadline of a single request. Absent
-    /// or 0: the server's default (2 s).
+    /// or 0: the server's default (1 s). Kept to about 5 ms.
     #[prost(message, optional, tag = "3")]
     pub timeout: ::core::option::Option<::prost_types::Duration>,
     /// As EvaluateRequest.wait.
@@ -5078,7 +5122,7 @@ pub struct RegisterToolsRequest {
     #[prost(message, repeated, tag = "3")]
     pub tools: ::prost::alloc::vec::Vec<ToolDefinition>,
     /// Names of all tools the server offers now: those known before and missing here count as
-    /// withdrawn. Empty: not told, none is withdrawn.
+    /// withdrawn. Empty: not told, none is withdrawn. This version withdraws none.
     #[prost(string, repeated, tag = "4")]
     pub offered_tools: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
@@ -5098,7 +5142,7 @@ pub struct ToolRegistration {
     /// State of the definition: ACCEPTED or CHANGED.
     #[prost(enumeration = "ToolStatus", tag = "2")]
     pub status: i32,
-    /// SHA-256 (32 bytes) of the definition in RFC 8785 canonical form. Send it as
+    /// SHA-256 (32 bytes) of the definition as it was handed in. Send it as
     /// ToolCall.definition_digest.
     #[prost(bytes = "bytes", tag = "3")]
     pub definition_digest: ::prost::bytes::Bytes,
@@ -5118,16 +5162,17 @@ pub struct EndSessionRequest {
     /// The session's key, from Decision.session_key. Required, unless `session` is given.
     #[prost(string, tag = "2")]
     pub session_key: ::prost::alloc::string::String,
-    /// The hints its calls were sent with. Needs `principal_chain` too. Ignored with a session_key.
+    /// The hints its calls were sent with; at least one of the ids. Needs `principal_chain` too.
+    /// Ignored with a session_key.
     #[prost(message, optional, tag = "3")]
     pub session: ::core::option::Option<SessionHints>,
     /// The principal chain its calls were sent with.
     #[prost(string, repeated, tag = "4")]
     pub principal_chain: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// When it ended. Absent: now.
+    /// When it ended. Absent: now, as always in this version.
     #[prost(message, optional, tag = "5")]
     pub end_time: ::core::option::Option<::prost_types::Timestamp>,
-    /// Why, up to 1 KiB, for the timeline.
+    /// Why, up to 1 KiB, for the timeline. Not kept by this version.
     #[prost(string, tag = "6")]
     pub reason: ::prost::alloc::string::String,
 }
@@ -5137,20 +5182,20 @@ pub struct EndSessionResponse {
     /// The session's key.
     #[prost(string, tag = "1")]
     pub session_key: ::prost::alloc::string::String,
-    /// Position of the SessionClosed event.
+    /// Position of the SessionClosed event; 0 when it was closed already.
     #[prost(uint64, tag = "2")]
     pub position: u64,
 }
 /// Hand in one call of the past.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ImportCallsRequest {
-    /// Where the line comes from, for example a file name, up to 1 KiB. Kept with the event.
+    /// Where the line comes from, for example a file name, up to 1 KiB. Not kept by this version.
     #[prost(string, tag = "1")]
     pub source: ::prost::alloc::string::String,
     /// Number of the line in the source, from 1; echoed.
     #[prost(uint64, tag = "2")]
     pub line: u64,
-    /// Name of the data set, up to 128 bytes. Kept with the event. The tenant stands in the call.
+    /// Name of the data set, up to 128 bytes. Not kept by this version. The tenant stands in the call.
     #[prost(string, tag = "3")]
     pub dataset: ::prost::alloc::string::String,
     /// The call. Required. Its call_time is taken as it is; absent, the detectors of time and rate
@@ -5193,11 +5238,11 @@ pub struct GetGatewaySettingsResponse {
     /// The tenant they hold for.
     #[prost(string, tag = "1")]
     pub tenant: ::prost::alloc::string::String,
-    /// Mode of the tenant.
+    /// Mode of the daemon where the policy sets none.
     #[prost(enumeration = "Mode", tag = "2")]
     pub mode: i32,
-    /// What to do with a call of each category when no decision can be had. A category that is not
-    /// listed: DENY.
+    /// What to do with a call of each category when no decision can be had: the same that the daemon
+    /// answers when it is late. A category that is not listed: DENY.
     #[prost(message, repeated, tag = "3")]
     pub fallbacks: ::prost::alloc::vec::Vec<FallbackVerdict>,
     /// Greatest size of ToolCall.arguments_json, in bytes.
@@ -5209,16 +5254,16 @@ pub struct GetGatewaySettingsResponse {
     /// Greatest size of one message, in bytes.
     #[prost(uint32, tag = "6")]
     pub message_bytes_max: u32,
-    /// Greatest EvaluateRequest.wait.
+    /// Greatest EvaluateRequest.wait. 0: answers never wait.
     #[prost(message, optional, tag = "7")]
     pub wait_max: ::core::option::Option<::prost_types::Duration>,
     /// Newest fingerprint function that is understood.
     #[prost(uint32, tag = "8")]
     pub fingerprint_scheme: u32,
-    /// Id of the current fingerprint key.
+    /// Id of the current fingerprint key. Empty: none is given out by this version.
     #[prost(string, tag = "9")]
     pub fingerprint_key_id: ::prost::alloc::string::String,
-    /// The key itself, 16 bytes. Secret: with it, guessed values can be confirmed.
+    /// The key itself, 16 bytes. Secret: with it, guessed values can be confirmed. Empty as its id.
     #[prost(bytes = "bytes", tag = "10")]
     pub fingerprint_key: ::prost::bytes::Bytes,
     /// Version of the daemon, for example "0.1.0".
@@ -5231,7 +5276,7 @@ pub struct FallbackVerdict {
     /// The category.
     #[prost(enumeration = "RiskCategory", tag = "1")]
     pub category: i32,
-    /// ALLOW or DENY.
+    /// ALLOW, REVIEW or DENY.
     #[prost(enumeration = "Verdict", tag = "2")]
     pub verdict: i32,
 }
@@ -5370,7 +5415,7 @@ pub mod gateway_service_client {
         }
         /// Decides about one call. Call and decision are on disk before the answer comes, in one write.
         /// Safe to repeat with the same call_id: the recorded decision comes back, and with it the result
-        /// of a review since then.
+        /// of a review since then (in a later version: reviews are not available yet).
         ///
         /// The deadline is honoured: shortly before it, the configured fallback is answered with
         /// degraded = true. INVALID_ARGUMENT: a faulty field, listed in BadRequest. ALREADY_EXISTS: the
@@ -5403,8 +5448,11 @@ pub mod gateway_service_client {
         }
         /// Decides about many calls, many at a time. One answer for each request, matched by tag, in any
         /// order; calls of one session are decided in the order they were sent. A bad call gets a
-        /// CallError and the stream goes on. Close the sending side to end: what is in flight is
-        /// answered, then the stream ends with OK. A reader that does not read is not read from.
+        /// CallError and the stream goes on; a message that is no EvaluateStreamRequest, or over the
+        /// size limit, ends it. Close the sending side to end: what is in flight is answered, then the
+        /// stream ends with OK. A reader that does not read is not read from, and at most 1,024 requests
+        /// of one stream are open at a time. When the daemon stops, what was read is answered, then the
+        /// stream ends with UNAVAILABLE.
         pub async fn evaluate_stream(
             &mut self,
             request: impl tonic::IntoStreamingRequest<
@@ -5487,7 +5535,8 @@ pub mod gateway_service_client {
         /// Records how a call ended, once. The same outcome again is fine, another one is ALREADY_EXISTS
         /// (OUTCOME_CONFLICT). Only calls with an OK or ERROR outcome are learnt from, and only what
         /// results brought in can be recognised later. NOT_FOUND: no such call. FAILED_PRECONDITION
-        /// (CALL_NOT_RELEASED): the call had not been let through; the breach is recorded.
+        /// (CALL_NOT_RELEASED): the call had not been let through; the breach is recorded (a later
+        /// version; this one records the outcome of any call).
         pub async fn record_outcome(
             &mut self,
             request: impl tonic::IntoRequest<super::RecordOutcomeRequest>,
@@ -5673,7 +5722,7 @@ pub mod gateway_service_server {
     pub trait GatewayService: std::marker::Send + std::marker::Sync + 'static {
         /// Decides about one call. Call and decision are on disk before the answer comes, in one write.
         /// Safe to repeat with the same call_id: the recorded decision comes back, and with it the result
-        /// of a review since then.
+        /// of a review since then (in a later version: reviews are not available yet).
         ///
         /// The deadline is honoured: shortly before it, the configured fallback is answered with
         /// degraded = true. INVALID_ARGUMENT: a faulty field, listed in BadRequest. ALREADY_EXISTS: the
@@ -5695,8 +5744,11 @@ pub mod gateway_service_server {
             + 'static;
         /// Decides about many calls, many at a time. One answer for each request, matched by tag, in any
         /// order; calls of one session are decided in the order they were sent. A bad call gets a
-        /// CallError and the stream goes on. Close the sending side to end: what is in flight is
-        /// answered, then the stream ends with OK. A reader that does not read is not read from.
+        /// CallError and the stream goes on; a message that is no EvaluateStreamRequest, or over the
+        /// size limit, ends it. Close the sending side to end: what is in flight is answered, then the
+        /// stream ends with OK. A reader that does not read is not read from, and at most 1,024 requests
+        /// of one stream are open at a time. When the daemon stops, what was read is answered, then the
+        /// stream ends with UNAVAILABLE.
         async fn evaluate_stream(
             &self,
             request: tonic::Request<tonic::Streaming<super::EvaluateStreamRequest>>,
@@ -5732,7 +5784,8 @@ pub mod gateway_service_server {
         /// Records how a call ended, once. The same outcome again is fine, another one is ALREADY_EXISTS
         /// (OUTCOME_CONFLICT). Only calls with an OK or ERROR outcome are learnt from, and only what
         /// results brought in can be recognised later. NOT_FOUND: no such call. FAILED_PRECONDITION
-        /// (CALL_NOT_RELEASED): the call had not been let through; the breach is recorded.
+        /// (CALL_NOT_RELEASED): the call had not been let through; the breach is recorded (a later
+        /// version; this one records the outcome of any call).
         async fn record_outcome(
             &self,
             request: tonic::Request<super::RecordOutcomeRequest>,
@@ -6926,22 +6979,22 @@ pub mod model_service_server {
 /// List sessions. All filters that are set must hold.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListSessionsRequest {
-    /// The tenant. Empty: all that the credential may see.
+    /// The tenant; as ToolCall.tenant.
     #[prost(string, tag = "1")]
     pub tenant: ::prost::alloc::string::String,
-    /// Only with a call at or after this time.
+    /// Only opened at or after this time.
     #[prost(message, optional, tag = "2")]
     pub from_time: ::core::option::Option<::prost_types::Timestamp>,
-    /// Only with a call before this time.
+    /// Only opened before this time.
     #[prost(message, optional, tag = "3")]
     pub to_time: ::core::option::Option<::prost_types::Timestamp>,
-    /// Only with this principal in the chain. Empty: any.
+    /// Only opened by this acting principal. Empty: any.
     #[prost(string, tag = "4")]
     pub principal: ::prost::alloc::string::String,
-    /// Only with a call of this server. Empty: any.
+    /// Only with a call of this server. Empty: any. UNIMPLEMENTED in this version unless empty.
     #[prost(string, tag = "5")]
     pub server: ::prost::alloc::string::String,
-    /// Only with a call of this tool. Empty: any.
+    /// Only with a call of this tool. Empty: any. UNIMPLEMENTED in this version unless empty.
     #[prost(string, tag = "6")]
     pub tool: ::prost::alloc::string::String,
     /// Only with a call of this computed verdict. UNSPECIFIED: any.
@@ -6953,13 +7006,15 @@ pub struct ListSessionsRequest {
     /// Only in this state. UNSPECIFIED: any.
     #[prost(enumeration = "SessionState", tag = "9")]
     pub state: i32,
-    /// Only nested in this session, at any depth. Empty: any.
+    /// Only nested in this session, at any depth. Empty: any. UNIMPLEMENTED in this version unless
+    /// empty.
     #[prost(string, tag = "10")]
     pub ancestor_session_key: ::prost::alloc::string::String,
     /// Order of the list.
     #[prost(enumeration = "SessionOrder", tag = "11")]
     pub order: i32,
-    /// Most sessions to return: 1 to 1,000; 0 means 50; more is cut to 1,000.
+    /// Most sessions to return: 1 to 1,000; 0 means 50; more is cut to 1,000. A page may be shorter
+    /// and still not be the last, when few sessions pass the filters.
     #[prost(uint32, tag = "12")]
     pub page_size: u32,
     /// next_page_token of the page before, with the same filters. Empty: the first page.
@@ -6979,10 +7034,11 @@ pub struct ListSessionsResponse {
 /// Get a session.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetSessionRequest {
-    /// The tenant.
+    /// The tenant; as ToolCall.tenant.
     #[prost(string, tag = "1")]
     pub tenant: ::prost::alloc::string::String,
-    /// Its key, or the first 6 or more digits of it if no other begins so. Required.
+    /// Its key, or the first 6 or more digits of it if no other of the newest 10,000 begins so.
+    /// Required.
     #[prost(string, tag = "2")]
     pub session_key: ::prost::alloc::string::String,
 }
@@ -6992,20 +7048,21 @@ pub struct GetSessionResponse {
     /// The session.
     #[prost(message, optional, tag = "1")]
     pub session: ::core::option::Option<Session>,
-    /// Sessions that it started, oldest first, up to 100.
+    /// Sessions that it started, newest first, up to 100, of the newest 10,000 sessions.
     #[prost(message, repeated, tag = "2")]
     pub children: ::prost::alloc::vec::Vec<Session>,
 }
 /// What events to show. All filters that are set must hold.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EventFilter {
-    /// The tenant. Empty: all that the credential may see, of one partition.
+    /// The tenant. Empty: all that the credential may see, of one partition; with a session_key, as
+    /// ToolCall.tenant.
     #[prost(string, tag = "1")]
     pub tenant: ::prost::alloc::string::String,
     /// Only of this session. Empty: the whole log.
     #[prost(string, tag = "2")]
     pub session_key: ::prost::alloc::string::String,
-    /// Also of the sessions nested in it.
+    /// Also of the sessions nested in it. UNIMPLEMENTED in this version.
     #[prost(bool, tag = "3")]
     pub include_children: bool,
     /// Only of this call, its review included. Empty: any.
@@ -7044,7 +7101,7 @@ pub struct ListEventsRequest {
     #[prost(bool, tag = "6")]
     pub descending: bool,
     /// Most events to return: 1 to 10,000; 0 means 1,000; more is cut to 10,000. A page is also cut at
-    /// 3 MiB.
+    /// 3 MiB, and after 100,000 events that were looked at: it may be short and still not the last.
     #[prost(uint32, tag = "7")]
     pub page_size: u32,
     /// next_page_token of the page before, with the same filters. Empty: the first page.
@@ -7428,11 +7485,11 @@ pub struct GetCheckpointResponse {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum SessionOrder {
-    /// Not set: as LAST_CALL.
+    /// Not set: as START.
     Unspecified = 0,
-    /// Latest call first.
+    /// Latest call first. UNIMPLEMENTED in this version.
     LastCall = 1,
-    /// Highest risk first.
+    /// Highest risk first. UNIMPLEMENTED in this version.
     Risk = 2,
     /// Latest start first.
     Start = 3,
@@ -10941,7 +10998,8 @@ pub struct GetToolResponse {
     /// The tool.
     #[prost(message, optional, tag = "1")]
     pub tool: ::core::option::Option<Tool>,
-    /// The definition registered last. Absent: never registered.
+    /// The definition registered last. Absent: never registered. Its category and capabilities are
+    /// those in `tool`.
     #[prost(message, optional, tag = "2")]
     pub definition: ::core::option::Option<ToolDefinition>,
     /// The accepted definition. Absent: none, or the same as `definition`.

@@ -1,0 +1,253 @@
+//! Decisions as they are answered.
+
+use super::call::Echo;
+use super::key_of_stream;
+use super::sentence::{SentenceContext, sentence_of};
+use crate::decide::SCORING_VERSION;
+use crate::detector::features::path_names;
+use crate::domain::call::SessionSource;
+use crate::domain::decision::{Decision, Detector, Floor, Mode, Reason, Score, Verdict};
+use crate::domain::json::Json;
+use crate::domain::risk::RiskCategory;
+use crate::engine::Decided;
+use crate::proto::v1;
+use prost::bytes::Bytes;
+
+/// The answer to a call that was decided.
+pub(in crate::rpc) fn decided(decided: Decided, echo: Echo) -> v1::Decision {
+    let in_words = echo.explain || decided.decision.verdict != Verdict::Allow;
+    let names = if in_words { names_of(&echo.arguments) } else { Vec::new() };
+    let context = SentenceContext { tool: &echo.tool, principal: &echo.principal, path_names: &names };
+    let mut answer = core(&decided.decision, decided.skewed, in_words.then_some(&context));
+    answer.position = decided.position.get();
+    answer.session_key = key_of_stream(&decided.stream);
+    answer.session_id = decided.session_id;
+    answer.session_source = source(decided.session_source).into();
+    answer.repeated_call = decided.repeated;
+    answer.call_id = echo.call_id;
+    answer.call_digest = Bytes::copy_from_slice(&decided.digest);
+    answer.policy_revision = decided.policy_revision.to_string();
+    answer.model_revision = SCORING_VERSION.to_string();
+    answer.state_position = decided.state_position.get();
+    answer
+}
+
+/// Names of the argument paths, in the order of the call's features.
+pub(in crate::rpc) fn names_of(arguments: &[u8]) -> Vec<String> {
+    Json::parse(arguments).map_or_else(|_| Vec::new(), |json| path_names(&json))
+}
+
+/// What a gateway is told when there is no decision in time.
+pub(in crate::rpc) fn fallback(verdict: Verdict, echo: Echo) -> v1::Decision {
+    let verdict = v1::Verdict::from(verdict).into();
+    v1::Decision {
+        verdict,
+        computed_verdict: verdict,
+        enforced: true,
+        degraded: true,
+        degraded_reason: v1::DegradedReason::Deadline.into(),
+        reason_code: v1::ReasonCode::Fallback.into(),
+        reason: "there was no time to decide: this is the configured fallback".to_owned(),
+        findings: Detector::ALL.map(|detector| silent(detector, v1::FindingStatus::Abstained)).into(),
+        call_id: echo.call_id,
+        ..v1::Decision::default()
+    }
+}
+
+/// Everything that a decision itself says. Findings are put into words if there is a `context` for them.
+pub(in crate::rpc) fn core(
+    decision: &Decision,
+    skewed: bool,
+    context: Option<&SentenceContext<'_>>,
+) -> v1::Decision {
+    let assessment = &decision.assessment;
+    let failed = assessment.floors & Floor::DetectorFailed.bit() != 0;
+    let mut findings = Vec::with_capacity(Detector::ALL.len() + 1);
+    findings.extend(assessment.scores.iter().map(|score| finding(score, failed, context)));
+    if skewed {
+        findings.push(clock_finding());
+    }
+    let mut floors: Vec<v1::Floor> = Floor::in_set(assessment.floors).map(floor).collect();
+    floors.sort_by_key(|floor| std::cmp::Reverse(floor.risk));
+    v1::Decision {
+        verdict: v1::Verdict::from(decision.answer()).into(),
+        enforced: decision.enforced,
+        risk: assessment.risk.into(),
+        evidence_millibits: assessment.evidence,
+        findings,
+        rule_id: decision.rule_id.clone(),
+        category: v1::RiskCategory::from(decision.category).into(),
+        degraded: failed,
+        degraded_reason: if failed {
+            v1::DegradedReason::DetectorFailed.into()
+        } else {
+            v1::DegradedReason::Unspecified.into()
+        },
+        reason: reason_sentence(decision),
+        reason_code: reason_code(decision).into(),
+        computed_verdict: v1::Verdict::from(decision.verdict).into(),
+        floors,
+        threshold_millibits: decision.threshold,
+        ..v1::Decision::default()
+    }
+}
+
+fn finding(score: &Score, failed: bool, context: Option<&SentenceContext<'_>>) -> v1::Finding {
+    let Some(raw) = score.raw else {
+        let status = if failed { v1::FindingStatus::Failed } else { v1::FindingStatus::Abstained };
+        return silent(score.detector, status);
+    };
+    let words = context.map(|context| sentence_of(score, context)).unwrap_or_default();
+    v1::Finding {
+        detector: v1::Detector::from(score.detector).into(),
+        status: v1::FindingStatus::Scored.into(),
+        p_value: (-f64::from(score.surprise) / 1_000.0).exp2(),
+        surprise_millibits: score.surprise,
+        raw_millibits: raw,
+        observed: words.observed,
+        expected: words.expected,
+        sentence: words.sentence,
+        ..v1::Finding::default()
+    }
+}
+
+fn silent(detector: Detector, status: v1::FindingStatus) -> v1::Finding {
+    v1::Finding {
+        detector: v1::Detector::from(detector).into(),
+        status: status.into(),
+        p_value: 1.0,
+        ..v1::Finding::default()
+    }
+}
+
+fn clock_finding() -> v1::Finding {
+    v1::Finding {
+        detector: v1::Detector::Clock.into(),
+        status: v1::FindingStatus::Scored.into(),
+        p_value: 1.0,
+        sentence: "the caller's time is off by more than the allowed skew; the time of receipt was used"
+            .to_owned(),
+        ..v1::Finding::default()
+    }
+}
+
+fn floor(floor: Floor) -> v1::Floor {
+    let kind = match floor {
+        Floor::Trifecta => v1::FloorKind::Trifecta,
+        Floor::SecretThenEgress => v1::FloorKind::SecretThenEgress,
+        Floor::RepeatOfDenied => v1::FloorKind::RepeatOfDenied,
+        Floor::DefinitionChanged => v1::FloorKind::DefinitionChanged,
+        Floor::DetectorFailed => v1::FloorKind::DetectorFailed,
+    };
+    v1::Floor {
+        kind: kind.into(),
+        risk: floor.risk().into(),
+        sentence: floor.sentence().to_owned(),
+        ..v1::Floor::default()
+    }
+}
+
+fn reason_code(decision: &Decision) -> v1::ReasonCode {
+    use v1::ReasonCode as Code;
+    match (decision.reason, decision.verdict) {
+        (Reason::RuleAllows, _) => Code::AllowedByRule,
+        (Reason::RuleReviews, _) => Code::ReviewByRule,
+        (Reason::RuleDenies, _) => Code::DeniedByRule,
+        (Reason::CategoryDefault, Verdict::Allow) => Code::AllowedByDefault,
+        (Reason::CategoryDefault, Verdict::Review) => Code::ReviewByDefault,
+        (Reason::CategoryDefault, Verdict::Deny) => Code::DeniedByDefault,
+        (Reason::Anomaly, _) => Code::RiskOverReviewThreshold,
+        (Reason::FloorFired, _) => Code::FloorFired,
+        (Reason::RiskDenies, _) => Code::RiskOverDenyThreshold,
+        (Reason::Imported, _) => Code::Imported,
+    }
+}
+
+fn reason_sentence(decision: &Decision) -> String {
+    let rule = &decision.rule_id;
+    let category = decision.category;
+    match decision.reason {
+        Reason::RuleAllows => format!("rule `{rule}` allows it"),
+        Reason::RuleReviews => format!("rule `{rule}` asks for a review"),
+        Reason::RuleDenies => format!("rule `{rule}` denies it"),
+        Reason::CategoryDefault => {
+            let default = decision.verdict;
+            format!("no rule matches; the default of the risk category {category} is {default}")
+        }
+        Reason::Anomaly => "the call is unusual for whoever makes it".to_owned(),
+        Reason::FloorFired => {
+            let floors = Floor::in_set(decision.assessment.floors);
+            let sentences: Vec<&str> = floors.map(Floor::sentence).collect();
+            sentences.join("; ")
+        }
+        Reason::RiskDenies => "its risk is at or over the threshold for denial".to_owned(),
+        Reason::Imported => "history, recorded as it happened".to_owned(),
+    }
+}
+
+/// How sure a session's identity is.
+pub(in crate::rpc) const fn confidence(source: SessionSource) -> v1::SessionConfidence {
+    match source {
+        SessionSource::Explicit | SessionSource::Conversation | SessionSource::Host => {
+            v1::SessionConfidence::Certain
+        }
+        SessionSource::Trace | SessionSource::McpSession => v1::SessionConfidence::Likely,
+        SessionSource::Gap => v1::SessionConfidence::Guessed,
+    }
+}
+
+/// Where a session's identity came from.
+pub(in crate::rpc) const fn source(source: SessionSource) -> v1::SessionSource {
+    match source {
+        SessionSource::Explicit => v1::SessionSource::Explicit,
+        SessionSource::Conversation => v1::SessionSource::Conversation,
+        SessionSource::Host => v1::SessionSource::Host,
+        SessionSource::Trace => v1::SessionSource::Trace,
+        SessionSource::McpSession => v1::SessionSource::Mcp,
+        SessionSource::Gap => v1::SessionSource::Inactivity,
+    }
+}
+
+impl From<Verdict> for v1::Verdict {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Allow => Self::Allow,
+            Verdict::Review => Self::Review,
+            Verdict::Deny => Self::Deny,
+        }
+    }
+}
+
+impl From<RiskCategory> for v1::RiskCategory {
+    fn from(category: RiskCategory) -> Self {
+        match category {
+            RiskCategory::Low => Self::Low,
+            RiskCategory::Medium => Self::Medium,
+            RiskCategory::High => Self::High,
+            RiskCategory::Critical => Self::Critical,
+        }
+    }
+}
+
+impl From<Detector> for v1::Detector {
+    fn from(detector: Detector) -> Self {
+        match detector {
+            Detector::Time => Self::Time,
+            Detector::Rate => Self::Rate,
+            Detector::Sequence => Self::Sequence,
+            Detector::Context => Self::Context,
+            Detector::Arguments => Self::Arguments,
+            Detector::Novelty => Self::Novelty,
+            Detector::Results => Self::Results,
+        }
+    }
+}
+
+impl From<Mode> for v1::Mode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Observe => Self::Observe,
+            Mode::Enforce => Self::Enforce,
+        }
+    }
+}

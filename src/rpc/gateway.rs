@@ -1,0 +1,313 @@
+//! `GatewayService`: ask before a call, tell after it.
+
+use super::convert::call::{Echo, FINGERPRINT_SCHEME, Intake, admit};
+use super::convert::event::tenant_of_event;
+use super::convert::{decision, duration, stream_of_key, tool};
+use super::deadline::answer_by;
+use super::evaluate_stream::EvaluateStream;
+use super::intake::{self, Imports, Outcomes};
+use super::ordered::Ordered;
+use super::router::Arrival;
+use super::shared::{Shared, tenant_of};
+use super::status::Failure;
+use super::unimplemented;
+use crate::decide::ingest::{RawCall, check_name};
+use crate::domain::call::limits;
+use crate::domain::event::Event;
+use crate::domain::json::DEPTH_MAX;
+use crate::domain::position::{Position, Revision};
+use crate::domain::risk::RiskCategory;
+use crate::domain::stream::StreamId;
+use crate::engine::{Command, Decided, Definedness, Error, EventView, Reply};
+use crate::projection::{Tool, tool_hash};
+use crate::proto::v1;
+use prost::bytes::Bytes;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+use tonic::{Request, Response, Status, Streaming};
+
+/// The service.
+pub(super) struct Gateway {
+    shared: Arc<Shared>,
+}
+
+impl Gateway {
+    /// Over this engine.
+    pub(super) const fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Hands a call to the engine and waits for its decision until then; after that, the fallback.
+    async fn decide(
+        &self,
+        echo: Echo,
+        by: Instant,
+        command: impl FnOnce(Reply<Decided>) -> Command,
+    ) -> Result<v1::Decision, Failure> {
+        let (sender, receiver) = oneshot::channel();
+        let reply: Reply<Decided> = Box::new(move |answer| {
+            let _gone = sender.send(answer);
+        });
+        self.shared.engine.submit(&echo.tenant, command(reply));
+        match timeout_at(by, receiver).await {
+            Ok(Ok(Ok(decided))) => Ok(decision::decided(decided, echo)),
+            Ok(Ok(Err(error))) => Err(error.into()),
+            Ok(Err(_)) => Err(Error::Stopping.into()),
+            Err(_) => {
+                self.shared.engine.count(&echo.tenant, |counters| &counters.answers_degraded);
+                Ok(decision::fallback(self.shared.options.fallback, echo))
+            }
+        }
+    }
+
+    /// When to answer a request.
+    fn answer_by<T>(&self, request: &Request<T>) -> Instant {
+        let arrival = request.extensions().get::<Arrival>();
+        match arrival.and_then(|arrival| Some((arrival.received, arrival.deadline?))) {
+            Some((received, deadline)) => answer_by(received, deadline),
+            None => Instant::now() + self.shared.options.decision_timeout,
+        }
+    }
+}
+
+fn refuse_review(review_id: &str) -> Result<(), Failure> {
+    if review_id.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::unavailable_option("review_id", "claims the approval of a review"))
+}
+
+impl Gateway {
+    async fn register(
+        &self,
+        request: v1::RegisterToolsRequest,
+    ) -> Result<v1::RegisterToolsResponse, Failure> {
+        let tenant = tenant_of(&request.tenant).to_owned();
+        check_name("tenant", &tenant, false).map_err(Failure::invalid)?;
+        let definitions = tool::definitions(&request.server, request.tools)?;
+        let names: Vec<String> = definitions.iter().map(|definition| definition.tool.clone()).collect();
+        let engine = &self.shared.engine;
+        let defined = engine
+            .call(&tenant, |reply| Command::DefineTools {
+                tenant: tenant.clone(),
+                definitions,
+                now: engine.now(),
+                reply,
+            })
+            .await?;
+        let (asked, server) = (names.clone(), request.server);
+        let name = tenant.clone();
+        let known = engine
+            .ask(&tenant, move |state| {
+                let inventory = state.tenant(&name).map(|tenant| &tenant.inventory);
+                let tool = |tool: &String| inventory?.get(tool_hash(&state.key(), &server, tool)).cloned();
+                asked.iter().map(tool).collect::<Vec<_>>()
+            })
+            .await?;
+        let registration = |((name, defined), known): ((String, Definedness), Option<Tool>)| {
+            let Some(known) = known else {
+                // Its place was lost to another tool between the two questions.
+                return v1::ToolRegistration { name, ..Default::default() };
+            };
+            v1::ToolRegistration {
+                name,
+                status: tool::status(known.changed).into(),
+                definition_digest: Bytes::copy_from_slice(&known.definition_hash),
+                assessment: Some(tool::assessment(known.category, known.capabilities)),
+                position: if defined == Definedness::Known { 0 } else { known.defined_at.get() },
+            }
+        };
+        let tools = names.into_iter().zip(defined).zip(known).map(registration).collect();
+        Ok(v1::RegisterToolsResponse { tools })
+    }
+
+    async fn end(&self, request: v1::EndSessionRequest) -> Result<v1::EndSessionResponse, Failure> {
+        let tenant = tenant_of(&request.tenant).to_owned();
+        let stream = if request.session_key.is_empty() {
+            self.stream_of_hints(&tenant, &request)?
+        } else {
+            stream_of_key(&request.session_key)
+                .ok_or_else(|| Failure::field("session_key", "is not 32 hex digits"))?
+        };
+        let engine = &self.shared.engine;
+        let now = engine.now();
+        let name = tenant.clone();
+        let closed =
+            engine.call(&tenant, |reply| Command::EndSession { tenant: name, stream, now, reply }).await?;
+        if closed.is_none() {
+            let name = tenant.clone();
+            let first = self
+                .shared
+                .read(move |engine| {
+                    engine.session_events(&name, stream, Revision::new(1), 1, EventView::Basic)
+                })
+                .await?;
+            let is_ours = first.first().is_some_and(|event| tenant_of_event(event) == Some(tenant.as_str()));
+            if !is_ours {
+                return Err(Error::NotFound(format!("session {stream}")).into());
+            }
+        }
+        let position = closed.map_or(0, Position::get);
+        Ok(v1::EndSessionResponse { session_key: stream.to_string(), position })
+    }
+
+    fn stream_of_hints(&self, tenant: &str, request: &v1::EndSessionRequest) -> Result<StreamId, Failure> {
+        let missing = "is missing; give a session_key, or hints with an id and the principal_chain";
+        let Some(hints) = &request.session else { return Err(Failure::field("session_key", missing)) };
+        let raw = RawCall {
+            tenant,
+            principal_chain: &request.principal_chain,
+            session_id: &hints.session_id,
+            conversation_id: &hints.conversation_id,
+            host_session_id: &hints.host_session_id,
+            mcp_session_id: &hints.mcp_session_id,
+            ..RawCall::default()
+        };
+        let stream = self.shared.engine.ingest(tenant).stream(&raw);
+        stream.ok_or_else(|| Failure::field("session_key", missing))
+    }
+
+    async fn settings(
+        &self,
+        request: v1::GetGatewaySettingsRequest,
+    ) -> Result<v1::GetGatewaySettingsResponse, Failure> {
+        let tenant = tenant_of(&request.tenant).to_owned();
+        check_name("tenant", &tenant, false).map_err(Failure::invalid)?;
+        let revision = self.shared.engine.ask(&tenant, |state| state.policy_revision).await?;
+        let name = tenant.clone();
+        let adopted =
+            self.shared.read(move |engine| engine.log_events(&name, revision, 1, EventView::Basic)).await?;
+        let mode = adopted.first().and_then(|event| match &event.recorded.record.event {
+            Event::PolicyAdopted(adopted) => Some(v1::Mode::from(adopted.mode)),
+            _ => None,
+        });
+        let options = &self.shared.options;
+        let fallback = |category: RiskCategory| v1::FallbackVerdict {
+            category: v1::RiskCategory::from(category).into(),
+            verdict: v1::Verdict::from(options.fallback).into(),
+        };
+        Ok(v1::GetGatewaySettingsResponse {
+            tenant,
+            mode: mode.unwrap_or(v1::Mode::Unspecified).into(),
+            fallbacks: RiskCategory::ALL.map(fallback).into(),
+            arguments_bytes_max: limits::ARGUMENTS_BYTES_MAX as u32,
+            arguments_depth_max: DEPTH_MAX as u32,
+            message_bytes_max: u32::try_from(options.limits.message_bytes_max).unwrap_or(u32::MAX),
+            wait_max: Some(duration(Duration::ZERO)),
+            fingerprint_scheme: FINGERPRINT_SCHEME,
+            server_version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..v1::GetGatewaySettingsResponse::default()
+        })
+    }
+}
+
+/// Id of a scored call that has none.
+const SCORED_ID: &str = "score";
+
+#[tonic::async_trait]
+impl v1::gateway_service_server::GatewayService for Gateway {
+    async fn evaluate(
+        &self,
+        request: Request<v1::EvaluateRequest>,
+    ) -> Result<Response<v1::EvaluateResponse>, Status> {
+        let by = self.answer_by(&request);
+        let request = request.into_inner();
+        refuse_review(&request.review_id)?;
+        let (call, echo) = admit(&self.shared.engine, request.call, request.explain, Intake::Live)?;
+        let decision = self.decide(echo, by, |reply| Command::Evaluate(call, reply)).await?;
+        Ok(Response::new(v1::EvaluateResponse { decision: Some(decision) }))
+    }
+
+    type EvaluateStreamStream = EvaluateStream;
+
+    async fn evaluate_stream(
+        &self,
+        request: Request<Streaming<v1::EvaluateStreamRequest>>,
+    ) -> Result<Response<EvaluateStream>, Status> {
+        Ok(Response::new(EvaluateStream::new(Arc::clone(&self.shared), request.into_inner())))
+    }
+
+    async fn score(&self, request: Request<v1::ScoreRequest>) -> Result<Response<v1::ScoreResponse>, Status> {
+        let by = self.answer_by(&request);
+        let request = request.into_inner();
+        let mut asked = request.call;
+        if let Some(call) = asked.as_mut().filter(|call| call.call_id.is_empty()) {
+            SCORED_ID.clone_into(&mut call.call_id);
+        }
+        let (call, echo) = admit(&self.shared.engine, asked, request.explain, Intake::Live)?;
+        let decision = self.decide(echo, by, |reply| Command::Score(call, reply)).await?;
+        Ok(Response::new(v1::ScoreResponse { decision: Some(decision) }))
+    }
+
+    type AwaitDecisionStream = tokio_stream::Empty<Result<v1::AwaitDecisionResponse, Status>>;
+
+    async fn await_decision(
+        &self,
+        _: Request<v1::AwaitDecisionRequest>,
+    ) -> Result<Response<Self::AwaitDecisionStream>, Status> {
+        Err(unimplemented::status("GatewayService/AwaitDecision"))
+    }
+
+    async fn record_outcome(
+        &self,
+        request: Request<v1::RecordOutcomeRequest>,
+    ) -> Result<Response<v1::RecordOutcomeResponse>, Status> {
+        let request = request.into_inner();
+        let tenant = tenant_of(&request.tenant);
+        let (sender, receiver) = oneshot::channel();
+        let reply = Box::new(move |answer| {
+            let _gone = sender.send(answer);
+        });
+        let command = intake::complete(&self.shared, tenant, request.call_id, request.outcome, reply)?;
+        self.shared.engine.submit(tenant, command);
+        let answer = receiver.await.unwrap_or(Err(Error::Stopping));
+        let completed = answer.map_err(Failure::from)?;
+        Ok(Response::new(v1::RecordOutcomeResponse {
+            position: completed.position.get(),
+            repeated_outcome: completed.repeated,
+        }))
+    }
+
+    type RecordOutcomeStreamStream = Ordered<v1::RecordOutcomeStreamResponse>;
+
+    async fn record_outcome_stream(
+        &self,
+        request: Request<Streaming<v1::RecordOutcomeStreamRequest>>,
+    ) -> Result<Response<Self::RecordOutcomeStreamStream>, Status> {
+        let with = Outcomes(Arc::clone(&self.shared));
+        Ok(Response::new(Ordered::new(Arc::clone(&self.shared), request.into_inner(), with)))
+    }
+
+    async fn register_tools(
+        &self,
+        request: Request<v1::RegisterToolsRequest>,
+    ) -> Result<Response<v1::RegisterToolsResponse>, Status> {
+        Ok(Response::new(self.register(request.into_inner()).await?))
+    }
+
+    async fn end_session(
+        &self,
+        request: Request<v1::EndSessionRequest>,
+    ) -> Result<Response<v1::EndSessionResponse>, Status> {
+        Ok(Response::new(self.end(request.into_inner()).await?))
+    }
+
+    type ImportCallsStream = Ordered<v1::ImportCallsResponse>;
+
+    async fn import_calls(
+        &self,
+        request: Request<Streaming<v1::ImportCallsRequest>>,
+    ) -> Result<Response<Self::ImportCallsStream>, Status> {
+        let with = Imports(Arc::clone(&self.shared));
+        Ok(Response::new(Ordered::new(Arc::clone(&self.shared), request.into_inner(), with)))
+    }
+
+    async fn get_gateway_settings(
+        &self,
+        request: Request<v1::GetGatewaySettingsRequest>,
+    ) -> Result<Response<v1::GetGatewaySettingsResponse>, Status> {
+        Ok(Response::new(self.settings(request.into_inner()).await?))
+    }
+}

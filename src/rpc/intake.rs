@@ -1,0 +1,147 @@
+//! What `RecordOutcomeStream` and `ImportCalls` do with each request.
+
+use super::convert::call::{self, Intake, admit};
+use super::ordered::{Step, TakeUp};
+use super::shared::{Shared, tenant_of};
+use super::status::Failure;
+use crate::decide::ingest::check_name;
+use crate::domain::call::limits;
+use crate::engine::{Command, Completed, Error, Import, Imported, Reply};
+use crate::proto::v1;
+use crate::stats::fingerprint::FingerprintKey;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// Bytes of the name of an import's source.
+const SOURCE_BYTES_MAX: usize = 1_024;
+/// Bytes of the name of an import's data set.
+const DATASET_BYTES_MAX: usize = 128;
+
+/// A reply that sends what `make` makes of it.
+fn reply_with<T, R: Send + 'static>(
+    make: impl FnOnce(Result<T, Error>) -> R + Send + 'static,
+) -> (Reply<T>, oneshot::Receiver<R>) {
+    let (sender, receiver) = oneshot::channel();
+    let reply = move |answer| {
+        let _gone = sender.send(make(answer));
+    };
+    (Box::new(reply), receiver)
+}
+
+/// Checks the id of a call that was made before.
+pub(super) fn check_call_id(call_id: &str) -> Result<(), Failure> {
+    check_name("call_id", call_id, true).map_err(Failure::invalid)?;
+    if call_id.len() > limits::CALL_ID_BYTES_MAX {
+        let most = limits::CALL_ID_BYTES_MAX;
+        return Err(Failure::field("call_id", format!("is {} bytes long, at most {most}", call_id.len())));
+    }
+    Ok(())
+}
+
+/// The command that records an outcome.
+pub(super) fn complete(
+    shared: &Shared,
+    tenant: &str,
+    call_id: String,
+    outcome: Option<v1::Outcome>,
+    reply: Reply<Completed>,
+) -> Result<Command, Failure> {
+    check_name("tenant", tenant, false).map_err(Failure::invalid)?;
+    check_call_id(&call_id)?;
+    let outcome = call::outcome(&shared.engine, tenant, outcome)?;
+    Ok(Command::Complete {
+        tenant: tenant.to_owned(),
+        call_id,
+        outcome: Box::new(outcome),
+        now: shared.engine.now(),
+        reply,
+    })
+}
+
+/// Records outcomes.
+pub(super) struct Outcomes(pub(super) Arc<Shared>);
+
+impl TakeUp for Outcomes {
+    type Request = v1::RecordOutcomeStreamRequest;
+    type Answer = v1::RecordOutcomeStreamResponse;
+
+    async fn take_up(&mut self, request: Self::Request) -> Step<Self::Answer> {
+        let tag = request.tag;
+        let answer = move |position, error| v1::RecordOutcomeStreamResponse { tag, position, error };
+        let (reply, receiver) = reply_with(move |outcome: Result<Completed, Error>| match outcome {
+            Ok(completed) => answer(completed.position.get(), None),
+            Err(error) => answer(0, Some(Failure::from(error).into())),
+        });
+        let tenant = tenant_of(&request.tenant);
+        match complete(&self.0, tenant, request.call_id, request.outcome, reply) {
+            Ok(command) => {
+                self.0.engine.submit_waiting(tenant, command).await;
+                Step::Later(receiver)
+            }
+            Err(failure) => Step::Now(answer(0, Some(failure.into()))),
+        }
+    }
+}
+
+/// Records history.
+pub(super) struct Imports(pub(super) Arc<Shared>);
+
+impl Imports {
+    fn import(&self, request: v1::ImportCallsRequest) -> Result<(String, Import), Failure> {
+        let mut call = request.call.unwrap_or_default();
+        if request.source.len() > SOURCE_BYTES_MAX {
+            return Err(Failure::field("source", format!("is over {SOURCE_BYTES_MAX} bytes long")));
+        }
+        if request.dataset.len() > DATASET_BYTES_MAX {
+            return Err(Failure::field("dataset", format!("is over {DATASET_BYTES_MAX} bytes long")));
+        }
+        if call.call_id.is_empty() {
+            let source = FingerprintKey::new([0; 16]).text(&request.source);
+            call.call_id = format!("import-{source:016x}-{}", request.line);
+        }
+        let engine = &self.0.engine;
+        let (call, echo) = admit(engine, Some(call), false, Intake::History)?;
+        let outcome = match request.outcome {
+            Some(outcome) => Some(call::outcome(engine, &echo.tenant, Some(outcome))?),
+            None => None,
+        };
+        Ok((echo.tenant, Import { call: *call, outcome, ends_session: request.ends_session }))
+    }
+}
+
+impl TakeUp for Imports {
+    type Request = v1::ImportCallsRequest;
+    type Answer = v1::ImportCallsResponse;
+
+    async fn take_up(&mut self, request: Self::Request) -> Step<Self::Answer> {
+        let line = request.line;
+        let (tenant, import) = match self.import(request) {
+            Ok(ready) => ready,
+            Err(failure) => return Step::Now(refused(line, failure)),
+        };
+        let (reply, receiver) = reply_with(move |outcome: Result<Imported, Error>| match outcome {
+            Ok(imported) => v1::ImportCallsResponse {
+                line,
+                disposition: if imported.duplicate {
+                    v1::ImportDisposition::Duplicate.into()
+                } else {
+                    v1::ImportDisposition::Imported.into()
+                },
+                error: None,
+                position: imported.position.get(),
+            },
+            Err(error) => refused(line, error.into()),
+        });
+        self.0.engine.submit_waiting(&tenant, Command::Import(Box::new(import), reply)).await;
+        Step::Later(receiver)
+    }
+}
+
+fn refused(line: u64, failure: Failure) -> v1::ImportCallsResponse {
+    v1::ImportCallsResponse {
+        line,
+        disposition: v1::ImportDisposition::Refused.into(),
+        error: Some(failure.into()),
+        position: 0,
+    }
+}

@@ -1,0 +1,33 @@
+//! The gRPC server: everything the daemon answers over TCP and its Unix socket.
+//!
+//! ```text
+//! accept ─▶ connection (hyper, HTTP/2) ─▶ router ─▶ a service (tonic) ─▶ convert ─▶ engine
+//!                                                                  ◀─ convert ◀─ status
+//! ```
+//!
+//! [`accept`] guards the door, [`router`] checks what every request must have and gives late ones their
+//! due status, each service has a file of its own, [`convert`] is the only place that knows both the
+//! generated messages and the words of the domain, [`status`] the only one that makes gRPC errors.
+//!
+//! Deliberately absent: decisions, storage, and any generated type outside this folder. Texts from
+//! outside are logged with `?`, never with `%`, so that they cannot forge a log line.
+
+mod accept;
+mod connection;
+mod convert;
+mod deadline;
+mod evaluate_stream;
+mod gateway;
+mod intake;
+mod options;
+mod ordered;
+mod router;
+pub mod server;
+mod shared;
+mod status;
+mod unimplemented;
+
+pub use accept::{Peer, Refused};
+pub use options::{Limits, Options};
+pub use router::Extra;
+pub use server::{Bound, Error};

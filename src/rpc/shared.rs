@@ -1,0 +1,68 @@
+//! What all services have at hand.
+
+use super::Options;
+use super::accept::Gate;
+use super::status::Failure;
+use crate::decide::ingest::DEFAULT_TENANT;
+use crate::domain::time::Timestamp;
+use crate::engine::{self, Engine};
+use std::sync::Arc;
+use tokio::sync::{Semaphore, watch};
+
+/// Where the server is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Takes requests.
+    Serving,
+    /// Ends what is open, takes nothing new.
+    Draining,
+    /// The grace is over: what is still open is cut.
+    Cut,
+}
+
+/// What all services have at hand.
+pub(super) struct Shared {
+    /// The engine.
+    pub(super) engine: Engine,
+    /// The server's options.
+    pub(super) options: Options,
+    /// Where the server is in its life.
+    pub(super) phase: watch::Receiver<Phase>,
+    /// A permit for each read of the log.
+    pub(super) reads: Semaphore,
+    /// A permit for each watch.
+    pub(super) watches: Arc<Semaphore>,
+    /// When the server was bound.
+    pub(super) started: Timestamp,
+    /// The door, for its counters.
+    pub(super) gate: Arc<Gate>,
+}
+
+impl Shared {
+    /// Runs something that reads the log on a thread where it may wait for the disk.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Engine) -> Result<T, engine::Error> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let _permit = self.reads.acquire().await.map_err(|_| Failure::from(engine::Error::Stopping))?;
+        let engine = self.engine.clone();
+        let done = tokio::task::spawn_blocking(move || work(&engine)).await;
+        match done {
+            Ok(answer) => answer.map_err(Failure::from),
+            Err(_) => Err(Failure::internal("a reading thread panicked")),
+        }
+    }
+
+    /// Ends once the server is told to stop.
+    pub(super) fn stopping(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut phase = self.phase.clone();
+        async move {
+            let _closed = phase.wait_for(|phase| *phase != Phase::Serving).await;
+        }
+    }
+}
+
+/// The tenant of a request: the default one if it names none.
+pub(super) fn tenant_of(name: &str) -> &str {
+    if name.is_empty() { DEFAULT_TENANT } else { name }
+}

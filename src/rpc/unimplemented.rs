@@ -1,0 +1,70 @@
+//! RPCs of the API that this version does not answer yet, in one table.
+
+use super::status::Failure;
+use crate::proto::v1::ErrorCode;
+use tonic::Status;
+
+/// Each with what it will do, as a sentence that goes on "is not available in this version: it".
+pub(super) const TABLE: &[(&str, &str)] = &[
+    ("GatewayService/AwaitDecision", "waits for the final decision about a call under review"),
+    ("ReviewService/ListReviews", "lists open and settled reviews"),
+    ("ReviewService/GetReview", "shows one review with the session around it"),
+    ("ReviewService/WatchReviews", "streams reviews as they open and change"),
+    ("ReviewService/CastVote", "takes a reviewer's vote"),
+    ("ReviewService/DelegateReview", "hands a review to somebody else"),
+    ("ReviewService/GiveFeedback", "takes a person's judgement of an alarm"),
+    ("TimelineService/ReplaySession", "decides each call of one session again"),
+    ("TimelineService/ReplayLog", "decides every call of the log again; `askance replay` does so today"),
+    ("TimelineService/ExplainDecision", "shows how a decision came about and what would have changed it"),
+    ("TimelineService/GetInclusionProof", "proves that an event is in the log"),
+    ("TimelineService/GetConsistencyProof", "proves that the log only grew"),
+    ("TimelineService/GetCheckpoint", "returns the newest signed checkpoint"),
+    ("PolicyService/GetPolicy", "returns a revision of the policy"),
+    ("PolicyService/ListPolicies", "lists the policy's revisions"),
+    ("PolicyService/CheckPolicy", "checks a policy's text"),
+    ("PolicyService/AdoptPolicy", "puts a policy into force; today the daemon reads it when it starts"),
+    ("PolicyService/ExplainPolicy", "shows which rules a call would meet"),
+    ("PolicyService/BacktestPolicy", "tries a policy on history"),
+    ("PolicyService/GetCoverage", "shows which rules are used and what they miss"),
+    ("PolicyService/ListSuggestions", "lists rules proposed from history"),
+    ("PolicyService/AcceptSuggestion", "grants a proposed rule"),
+    ("PolicyService/ListGrants", "lists granted rules"),
+    ("PolicyService/RevokeGrant", "takes a granted rule back"),
+    ("ToolService/AcceptTool", "accepts a tool's changed definition"),
+    ("ModelService/ListModels", "lists fitted models"),
+    ("ModelService/AdoptModel", "puts a fitted model into force"),
+    ("ModelService/UnlearnSession", "takes back what a session taught"),
+    ("ControlService/PlaceLock", "places a lock"),
+    ("ControlService/LiftLock", "lifts a lock"),
+    ("ControlService/ListLocks", "lists locks"),
+    ("ControlService/WatchLocks", "streams locks as they come and go"),
+    ("ControlService/SetMode", "sets a tenant's mode; today the policy file does"),
+    (
+        "ControlService/TakeSnapshot",
+        "saves the state now; today it is saved every so many records and at the end",
+    ),
+    ("ControlService/CreateBackup", "copies the log while the daemon runs"),
+    ("ControlService/ErasePayload", "erases arguments and results for good"),
+    ("AccessService/CreateToken", "makes a token"),
+    ("AccessService/ListTokens", "lists tokens"),
+    ("AccessService/RevokeToken", "revokes a token"),
+    ("AccessService/GetIdentity", "tells who the caller is"),
+];
+
+/// Where the API's services are.
+const PACKAGE: &str = "/askance.v1.";
+
+/// The status of an RPC of the table, named without package.
+pub(super) fn status(rpc: &str) -> Status {
+    let entry = TABLE.iter().find(|(name, _)| *name == rpc);
+    let message = match entry {
+        Some((_, what)) => format!("{rpc} is not available in this version: it {what}"),
+        None => "there is no such service or method".to_owned(),
+    };
+    Failure::new(ErrorCode::NotImplemented, message).into()
+}
+
+/// The status of a path that no service answers.
+pub(super) fn answer(path: &str) -> Status {
+    status(path.strip_prefix(PACKAGE).unwrap_or(""))
+}
