@@ -316,6 +316,17 @@ impl Engine {
         .await
     }
 
+    /// Waits until a partition takes no more commands: it was stopped, or its thread died.
+    pub async fn closed(&self) {
+        let waiting = self.partitions.iter().map(|partition| Box::pin(partition.commands.closed()));
+        let mut waiting: Vec<_> = waiting.collect();
+        std::future::poll_fn(|context| {
+            let over = waiting.iter_mut().any(|closed| closed.as_mut().poll(context).is_ready());
+            if over { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        })
+        .await;
+    }
+
     /// Finishes what is queued, writes a last snapshot, and stops every partition.
     pub async fn stop(&self) -> Result<(), Error> {
         for partition in self.partitions.iter() {

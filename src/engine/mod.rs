@@ -22,6 +22,7 @@ mod recovery;
 mod registry;
 mod replay;
 mod snapshots;
+mod verify;
 mod worker;
 
 pub use crate::eventlog::frame::FRAME_VERSION as RECORD_FORMAT;
@@ -34,3 +35,4 @@ pub use partition::{Command, Completed, Decided, Definedness, Import, Imported, 
 pub use query::{EventView, SessionFilter, TimelineEvent};
 pub use recovery::fold;
 pub use replay::{Difference, ReplayReport, replay};
+pub use verify::{Verified, verify};
