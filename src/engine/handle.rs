@@ -151,9 +151,22 @@ impl Engine {
         })
     }
 
+    /// For each partition the requests that wait, the most that may, and whether the disk is too full.
+    pub(super) fn queues(&self) -> Vec<(usize, usize, bool)> {
+        let queue = |partition: &Partition| {
+            let most = partition.commands.max_capacity();
+            let full = partition.shared.disk_full.load(Ordering::Relaxed);
+            (most - partition.commands.capacity(), most, full)
+        };
+        self.partitions.iter().map(queue).collect()
+    }
+
     /// Puts a command into the queue of a tenant's partition, or refuses it at once.
     pub fn submit(&self, tenant: &str, command: Command) {
-        let partition = self.partition(tenant);
+        Self::submit_to(self.partition(tenant), command);
+    }
+
+    fn submit_to(partition: &Partition, command: Command) {
         match partition.commands.try_send(command) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(command)) => {
@@ -177,11 +190,18 @@ impl Engine {
         tenant: &str,
         make: impl FnOnce(Reply<T>) -> Command,
     ) -> Result<T, Error> {
+        Self::call_to(self.partition(tenant), make).await
+    }
+
+    async fn call_to<T: Send + 'static>(
+        partition: &Partition,
+        make: impl FnOnce(Reply<T>) -> Command,
+    ) -> Result<T, Error> {
         let (sender, receiver) = oneshot::channel();
         let reply: Reply<T> = Box::new(move |answer| {
             let _gone = sender.send(answer);
         });
-        self.submit(tenant, make(reply));
+        Self::submit_to(partition, make(reply));
         receiver.await.unwrap_or(Err(Error::Stopping))
     }
 
@@ -191,7 +211,24 @@ impl Engine {
         tenant: &str,
         question: impl FnOnce(&State) -> T + Send + 'static,
     ) -> Result<T, Error> {
-        self.call(tenant, |reply| {
+        Self::ask_of(self.partition(tenant), question).await
+    }
+
+    /// Asks a partition's state.
+    pub(super) async fn ask_partition<T: Send + 'static>(
+        &self,
+        partition: usize,
+        question: impl FnOnce(&State) -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let unknown = || Error::NotFound(format!("partition {partition}"));
+        Self::ask_of(self.partitions.get(partition).ok_or_else(unknown)?, question).await
+    }
+
+    async fn ask_of<T: Send + 'static>(
+        partition: &Partition,
+        question: impl FnOnce(&State) -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        Self::call_to(partition, |reply| {
             Command::Ask(Box::new(move |state| {
                 let answer = question(state);
                 Box::new(move |durable| reply(durable.map(|()| answer)))

@@ -2015,12 +2015,41 @@ pub struct GetStatusResponse {
     /// Its disk.
     #[prost(message, optional, tag = "6")]
     pub storage: ::core::option::Option<StorageStatus>,
-    /// Its subscriptions, by name.
+    /// Its subscriptions, by name. None in this version.
     #[prost(message, repeated, tag = "7")]
     pub subscriptions: ::prost::alloc::vec::Vec<SubscriptionStatus>,
+    /// Its connections.
+    #[prost(message, optional, tag = "8")]
+    pub connections: ::core::option::Option<ConnectionStatus>,
+}
+/// Connections to this server.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConnectionStatus {
+    /// Open now.
+    #[prost(uint64, tag = "1")]
+    pub open: u64,
+    /// Turned away because there were too many, since the start.
+    #[prost(uint64, tag = "2")]
+    pub refused_full: u64,
+    /// Turned away because there were too many of one peer, since the start.
+    #[prost(uint64, tag = "3")]
+    pub refused_peer_full: u64,
+    /// Closed because no HTTP/2 preface came in time, since the start.
+    #[prost(uint64, tag = "4")]
+    pub refused_no_preface: u64,
+}
+/// A number that only rises while the daemon runs.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Counter {
+    /// Its name, for example "calls_decided".
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Its value since the start.
+    #[prost(uint64, tag = "2")]
+    pub value: u64,
 }
 /// A partition: one engine thread and one log.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PartitionStatus {
     /// Its number, from 0.
     #[prost(uint32, tag = "1")]
@@ -2046,9 +2075,12 @@ pub struct PartitionStatus {
     /// Most that may wait.
     #[prost(uint32, tag = "8")]
     pub queue_len_max: u32,
-    /// Entries of learnt state that were evicted at their cap, since the start.
+    /// Entries of learnt state that were evicted at their cap, since the log began.
     #[prost(uint64, tag = "9")]
     pub evictions: u64,
+    /// What it counted.
+    #[prost(message, repeated, tag = "10")]
+    pub counters: ::prost::alloc::vec::Vec<Counter>,
 }
 /// A tenant.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2056,13 +2088,13 @@ pub struct TenantStatus {
     /// Its name.
     #[prost(string, tag = "1")]
     pub tenant: ::prost::alloc::string::String,
-    /// Its mode.
+    /// Its mode. UNSPECIFIED in this version: GetGatewaySettings tells.
     #[prost(enumeration = "Mode", tag = "2")]
     pub mode: i32,
     /// Revision of its policy. Empty: none adopted.
     #[prost(string, tag = "3")]
     pub policy_revision: ::prost::alloc::string::String,
-    /// Revision of its models.
+    /// Version of its detectors.
     #[prost(string, tag = "4")]
     pub model_revision: ::prost::alloc::string::String,
     /// Calls decided so far.
@@ -2080,13 +2112,13 @@ pub struct TenantStatus {
     /// Its review budget.
     #[prost(message, optional, tag = "9")]
     pub budget: ::core::option::Option<ReviewBudget>,
-    /// Whether its baselines are still warming up.
+    /// Whether its baselines are still warming up: fewer than 20 sessions were learnt.
     #[prost(bool, tag = "10")]
     pub warming_up: bool,
-    /// Calls refused as faulty, since the start.
+    /// Calls refused as faulty, since the start. 0 in this version: the partition counts them.
     #[prost(uint64, tag = "11")]
     pub calls_invalid: u64,
-    /// Decisions that were degraded, since the start.
+    /// Decisions that were degraded, since the start. 0 in this version: the partition counts them.
     #[prost(uint64, tag = "12")]
     pub decisions_degraded: u64,
 }
@@ -2096,38 +2128,39 @@ pub struct ReviewBudget {
     /// Share of whitelisted calls that may be escalated, 0 to 1.
     #[prost(double, tag = "1")]
     pub rate: f64,
-    /// Share of them that was, over the last 7 days.
+    /// Share of them that was, since the log began.
     #[prost(double, tag = "2")]
     pub rate_spent: f64,
-    /// Reviews the budget allows a day, at the present traffic.
+    /// Reviews the budget allows a day, at the present traffic. 0 in this version.
     #[prost(double, tag = "3")]
     pub reviews_per_day: f64,
-    /// Reviews a day over the last 7 days, all reasons together.
+    /// Reviews a day over the last 7 days, all reasons together. 0 in this version.
     #[prost(double, tag = "4")]
     pub reviews_per_day_spent: f64,
-    /// Share of sessions with at least one review, over the last 7 days.
+    /// Share of sessions with at least one review, over the last 7 days. 0 in this version.
     #[prost(double, tag = "5")]
     pub sessions_reviewed: f64,
     /// The tracked evidence threshold, in millibits.
     #[prost(sint32, tag = "6")]
     pub threshold_millibits: i32,
-    /// Escalations outside the budget over the last 7 days: floors and evidence of 20 bits or more.
+    /// Escalations outside the budget over the last 7 days: floors and evidence of 20 bits or more. 0
+    /// in this version.
     #[prost(uint64, tag = "7")]
     pub hard_escalations: u64,
 }
 /// The disk.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StorageStatus {
-    /// Bytes the data directory takes.
+    /// Bytes of the logs' files, without what is not flushed yet.
     #[prost(uint64, tag = "1")]
     pub used_bytes: u64,
-    /// Bytes free on its file system.
+    /// Bytes free on its file system; 0 if that could not be found out.
     #[prost(uint64, tag = "2")]
     pub free_bytes: u64,
-    /// Below this, a warning is raised.
+    /// Below this, a warning is raised. 0 in this version.
     #[prost(uint64, tag = "3")]
     pub warn_below_bytes: u64,
-    /// Below this, writes are refused.
+    /// Below this, writes are refused. 0 in this version.
     #[prost(uint64, tag = "4")]
     pub refuse_below_bytes: u64,
     /// Oldest position that is kept whole.
@@ -11002,7 +11035,7 @@ pub struct GetToolResponse {
     /// those in `tool`.
     #[prost(message, optional, tag = "2")]
     pub definition: ::core::option::Option<ToolDefinition>,
-    /// The accepted definition. Absent: none, or the same as `definition`.
+    /// The accepted definition. Absent: none, the same as `definition`, or not told by this version.
     #[prost(message, optional, tag = "3")]
     pub accepted_definition: ::core::option::Option<ToolDefinition>,
 }

@@ -57,7 +57,7 @@ pub(super) enum Listener {
     /// TCP.
     Tcp(TcpListener),
     /// Unix; the file goes when the listener does.
-    Unix(UnixListener, SocketFile),
+    Unix { listener: UnixListener, _file: SocketFile },
 }
 
 impl Listener {
@@ -79,26 +79,27 @@ impl Listener {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        let nursery = parent.join(format!(".ask{}", std::process::id()));
+        let mut name = [0; 4];
+        getrandom::fill(&mut name).map_err(io::Error::other)?;
+        let nursery = parent.join(format!(".ask{:08x}", u32::from_le_bytes(name)));
         fs::DirBuilder::new().mode(0o700).create(&nursery)?;
         let born = nursery.join("s");
         let listener = bind_private(&born).and_then(|listener| {
             fs::rename(&born, path)?;
             Ok(listener)
         });
-        if listener.is_err() {
-            let _gone = fs::remove_file(&born);
-        }
+        let _moved = fs::remove_file(&born);
         fs::remove_dir(&nursery)?;
+        let listener = listener?;
         let inode = fs::symlink_metadata(path)?.ino();
-        Ok(Self::Unix(listener?, SocketFile { path: path.to_owned(), inode }))
+        Ok(Self::Unix { listener, _file: SocketFile { path: path.to_owned(), inode } })
     }
 
     /// The TCP address that is listened on.
     pub(super) fn tcp_address(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(listener) => listener.local_addr().ok(),
-            Self::Unix(..) => None,
+            Self::Unix { .. } => None,
         }
     }
 
@@ -110,7 +111,7 @@ impl Listener {
                 stream.set_nodelay(true)?;
                 Ok((Io::Tcp(stream), Peer::Tcp(address)))
             }
-            Self::Unix(listener, _) => {
+            Self::Unix { listener, .. } => {
                 let (stream, _) = listener.accept().await?;
                 let cred = stream.peer_cred()?;
                 let peer = Peer::Unix { uid: cred.uid(), gid: cred.gid(), pid: cred.pid() };

@@ -300,6 +300,8 @@ impl v1::gateway_service_server::GatewayService for Gateway {
         &self,
         request: Request<Streaming<v1::ImportCallsRequest>>,
     ) -> Result<Response<Self::ImportCallsStream>, Status> {
+        let peer = request.extensions().get::<Arrival>().map(|arrival| *arrival.peer);
+        tracing::info!(?peer, "history is handed in");
         let with = Imports(Arc::clone(&self.shared));
         Ok(Response::new(Ordered::new(Arc::clone(&self.shared), request.into_inner(), with)))
     }

@@ -14,18 +14,26 @@
 
 mod accept;
 mod connection;
+mod control;
 mod convert;
 mod deadline;
 mod evaluate_stream;
+mod events;
 mod gateway;
 mod intake;
 mod options;
 mod ordered;
+mod outbox;
+mod page;
 mod router;
 pub mod server;
+mod sessions;
 mod shared;
 mod status;
+mod timeline;
+mod tools;
 mod unimplemented;
+mod watch;
 
 pub use accept::{Peer, Refused};
 pub use options::{Limits, Options};

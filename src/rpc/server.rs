@@ -3,12 +3,18 @@
 use super::Options;
 use super::accept::{Conn, Gate, Listener, Refused};
 use super::connection::{self, Http};
+use super::control::Control;
 use super::gateway::Gateway;
 use super::router::{Extra, Router};
 use super::shared::{Phase, Shared};
+use super::timeline::Timeline;
+use super::tools::Tools;
 use crate::engine::Engine;
 use crate::proto::FILE_DESCRIPTOR_SET;
+use crate::proto::v1::control_service_server::ControlServiceServer;
 use crate::proto::v1::gateway_service_server::GatewayServiceServer;
+use crate::proto::v1::timeline_service_server::TimelineServiceServer;
+use crate::proto::v1::tool_service_server::ToolServiceServer;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -200,6 +206,9 @@ fn assemble(
     let health = HealthService::from_health_reporter(health.clone());
     let router = Router::new(limits.body_timeout)
         .add(GatewayServiceServer::new(Gateway::new(Arc::clone(shared))).max_decoding_message_size(max))
+        .add(TimelineServiceServer::new(Timeline::new(Arc::clone(shared))).max_decoding_message_size(max))
+        .add(ToolServiceServer::new(Tools::new(Arc::clone(shared))).max_decoding_message_size(max))
+        .add(ControlServiceServer::new(Control::new(Arc::clone(shared))).max_decoding_message_size(max))
         .add(tonic_health::pb::health_server::HealthServer::new(health).max_decoding_message_size(max))
         .add(reflection().build_v1().map_err(unusable)?.max_decoding_message_size(max))
         .add(reflection().build_v1alpha().map_err(unusable)?.max_decoding_message_size(max));

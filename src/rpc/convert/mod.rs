@@ -7,6 +7,7 @@ pub(super) mod call;
 pub(super) mod decision;
 pub(super) mod event;
 pub(super) mod sentence;
+pub(super) mod session;
 pub(super) mod tool;
 
 use crate::decide::ingest::Violation;

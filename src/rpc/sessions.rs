@@ -1,0 +1,221 @@
+//! Listing sessions, and one session as it stands.
+
+use super::convert::session::{Fold, begins_with, of_summary};
+use super::convert::{key_of_stream, micros, stream_of_key};
+use super::page::{Tokens, size};
+use super::shared::{Shared, tenant_of};
+use super::status::Failure;
+use crate::decide::ingest::check_name;
+use crate::domain::position::Revision;
+use crate::domain::stream::StreamId;
+use crate::domain::time::Timestamp;
+use crate::engine::{Engine, Error, EventView, SessionFilter, SessionSummary};
+use crate::proto::v1;
+
+/// Sessions of a page by default, and at most.
+const PAGE: (usize, usize) = (50, 1_000);
+/// Sessions looked at for one page.
+const LOOKED_AT_MAX: usize = 10_000;
+/// Sessions read at once.
+const CHUNK: usize = 512;
+/// Events read at once.
+const EVENTS_CHUNK: usize = 2_048;
+/// Children told of one session.
+const CHILDREN_MAX: usize = 100;
+/// Digits of a session key that are enough to look for it.
+const DIGITS_MIN: usize = 6;
+
+/// What the engine's list does not filter by, because it changes while a session lives.
+struct Figures {
+    verdict: Option<usize>,
+    risk_min: u8,
+    closed: Option<bool>,
+}
+
+impl Figures {
+    fn admit(&self, session: &SessionSummary) -> bool {
+        session.risk_max >= self.risk_min
+            && self.verdict.is_none_or(|verdict| session.verdicts[verdict] > 0)
+            && self.closed.is_none_or(|closed| session.closed.is_some() == closed)
+    }
+}
+
+/// A page of sessions, newest first.
+pub(super) async fn list(
+    shared: &Shared,
+    mut request: v1::ListSessionsRequest,
+) -> Result<v1::ListSessionsResponse, Failure> {
+    let tenant = tenant_of(&request.tenant).to_owned();
+    check_name("tenant", &tenant, false).map_err(Failure::invalid)?;
+    let token = std::mem::take(&mut request.page_token);
+    let page = size(std::mem::take(&mut request.page_size), PAGE.0, PAGE.1);
+    let tokens = Tokens::new(shared.engine.key(&tenant), "sessions", &request);
+    let (filter, figures) = filters(&request)?;
+    let mut after = if token.is_empty() { None } else { Some(tokens.open("page_token", &token)?) };
+    let mut sessions = Vec::new();
+    let mut looked_at = 0;
+    loop {
+        let (name, filter, from) = (tenant.clone(), filter.clone(), after.take());
+        let most = CHUNK.min(page - sessions.len());
+        let (found, next) =
+            shared.read(move |engine| engine.list_sessions(&name, from, &filter, most)).await?;
+        looked_at += found.len().max(1);
+        for session in up_to_date(&shared.engine, &tenant, found).await? {
+            if figures.admit(&session) {
+                sessions.push(of_summary(&session));
+            }
+        }
+        after = next;
+        if after.is_none() || sessions.len() >= page || looked_at >= LOOKED_AT_MAX {
+            break;
+        }
+    }
+    let next_page_token = after.map_or_else(String::new, |place| tokens.seal(&place));
+    Ok(v1::ListSessionsResponse { sessions, next_page_token })
+}
+
+fn filters(request: &v1::ListSessionsRequest) -> Result<(SessionFilter, Figures), Failure> {
+    let missing = [
+        ("server", !request.server.is_empty()),
+        ("tool", !request.tool.is_empty()),
+        ("ancestor_session_key", !request.ancestor_session_key.is_empty()),
+    ];
+    if let Some((field, _)) = missing.iter().find(|(_, is_set)| *is_set) {
+        return Err(Failure::unavailable_option(field, "narrows the list of sessions"));
+    }
+    match v1::SessionOrder::try_from(request.order) {
+        Ok(v1::SessionOrder::Unspecified | v1::SessionOrder::Start) => {}
+        Ok(_) => return Err(Failure::unavailable_option("order", "sorts the list of sessions")),
+        Err(_) => return Err(Failure::field("order", "is not a known order")),
+    }
+    let mut faults = Vec::new();
+    let since = micros("from_time", request.from_time.as_ref(), &mut faults);
+    let until = micros("to_time", request.to_time.as_ref(), &mut faults);
+    if !faults.is_empty() {
+        return Err(Failure::invalid(faults));
+    }
+    let verdict = match v1::Verdict::try_from(request.verdict) {
+        Ok(v1::Verdict::Unspecified) => None,
+        Ok(v1::Verdict::Allow) => Some(0),
+        Ok(v1::Verdict::Review) => Some(1),
+        Ok(v1::Verdict::Deny) => Some(2),
+        Err(_) => return Err(Failure::field("verdict", "is not a known verdict")),
+    };
+    let closed = match v1::SessionState::try_from(request.state) {
+        Ok(v1::SessionState::Unspecified) => None,
+        Ok(v1::SessionState::Open) => Some(false),
+        Ok(v1::SessionState::Closed) => Some(true),
+        Ok(_) => return Err(Failure::unavailable_option("state", "finds held and locked sessions")),
+        Err(_) => return Err(Failure::field("state", "is not a known state")),
+    };
+    let risk_min = u8::try_from(request.risk_min).ok().filter(|risk| *risk <= 100);
+    let risk_min = risk_min.ok_or_else(|| Failure::field("risk_min", "is over 100"))?;
+    let principal = (!request.principal.is_empty()).then(|| request.principal.clone());
+    let filter = SessionFilter {
+        since: since.map(Timestamp::from_micros),
+        until: until.map(Timestamp::from_micros),
+        principal,
+        ..SessionFilter::default()
+    };
+    Ok((filter, Figures { verdict, risk_min, closed }))
+}
+
+/// The sessions with the present figures of those that live.
+async fn up_to_date(
+    engine: &Engine,
+    tenant: &str,
+    mut sessions: Vec<SessionSummary>,
+) -> Result<Vec<SessionSummary>, Failure> {
+    let open = |session: &&SessionSummary| session.closed.is_none();
+    let streams: Vec<StreamId> = sessions.iter().filter(open).map(|session| session.stream).collect();
+    if streams.is_empty() {
+        return Ok(sessions);
+    }
+    let mut live = engine.live_sessions(tenant, streams).await?.into_iter();
+    for session in sessions.iter_mut().filter(|session| session.closed.is_none()) {
+        if let Some(Some(present)) = live.next() {
+            *session = present;
+        }
+    }
+    Ok(sessions)
+}
+
+/// One session with those that it started.
+pub(super) async fn get(
+    shared: &Shared,
+    request: v1::GetSessionRequest,
+) -> Result<v1::GetSessionResponse, Failure> {
+    let tenant = tenant_of(&request.tenant).to_owned();
+    check_name("tenant", &tenant, false).map_err(Failure::invalid)?;
+    let key = request.session_key.to_ascii_lowercase();
+    let stream = match stream_of_key(&key) {
+        Some(stream) => stream,
+        None => find(shared, &tenant, key).await?,
+    };
+    let name = tenant.clone();
+    let session = shared.read(move |engine| fold(engine, &name, stream)).await?;
+    let unknown = || Error::NotFound(format!("session {}", key_of_stream(&stream)));
+    let session = session.ok_or_else(unknown)?;
+    let mut children = newest(shared, &tenant, move |session| session.parent == stream).await?;
+    children.truncate(CHILDREN_MAX);
+    let children = up_to_date(&shared.engine, &tenant, children).await?;
+    Ok(v1::GetSessionResponse { session: Some(session), children: children.iter().map(of_summary).collect() })
+}
+
+fn fold(engine: &Engine, tenant: &str, stream: StreamId) -> Result<Option<v1::Session>, Error> {
+    let mut fold = Fold::default();
+    let mut revision = Revision::new(1);
+    loop {
+        let events = engine.session_events(tenant, stream, revision, EVENTS_CHUNK, EventView::Basic)?;
+        let Some(last) = events.last() else { return Ok(fold.of_tenant(tenant)) };
+        revision = last.recorded.record.revision.next();
+        events.iter().for_each(|event| fold.add(event));
+    }
+}
+
+/// The only session whose key begins so.
+async fn find(shared: &Shared, tenant: &str, digits: String) -> Result<StreamId, Failure> {
+    let is_hex = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if digits.len() < DIGITS_MIN || digits.len() >= 32 || !is_hex {
+        return Err(Failure::field(
+            "session_key",
+            "is neither 32 hex digits nor the first 6 or more of them",
+        ));
+    }
+    let wanted = digits.clone();
+    let found = newest(shared, tenant, move |session| begins_with(&session.stream, &wanted)).await?;
+    let mut streams: Vec<StreamId> = found.iter().map(|session| session.stream).collect();
+    streams.sort_unstable();
+    streams.dedup();
+    match streams.as_slice() {
+        [] => Err(Error::NotFound(format!("session {digits}")).into()),
+        [stream] => Ok(*stream),
+        more => {
+            let description = format!("{} sessions begin so; give more digits", more.len());
+            Err(Failure::field("session_key", description))
+        }
+    }
+}
+
+/// Those of the newest sessions that pass.
+async fn newest(
+    shared: &Shared,
+    tenant: &str,
+    passes: impl Fn(&SessionSummary) -> bool + Send + 'static,
+) -> Result<Vec<SessionSummary>, Failure> {
+    let tenant = tenant.to_owned();
+    let look = move |engine: &Engine| {
+        let mut found = Vec::new();
+        let mut after = None;
+        for _ in 0..LOOKED_AT_MAX.div_ceil(CHUNK) {
+            let (sessions, next) = engine.list_sessions(&tenant, after, &SessionFilter::default(), CHUNK)?;
+            found.extend(sessions.into_iter().filter(&passes));
+            after = next;
+            if after.is_none() {
+                break;
+            }
+        }
+        Ok(found)
+    };
+    shared.read(look).await
+}

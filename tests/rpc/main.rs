@@ -1,0 +1,14 @@
+//! The gRPC server from outside: a real server on loopback and a Unix socket, a real client, a real
+//! engine. Tests of faults have a control beside them that shows that the test can fail.
+#![cfg(feature = "server")]
+
+mod calls;
+mod door;
+mod input;
+mod late;
+mod load;
+mod stop;
+mod support;
+mod timeline;
+mod watching;
+mod wire;
