@@ -42,6 +42,8 @@ pub mod engine;
 pub mod proto;
 
 #[cfg(feature = "server")]
+pub mod bench;
+#[cfg(feature = "server")]
 pub mod rpc;
 
 #[cfg(feature = "server")]

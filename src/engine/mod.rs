@@ -2,7 +2,7 @@
 //! what was decided durable and then lets the answers go.
 //!
 //! ```text
-//! handle ──bounded queue──▶ worker (State) ──bounded queue──▶ committer (eventlog::Writer) ──▶ replies
+//! handle ──bounded queue──▶ worker (State) ──handover──▶ committer (eventlog::Writer) ──▶ replies
 //! ```
 //!
 //! The worker applies an event as soon as it is decided, so that the next call in the same drain sees
@@ -14,6 +14,7 @@ mod counters;
 mod directory;
 mod error;
 mod handle;
+mod handover;
 mod health;
 mod partition;
 mod query;

@@ -116,8 +116,8 @@ pub async fn five_weeks(engine: &Engine) {
                 let jitter = (number * 7_919) % 900;
                 let at = start
                     .plus_micros(((day * 24 + hour) * 3_600 + step as i64 * 40 + jitter % 30) * 1_000_000);
-                let count = 2 + (number % 4);
-                let service = ["api", "web", "worker"][(number % 3) as usize];
+                let count = 2 + (number / 4 % 4);
+                let service = ["api", "web", "worker"][(number / 4 % 3) as usize];
                 let arguments = match tool {
                     "scale_replicas" => format!(r#"{{"service":"{service}","count":{count}}}"#),
                     _ => format!(r#"{{"service":"{service}"}}"#),
