@@ -18,6 +18,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, oneshot};
 
 /// Bytes of the key that keeps masked secrets apart.
@@ -46,13 +47,11 @@ impl App {
     /// logs what it found. Blocks.
     pub fn open(config: &Config, start: Start) -> Result<Self> {
         let dir = config.data_dir();
-        create_private_dir(dir)?;
+        let policy_text = policy_text(config)?;
         check_partitions(dir, config.engine.partitions)?;
-        let options = engine::Options {
-            policy_text: policy_text(config)?,
-            mask_key: mask_key(dir)?,
-            ..engine_options(config, start)
-        };
+        create_private_dir(dir)?;
+        let options =
+            engine::Options { policy_text, mask_key: mask_key(dir)?, ..engine_options(config, start) };
         let broken = Arc::new(Notify::new());
         let notify = Arc::clone(&broken);
         telemetry::on_panic(move |thread| {
@@ -125,24 +124,36 @@ impl Running {
     }
 }
 
-/// Waits for SIGTERM or SIGINT. A second one ends the process at once.
-pub async fn signalled() -> Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// SIGTERM and SIGINT, heard from the moment this is made.
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Begins to listen. Needs a tokio runtime around it.
+    pub fn listen() -> Result<Self> {
+        let terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+        let interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+        Ok(Self { terminate, interrupt })
     }
-    tokio::spawn(async move {
+
+    /// Waits for the first signal. From then on a second one ends the process at once.
+    pub async fn first(mut self) {
+        self.next().await;
+        tokio::spawn(async move {
+            self.next().await;
+            tracing::warn!("a second signal: ending at once, without a last snapshot");
+            exit_now()
+        });
+    }
+
+    async fn next(&mut self) {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
-        tracing::warn!("a second signal: ending at once, without a last snapshot");
-        exit_now()
-    });
-    Ok(())
+    }
 }
 
 #[expect(clippy::exit, reason = "the operator insists; what was acknowledged is on disk")]

@@ -153,10 +153,11 @@ fn private_dir() -> Result<PathBuf> {
 
 /// A refusal of the daemon in words.
 pub(super) fn refused(status: &tonic::Status) -> anyhow::Error {
-    let code = format!("{:?}", status.code());
     let message = crate::detector::sentence::shown(status.message());
     match status.code() {
-        tonic::Code::Unavailable => anyhow!("the daemon is not there any more or not ready: {message}"),
-        _ => anyhow!("the daemon refused ({code}): {message}"),
+        tonic::Code::Unavailable | tonic::Code::Unknown => {
+            anyhow!("the daemon is not there any more, or not ready: {message}")
+        }
+        code => anyhow!("the daemon refused ({code:?}): {message}"),
     }
 }

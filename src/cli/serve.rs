@@ -1,7 +1,7 @@
 //! `askance serve`: runs the daemon until it is told to stop.
 
 use super::Global;
-use crate::app::{App, Start, signalled};
+use crate::app::{App, Signals, Start};
 use crate::domain::position::Position;
 use crate::telemetry;
 use anyhow::Result;
@@ -73,19 +73,12 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<ExitCode> {
     for remark in loaded.remarks {
         tracing::warn!(remark = ?remark, "in the configuration");
     }
+    let runtime = super::runtime()?;
+    // Before anything is opened, so that no signal finds nobody listening.
+    let signals = runtime.block_on(async { Signals::listen() })?;
     let accept_lost_tail = args.accept_lost_tail.map(Position::new);
     let app = App::open(&config, Start { accept_lost_tail, rebuild_index: args.rebuild_index })?;
-    let runtime = super::runtime()?;
-    let served = runtime.block_on(async {
-        let running = app.bind()?;
-        running
-            .run(async {
-                if let Err(error) = signalled().await {
-                    tracing::error!(error = ?error, "no signal can be heard: stopping");
-                }
-            })
-            .await
-    });
+    let served = runtime.block_on(async { app.bind()?.run(signals.first()).await });
     runtime.shutdown_timeout(LAST_MOMENTS);
     served.map(|()| ExitCode::SUCCESS)
 }
