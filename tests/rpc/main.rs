@@ -5,6 +5,7 @@
 
 mod calls;
 mod door;
+mod echo;
 mod input;
 mod late;
 mod load;
