@@ -2,6 +2,10 @@
 //! engine. Tests of faults have a control beside them that shows that the test can fail.
 #![cfg(feature = "server")]
 
+/// The daemon's allocator, so that measurements are of what runs.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 mod calls;
 mod door;
 mod echo;
