@@ -115,6 +115,29 @@ async fn hundreds_of_requests_on_one_connection_are_not_throttled() {
     server.stop().await;
 }
 
+/// CPU seconds of the process's threads so far, by name.
+fn cpu() -> std::collections::BTreeMap<String, f64> {
+    let mut by_name = std::collections::BTreeMap::new();
+    for task in std::fs::read_dir("/proc/self/task").unwrap().flatten() {
+        let Ok(stat) = std::fs::read_to_string(task.path().join("stat")) else { continue };
+        let (head, tail) = stat.rsplit_once(')').unwrap();
+        let name = head.split_once('(').unwrap().1.to_owned();
+        let fields: Vec<&str> = tail.split_whitespace().collect();
+        let ticks = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
+        *by_name.entry(name).or_default() += ticks / 100.0;
+    }
+    by_name
+}
+
+fn cpu_since(before: &std::collections::BTreeMap<String, f64>, count: usize) -> String {
+    let used = cpu().into_iter().map(|(name, now)| {
+        let us = (now - before.get(&name).copied().unwrap_or(0.0)) * 1e6 / count as f64;
+        (name, us)
+    });
+    let shown = used.filter(|(_, us)| *us >= 0.1).map(|(name, us)| format!("{name} {us:.1}"));
+    shown.collect::<Vec<_>>().join(", ")
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement"]
 async fn throughput() {
@@ -122,13 +145,27 @@ async fn throughput() {
     for what in [What::Echo, What::Evaluate] {
         for in_flight in [1, 64, 256] {
             let count = if in_flight == 1 { 2_000 } else { 40_000 };
+            let before = cpu();
             let rate = unary(server.channel().await, what, count, in_flight).await;
-            println!("{what:?} unary  {in_flight:4} in flight: {rate:8.0}/s");
+            let cpu = cpu_since(&before, count);
+            println!("{what:?} unary  {in_flight:4} in flight: {rate:8.0}/s; CPU us a call: {cpu}");
         }
         for in_flight in [64, 256, 1_000] {
+            let before = cpu();
             let rate = stream(server.channel().await, what, 150_000, in_flight).await;
-            println!("{what:?} stream {in_flight:4} in flight: {rate:8.0}/s");
+            let cpu = cpu_since(&before, 150_000);
+            println!("{what:?} stream {in_flight:4} in flight: {rate:8.0}/s; CPU us a call: {cpu}");
         }
     }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "something to profile"]
+async fn one_stream() {
+    let server = Server::start().await;
+    let before = cpu();
+    let rate = stream(server.channel().await, What::Evaluate, 300_000, 256).await;
+    println!("{rate:8.0}/s; CPU us a call: {}", cpu_since(&before, 300_000));
     server.stop().await;
 }

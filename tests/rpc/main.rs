@@ -3,6 +3,10 @@
 #![cfg(feature = "server")]
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test stops where something is wrong")]
 
+/// The daemon's allocator, so that measurements are of what runs.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 mod calls;
 mod door;
 mod echo;
