@@ -6,6 +6,8 @@ use crate::bench::load::Calls;
 use crate::bench::report::{self, Report, Row};
 use crate::bench::server;
 use crate::bench::traffic::World;
+use crate::clock::Clock;
+use crate::domain::Timestamp;
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -16,8 +18,8 @@ use std::time::Duration;
 const SLICE: Duration = Duration::from_millis(400);
 /// Turns in all.
 const TURNS: u64 = 72;
-/// 2025-10-13, a Monday: the first day of generated traffic, microseconds since 1970.
-const FIRST_DAY_US: i64 = 1_760_313_600_000_000;
+/// Microseconds in a day.
+const DAY_US: i64 = 86_400_000_000;
 
 /// Arguments of `askance bench`.
 #[derive(Debug, clap::Args)]
@@ -28,6 +30,9 @@ pub(super) struct Args {
     /// Days of traffic to generate.
     #[arg(long, default_value_t = 35, requires = "generate", value_parser = clap::value_parser!(i64).range(1..=3650))]
     days: i64,
+    /// First day, such as 2025-10-13. Default: so that the last day is yesterday.
+    #[arg(long, requires = "generate", value_name = "DATE")]
+    first_day: Option<String>,
     /// Agents of the company whose traffic it is.
     #[arg(long, default_value_t = 12, requires = "generate")]
     agents: usize,
@@ -60,7 +65,7 @@ fn generate(file: &Path, args: &Args, output: &Output) -> Result<ExitCode> {
         let made = std::fs::File::create(file);
         Box::new(std::io::BufWriter::new(made.with_context(|| format!("cannot create {}", file.display()))?))
     };
-    let mut world = World::new(args.seed, args.agents, FIRST_DAY_US);
+    let mut world = World::new(args.seed, args.agents, first_day_us(args)?);
     let mut calls = 0_u64;
     for day in 0..args.days {
         for line in world.day(day) {
@@ -74,6 +79,16 @@ fn generate(file: &Path, args: &Args, output: &Output) -> Result<ExitCode> {
         output.note(&format!("{calls} calls of {} days in {}", args.days, file.display()));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Midnight of the first day, microseconds since 1970.
+fn first_day_us(args: &Args) -> Result<i64> {
+    match &args.first_day {
+        Some(day) => Timestamp::parse(&format!("{day}T00:00:00Z"))
+            .map(Timestamp::as_micros)
+            .with_context(|| format!("--first-day {day}: give a date such as 2025-10-13")),
+        None => Ok((Clock::system().now().as_micros().div_euclid(DAY_US) - args.days) * DAY_US),
+    }
 }
 
 fn be_server(dir: &Path) -> Result<ExitCode> {

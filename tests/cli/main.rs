@@ -1,7 +1,12 @@
 //! The command line as its users meet it: the real binary, real files, exit codes and words.
 
 #![cfg(feature = "server")]
-#![allow(clippy::panic, clippy::unwrap_used, reason = "a test stops where something is wrong")]
+#![allow(
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "a test stops where something is wrong"
+)]
 
 mod app;
 mod configuration;
