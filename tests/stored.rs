@@ -31,7 +31,7 @@ fn decision() -> Decision {
     let evidence = [
         Evidence::Hour { hour_of_week: 27, minute: 12, active_here: 0, active_total: 43, weeks: 5 },
         Evidence::Burst { window_s: 600, count: 70_000, mean_milli: 2_100, per_tool: true },
-        Evidence::Sequence { after_two: 0, two_total: 212, after_one: 3, one_total: 400 },
+        Evidence::Sequence { place: 2, after_two: 0, two_total: 212, after_one: 3, one_total: 400 },
         Evidence::Context { seen: 1, adds: 64, together: 0, sessions: 80 },
         Evidence::Argument { index: 3, aspect: 1, seen: 0, total: 412 },
         Evidence::Novelty { uses: 0, calls: 1_204, tools: 14, peers: 1, principals: 11 },

@@ -43,7 +43,10 @@ pub fn render(score: &Score, names: &Names<'_>) -> Words {
             let what = if per_tool { format!("{tool} by {who}") } else { format!("calls by {who}") };
             burst(&what, window_s, count, mean_milli)
         }
-        Evidence::Sequence { after_two, two_total, after_one, one_total } => {
+        Evidence::Sequence { place: 0, after_two, two_total, .. } => {
+            first_of_session(&tool, &who, after_two, two_total)
+        }
+        Evidence::Sequence { after_two, two_total, after_one, one_total, .. } => {
             sequence(&tool, &who, [after_two, two_total], [after_one, one_total])
         }
         Evidence::Context { seen, adds, together, sessions } => {
@@ -152,6 +155,18 @@ fn burst(what: &str, window_s: u32, count: u32, mean_milli: u32) -> Words {
     }
 }
 
+fn first_of_session(tool: &str, who: &str, times_first: u32, sessions: u32) -> Words {
+    let before = if times_first == 0 { "none".to_owned() } else { times_first.to_string() };
+    let sessions = plural(sessions, "session");
+    Words {
+        observed: format!("{tool} as the first call of a session"),
+        expected: format!("{before} of {sessions} began so"),
+        sentence: format!(
+            "{who} began {before} of {sessions} with {tool}; this is the first call of the session."
+        ),
+    }
+}
+
 fn sequence(tool: &str, who: &str, [after_two, two]: [u32; 2], [after_one, one]: [u32; 2]) -> Words {
     let sentence = if two > 0 {
         format!(
@@ -252,8 +267,13 @@ mod tests {
         );
         check(
             Detector::Sequence,
-            Evidence::Sequence { after_two: 0, two_total: 212, after_one: 3, one_total: 400 },
+            Evidence::Sequence { place: 2, after_two: 0, two_total: 212, after_one: 3, one_total: 400 },
             "After the two tools before it, agent:ops called scale_replicas never in 212 cases.",
+        );
+        check(
+            Detector::Sequence,
+            Evidence::Sequence { place: 0, after_two: 0, two_total: 56, after_one: 0, one_total: 56 },
+            "agent:ops began none of 56 sessions with scale_replicas; this is the first call of the session.",
         );
         check(
             Detector::Arguments,

@@ -61,6 +61,7 @@ impl SequenceModel {
         let two = self.tools.seen(two, symbol, week_of(day));
         let one = self.tools.seen(one, symbol, week_of(day));
         Evidence::Sequence {
+            place: tools.iter().filter(|tool| **tool != 0).count() as u8,
             after_two: two.times,
             two_total: two.of,
             after_one: one.times,

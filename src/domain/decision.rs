@@ -139,6 +139,8 @@ pub enum Evidence {
     },
     /// Sequence: how often the tool followed the two before it.
     Sequence {
+        /// Calls of the session before this one, at most 2.
+        place: u8,
         /// Times it followed both.
         after_two: u32,
         /// Times the two were seen.

@@ -7070,8 +7070,8 @@ pub struct GetSessionRequest {
     /// The tenant; as ToolCall.tenant.
     #[prost(string, tag = "1")]
     pub tenant: ::prost::alloc::string::String,
-    /// Its key, or the first 6 or more digits of it if no other of the newest 10,000 begins so.
-    /// Required.
+    /// Its key, or the first 6 or more digits of it, or its id, if no other of the newest 10,000 sessions
+    /// is named so. Required.
     #[prost(string, tag = "2")]
     pub session_key: ::prost::alloc::string::String,
 }

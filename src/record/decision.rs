@@ -127,8 +127,8 @@ fn figures_of(evidence: &Evidence) -> (u8, Vec<u32>) {
         Evidence::Burst { window_s, count, mean_milli, per_tool } => {
             (2, vec![window_s, count, mean_milli, per_tool.into()])
         }
-        Evidence::Sequence { after_two, two_total, after_one, one_total } => {
-            (3, vec![after_two, two_total, after_one, one_total])
+        Evidence::Sequence { place, after_two, two_total, after_one, one_total } => {
+            (3, vec![place.into(), after_two, two_total, after_one, one_total])
         }
         Evidence::Context { seen, adds, together, sessions } => {
             (4, vec![seen.into(), adds.into(), together, sessions])
@@ -157,8 +157,8 @@ fn evidence_of(form: u8, figures: &[u32]) -> Evidence {
         (2, &[window_s, count, mean_milli, per_tool]) => {
             Evidence::Burst { window_s, count, mean_milli, per_tool: per_tool != 0 }
         }
-        (3, &[after_two, two_total, after_one, one_total]) => {
-            Evidence::Sequence { after_two, two_total, after_one, one_total }
+        (3, &[place, after_two, two_total, after_one, one_total]) => {
+            Evidence::Sequence { place: byte(place), after_two, two_total, after_one, one_total }
         }
         (4, &[seen, adds, together, sessions]) => {
             Evidence::Context { seen: short(seen), adds: short(adds), together, sessions }

@@ -6,6 +6,7 @@ use super::page::{Tokens, size};
 use super::shared::{Shared, tenant_of};
 use super::status::Failure;
 use crate::decide::ingest::check_name;
+use crate::detector::sentence::shown;
 use crate::domain::position::Revision;
 use crate::domain::stream::StreamId;
 use crate::domain::time::Timestamp;
@@ -147,10 +148,10 @@ pub(super) async fn get(
 ) -> Result<v1::GetSessionResponse, Failure> {
     let tenant = tenant_of(&request.tenant).to_owned();
     check_name("tenant", &tenant, false).map_err(Failure::invalid)?;
-    let key = request.session_key.to_ascii_lowercase();
-    let stream = match stream_of_key(&key) {
+    let asked = request.session_key;
+    let stream = match stream_of_key(&asked.to_ascii_lowercase()) {
         Some(stream) => stream,
-        None => find(shared, &tenant, key).await?,
+        None => find(shared, &tenant, asked).await?,
     };
     let name = tenant.clone();
     let session = shared.read(move |engine| fold(engine, &name, stream)).await?;
@@ -173,25 +174,30 @@ fn fold(engine: &Engine, tenant: &str, stream: StreamId) -> Result<Option<v1::Se
     }
 }
 
-/// The only session whose key begins so.
-async fn find(shared: &Shared, tenant: &str, digits: String) -> Result<StreamId, Failure> {
-    let is_hex = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if digits.len() < DIGITS_MIN || digits.len() >= 32 || !is_hex {
+/// The only session of this id, or whose key begins so. One id may name several sessions, of different
+/// users or sources.
+async fn find(shared: &Shared, tenant: &str, asked: String) -> Result<StreamId, Failure> {
+    if asked.is_empty() {
         return Err(Failure::field(
             "session_key",
-            "is neither 32 hex digits nor the first 6 or more of them",
+            "is empty; give a session's key, 6 or more digits of it, or its id",
         ));
     }
-    let wanted = digits.clone();
-    let found = newest(shared, tenant, move |session| begins_with(&session.stream, &wanted)).await?;
+    let digits = asked.to_ascii_lowercase();
+    let is_hex = digits.len() >= DIGITS_MIN && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let id = asked.clone();
+    let wanted = move |session: &SessionSummary| {
+        session.session_id == id || is_hex && begins_with(&session.stream, &digits)
+    };
+    let found = newest(shared, tenant, wanted).await?;
     let mut streams: Vec<StreamId> = found.iter().map(|session| session.stream).collect();
     streams.sort_unstable();
     streams.dedup();
     match streams.as_slice() {
-        [] => Err(Error::NotFound(format!("session {digits}")).into()),
+        [] => Err(Error::NotFound(format!("session {}", shown(&asked))).into()),
         [stream] => Ok(*stream),
         more => {
-            let description = format!("{} sessions begin so; give more digits", more.len());
+            let description = format!("{} sessions are named so; give the key", more.len());
             Err(Failure::field("session_key", description))
         }
     }
