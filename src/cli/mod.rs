@@ -21,7 +21,8 @@ pub mod trace_file;
 pub mod trace_line;
 mod verify;
 
-use crate::config::{Config, LogFormat, Sources};
+use crate::config::{Config, Sources};
+use crate::telemetry::LogFormat;
 use anyhow::{Context, Result};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;

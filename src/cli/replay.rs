@@ -50,8 +50,11 @@ struct DifferenceLine {
     now: String,
 }
 
+/// A partition's number, its directory, and its log if that can be read.
+type OpenedLog = (u32, PathBuf, Result<Log, eventlog::Error>);
+
 /// Opens every partition's log for reading.
-pub(super) fn open_logs(config: &Config) -> Result<Vec<(u32, PathBuf, Result<Log, eventlog::Error>)>> {
+pub(super) fn open_logs(config: &Config) -> Result<Vec<OpenedLog>> {
     let dirs = partition_dirs(config.data_dir())?;
     if dirs.is_empty() {
         bail!("{} holds no log; name the data directory with --data-dir", config.data_dir().display());
