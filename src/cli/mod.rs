@@ -122,6 +122,17 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
     }
 }
 
+/// An error with its causes, leaving out those that the text before tells already.
+pub fn chain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = if text.is_empty() { cause } else { format!("{text}: {cause}") };
+        }
+    }
+    text
+}
+
 /// Runs a command that talks to a daemon; it logs what is wrong, and no more.
 fn wait(command: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
     crate::telemetry::init(LogFormat::Text, "warn")?;
