@@ -3,6 +3,8 @@
 //! `ASKANCE_BENCH_CALLS` sets the size of the log; 200,000 calls by default, 1,000,000 for the figures in
 //! the README. Measured once each, by the wall: an operation of seconds needs no sampling.
 
+#![allow(clippy::print_stdout, reason = "a bench prints its figures")]
+
 use askance::bench::traffic::World;
 use askance::clock::Clock;
 use askance::decide::Settings;

@@ -2,6 +2,7 @@
 //!
 //! `ASKANCE_GOLDEN=write cargo test --test stored` writes goldens for kinds that have none yet. A changed
 //! golden is a broken log: a new format needs a new version, not a new golden.
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test stops where something is wrong")]
 
 use askance::domain::call::{ArgumentFeature, CallFeatures, Origin, OutcomeStatus, SessionSource};
 use askance::domain::decision::{Assessment, Decision, Detector, Evidence, Mode, Reason, Score, Verdict};

@@ -4,6 +4,7 @@
 //! 2 usage, 3 denied, 4 review pending. Deliberately absent: what only a later issue brings (`review`,
 //! `lock`, `tools`, `export`, `hook`, `mcp`).
 
+mod bench;
 mod client;
 mod doctor;
 mod evaluate;
@@ -91,6 +92,8 @@ enum Command {
     /// Look at the configuration.
     #[command(subcommand)]
     Config(settings::Action),
+    /// Measure this machine, or make traffic to try askance with.
+    Bench(bench::Args),
     /// Check this machine, the data directory and the daemon.
     Doctor(doctor::Args),
     /// Print a shell's completions.
@@ -114,6 +117,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Verify(args) => verify::run(&args, &global, &output),
         Command::Policy(action) => policy::run(&action, &global, &output),
         Command::Config(action) => settings::run(&action, &global, &output),
+        Command::Bench(args) => bench::run(&args, &global, &output),
         Command::Doctor(args) => wait(doctor::run(args, &global, &output)),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "askance", &mut std::io::stdout());

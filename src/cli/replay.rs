@@ -50,8 +50,8 @@ struct DifferenceLine {
     now: String,
 }
 
-/// A partition's number, its directory, and its log if that can be read.
-type OpenedLog = (u32, PathBuf, Result<Log, eventlog::Error>);
+/// A partition's number, its directory, and its log if it opens.
+pub(super) type OpenedLog = (u32, PathBuf, Result<Log, eventlog::Error>);
 
 /// Opens every partition's log for reading.
 pub(super) fn open_logs(config: &Config) -> Result<Vec<OpenedLog>> {

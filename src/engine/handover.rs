@@ -11,7 +11,7 @@ const RECORDS_WAITING_MAX: usize = 8_192;
 
 /// A place between two threads.
 #[derive(Default)]
-pub struct Handover {
+pub(super) struct Handover {
     inside: Mutex<Inside>,
     filled: Condvar,
     taken: Condvar,
@@ -30,7 +30,7 @@ impl Handover {
     }
 
     /// Leaves a group; waits while too much lies here. Hands the group back if nobody will take it.
-    pub fn put(&self, group: Group) -> Result<(), Box<Group>> {
+    pub(super) fn put(&self, group: Group) -> Result<(), Box<Group>> {
         let mut inside = self.inside();
         while inside.records >= RECORDS_WAITING_MAX && !inside.closed {
             inside = self.taken.wait(inside).expect("nobody panics while holding the handover");
@@ -47,12 +47,12 @@ impl Handover {
     }
 
     /// Whether nothing lies here now.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.inside().groups.is_empty()
     }
 
     /// Takes all that lies here; waits for something. `None` once it is closed and empty.
-    pub fn take(&self) -> Option<Vec<Group>> {
+    pub(super) fn take(&self) -> Option<Vec<Group>> {
         let mut inside = self.inside();
         while inside.groups.is_empty() {
             if inside.closed {
@@ -67,7 +67,7 @@ impl Handover {
     }
 
     /// Nothing more will come, or nothing more will be taken.
-    pub fn close(&self) {
+    pub(super) fn close(&self) {
         self.inside().closed = true;
         self.filled.notify_all();
         self.taken.notify_all();
@@ -75,7 +75,7 @@ impl Handover {
 }
 
 /// Closes the handover when its owner ends, however it ends.
-pub struct ClosesHandover(pub std::sync::Arc<Handover>);
+pub(super) struct ClosesHandover(pub(super) std::sync::Arc<Handover>);
 
 impl Drop for ClosesHandover {
     fn drop(&mut self) {

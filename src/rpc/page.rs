@@ -3,10 +3,10 @@
 //! A token is a place in hex and a keyed hash over the place and the request's filters, so that it cannot
 //! be made up, nor be used with other filters. It holds nothing secret.
 
+use super::convert::hex;
 use super::status::Failure;
 use crate::stats::fingerprint::FingerprintKey;
 use prost::Message;
-use std::fmt::Write as _;
 
 /// Makes and reads the tokens of one list.
 pub(super) struct Tokens {
@@ -49,13 +49,6 @@ impl Tokens {
         let bytes = place.try_into().map_err(|_| Failure::token(field))?;
         Ok(u64::from_be_bytes(bytes))
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        let _infallible = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {

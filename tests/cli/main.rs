@@ -2,10 +2,10 @@
 
 #![cfg(feature = "server")]
 #![allow(
-    clippy::unwrap_used,
     clippy::panic,
     clippy::print_stderr,
-    reason = "a test fails by a panic, and says when it skips"
+    clippy::unwrap_used,
+    reason = "a test stops where something is wrong"
 )]
 
 mod app;

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint};
 
 /// Settings of a small engine.
-pub fn engine_options(dir: PathBuf) -> engine::Options {
+pub(crate) fn engine_options(dir: PathBuf) -> engine::Options {
     engine::Options {
         dir,
         partitions: 1,
@@ -38,11 +38,11 @@ pub fn engine_options(dir: PathBuf) -> engine::Options {
 }
 
 /// A server that runs until it is dropped or stopped.
-pub struct Server {
-    pub engine: Engine,
-    pub address: SocketAddr,
-    pub unix: PathBuf,
-    pub door: askance::rpc::server::Door,
+pub(crate) struct Server {
+    pub(crate) engine: Engine,
+    pub(crate) address: SocketAddr,
+    pub(crate) unix: PathBuf,
+    pub(crate) door: askance::rpc::server::Door,
     stop: Option<oneshot::Sender<()>>,
     running: Option<JoinHandle<()>>,
     _dir: tempfile::TempDir,
@@ -50,17 +50,20 @@ pub struct Server {
 
 impl Server {
     /// With default settings.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::with(|_| {}, |_| {}).await
     }
 
     /// With changed settings of engine and server.
-    pub async fn with(engine: impl FnOnce(&mut engine::Options), server: impl FnOnce(&mut Options)) -> Self {
+    pub(crate) async fn with(
+        engine: impl FnOnce(&mut engine::Options),
+        server: impl FnOnce(&mut Options),
+    ) -> Self {
         Self::with_extra(engine, server, Vec::new()).await
     }
 
     /// With further services too.
-    pub async fn with_extra(
+    pub(crate) async fn with_extra(
         engine: impl FnOnce(&mut engine::Options),
         server: impl FnOnce(&mut Options),
         extra: Vec<Extra>,
@@ -91,37 +94,37 @@ impl Server {
     }
 
     /// Tells the server to stop, without waiting.
-    pub fn begin_stop(&mut self) {
+    pub(crate) fn begin_stop(&mut self) {
         drop(self.stop.take());
     }
 
     /// Waits for the server to end.
-    pub async fn ended(&mut self) {
+    pub(crate) async fn ended(&mut self) {
         self.running.take().unwrap().await.unwrap();
     }
 
     /// Stops the server and the engine.
-    pub async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         self.begin_stop();
         self.ended().await;
         self.engine.stop().await.unwrap();
     }
 
-    pub fn endpoint(&self) -> Endpoint {
+    pub(crate) fn endpoint(&self) -> Endpoint {
         Endpoint::from_shared(format!("http://{}", self.address)).unwrap()
     }
 
-    pub async fn channel(&self) -> Channel {
+    pub(crate) async fn channel(&self) -> Channel {
         self.endpoint().connect().await.unwrap()
     }
 
-    pub async fn gateway(&self) -> GatewayServiceClient<Channel> {
+    pub(crate) async fn gateway(&self) -> GatewayServiceClient<Channel> {
         GatewayServiceClient::new(self.channel().await)
     }
 }
 
 /// A call that a gateway might send.
-pub fn call(id: &str) -> v1::ToolCall {
+pub(crate) fn call(id: &str) -> v1::ToolCall {
     v1::ToolCall {
         call_id: id.to_owned(),
         tool: "get_weather".to_owned(),
@@ -135,17 +138,17 @@ pub fn call(id: &str) -> v1::ToolCall {
 }
 
 /// A request for its decision.
-pub fn evaluate(call: v1::ToolCall) -> v1::EvaluateRequest {
+pub(crate) fn evaluate(call: v1::ToolCall) -> v1::EvaluateRequest {
     v1::EvaluateRequest { call: Some(call), ..Default::default() }
 }
 
 /// The decision about a call.
-pub async fn decide(gateway: &mut GatewayServiceClient<Channel>, call: v1::ToolCall) -> v1::Decision {
+pub(crate) async fn decide(gateway: &mut GatewayServiceClient<Channel>, call: v1::ToolCall) -> v1::Decision {
     gateway.evaluate(evaluate(call)).await.unwrap().into_inner().decision.unwrap()
 }
 
 /// The reason that a status gives in its details.
-pub fn reason(status: &tonic::Status) -> String {
+pub(crate) fn reason(status: &tonic::Status) -> String {
     use tonic_types::StatusExt;
     let details = status.get_error_details();
     let info = details.error_info().unwrap_or_else(|| panic!("no details: {status:?}"));
@@ -154,7 +157,7 @@ pub fn reason(status: &tonic::Status) -> String {
 }
 
 /// The fields that a status finds fault with.
-pub fn fields(status: &tonic::Status) -> Vec<String> {
+pub(crate) fn fields(status: &tonic::Status) -> Vec<String> {
     use tonic_types::StatusExt;
     let details = status.get_error_details();
     let request = details.bad_request().unwrap_or_else(|| panic!("no field violations: {status:?}"));
@@ -162,7 +165,7 @@ pub fn fields(status: &tonic::Status) -> Vec<String> {
 }
 
 /// Waits until something holds, or fails after ten seconds.
-pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     for _ in 0..2_000 {
         if holds() {
             return;
@@ -173,11 +176,11 @@ pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// Keeps the engine's thread busy until it is told to go on, so that nothing is decided.
-pub struct Held(Option<std::sync::mpsc::Sender<()>>);
+pub(crate) struct Held(Option<std::sync::mpsc::Sender<()>>);
 
 impl Held {
     /// From now on.
-    pub async fn new(engine: &Engine) -> Self {
+    pub(crate) async fn new(engine: &Engine) -> Self {
         let (go_on, wait) = std::sync::mpsc::channel::<()>();
         let (begun, begins) = oneshot::channel();
         let engine = engine.clone();
@@ -194,7 +197,7 @@ impl Held {
     }
 
     /// Lets the engine go on.
-    pub fn release(mut self) {
+    pub(crate) fn release(mut self) {
         drop(self.0.take());
     }
 }

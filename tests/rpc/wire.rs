@@ -16,7 +16,7 @@ use tonic::{Code, Status};
 const EVALUATE: &str = "/askance.v1.GatewayService/Evaluate";
 
 /// Every RPC of the API as `Service/Method`.
-pub fn all_rpcs() -> Vec<String> {
+pub(crate) fn all_rpcs() -> Vec<String> {
     let set = prost_types::FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap();
     let services =
         set.file.iter().filter(|file| file.package() == "askance.v1").flat_map(|file| &file.service);
@@ -87,7 +87,7 @@ fn good() -> Vec<u8> {
 }
 
 /// Sends an empty message within half a second; the status that comes of it.
-pub async fn call_empty(address: SocketAddr, path: &str) -> Status {
+pub(crate) async fn call_empty(address: SocketAddr, path: &str) -> Status {
     let mut request = request(path);
     request.headers_mut().insert("grpc-timeout", "500m".parse().unwrap());
     exchange(address, request, framed(0, 0, &[]), true).await.status

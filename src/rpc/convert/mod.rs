@@ -6,7 +6,6 @@
 pub(super) mod call;
 pub(super) mod decision;
 pub(super) mod event;
-pub(super) mod sentence;
 pub(super) mod session;
 pub(super) mod tool;
 
@@ -79,9 +78,20 @@ pub(super) fn stream_of_key(key: &str) -> Option<StreamId> {
     Some(StreamId::from_bytes(number.to_be_bytes()))
 }
 
-/// The key of a session, empty for none.
+/// The key of a session, empty for none. Made for every decision, so without the machinery of `format!`.
 pub(super) fn key_of_stream(stream: &StreamId) -> String {
-    if stream.is_none() { String::new() } else { stream.to_string() }
+    if stream.is_none() { String::new() } else { hex(stream.as_bytes()) }
+}
+
+/// Bytes as lower-case hex digits.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    text
 }
 
 #[cfg(test)]
@@ -108,6 +118,7 @@ mod tests {
     fn session_keys_go_both_ways() {
         let stream = StreamId::from_bytes([7; 16]);
         assert_eq!(stream_of_key(&key_of_stream(&stream)), Some(stream));
+        assert_eq!(key_of_stream(&stream), stream.to_string());
         assert_eq!(key_of_stream(&StreamId::NONE), "");
         for bad in ["", "0707", &"g".repeat(32), &"+7".repeat(16), &"07".repeat(17)] {
             assert_eq!(stream_of_key(bad), None, "{bad}");
