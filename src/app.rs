@@ -257,6 +257,16 @@ pub fn partition_dirs(dir: &Path) -> Result<Vec<(u32, PathBuf)>> {
     Ok(found)
 }
 
+/// Whether there is a log in the directory and no daemon has it open.
+pub fn is_idle(dir: &Path) -> bool {
+    let Ok(found) = partition_dirs(dir) else { return false };
+    let Some((_, first)) = found.first() else { return false };
+    File::open(first.join("lock")).is_ok_and(|lock| {
+        // Asked for and given back with the file; a daemon holds it as long as it runs.
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockShared).is_ok()
+    })
+}
+
 /// A tenant's partition follows from their number: another number would look for it elsewhere.
 fn check_partitions(dir: &Path, wanted: u64) -> Result<()> {
     let found = partition_dirs(dir)?.len() as u64;

@@ -21,7 +21,7 @@ fn main() -> ExitCode {
     match askance::cli::run(cli) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("askance: {error:#}");
+            eprintln!("askance: {}", askance::cli::chain(&error));
             ExitCode::FAILURE
         }
     }

@@ -222,7 +222,7 @@ impl Offline {
             result_bytes: line.result_bytes.unwrap_or(0),
             result: clip(result).as_bytes(),
             fingerprints: Vec::new(),
-            end_time: None,
+            end_time: line.end(),
         })?;
         let last = self.state.revision_of(&known.tenant, &known.stream).unwrap_or(Revision::ZERO);
         self.take_up(decide::complete(known, outcome, last, now));

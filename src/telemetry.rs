@@ -3,16 +3,28 @@
 //! They go to standard error; results of commands are on standard output. Texts from outside are logged
 //! with `?`, which escapes them. Deliberately absent: metrics and spans, which a later issue brings.
 
-use crate::config::LogFormat;
-use anyhow::{Context, Result};
 use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    Auto,
+    /// One line of text.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Why logging cannot be set up.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("log_filter: `{0}` is no level such as `info` and no list of directives")]
+pub struct Error(String);
+
 /// Sets logging up for this process; a second time does nothing.
-pub fn init(format: LogFormat, filter: &str) -> Result<()> {
-    let filter = EnvFilter::builder().parse(filter).with_context(|| {
-        format!("log_filter: `{filter}` is no level such as `info` and no list of directives")
-    })?;
+pub fn init(format: LogFormat, filter: &str) -> Result<(), Error> {
+    let filter = EnvFilter::builder().parse(filter).map_err(|_| Error(filter.to_owned()))?;
     let terminal = std::io::stderr().is_terminal();
     let json = match format {
         LogFormat::Auto => !terminal,
@@ -34,7 +46,9 @@ pub fn on_panic(then: impl Fn(&str) + Send + Sync + 'static) {
     std::panic::set_hook(Box::new(move |panic| {
         let thread = std::thread::current();
         let name = thread.name().unwrap_or("");
-        let message = panic.payload_as_str().unwrap_or("a value that is no text");
+        let payload = panic.payload();
+        let owned = payload.downcast_ref::<String>().map(String::as_str);
+        let message = payload.downcast_ref::<&str>().copied().or(owned).unwrap_or("a value that is no text");
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(thread = ?name, place = ?place, message = ?message, "a thread panicked");
         then(name);

@@ -2,7 +2,7 @@
 
 use super::Global;
 use super::output::Output;
-use crate::app::{App, Start};
+use crate::app::{App, Start, is_idle};
 use crate::config::{Config, Listen, Socket};
 use anyhow::{Context, Result, anyhow, bail};
 use std::path::{Path, PathBuf};
@@ -72,6 +72,9 @@ pub(super) async fn connect(global: &Global, otherwise: Otherwise, output: &Outp
     let addresses = addresses(global, &config);
     for address in &addresses {
         if let Ok(channel) = dial(address).await {
+            if !address.starts_with("unix:") {
+                output.note(&format!("talking to the daemon at {address}"));
+            }
             return Ok(Connection { channel, embedded: None });
         }
     }
@@ -91,11 +94,13 @@ pub(super) async fn connect(global: &Global, otherwise: Otherwise, output: &Outp
     embed(config).await
 }
 
-/// Where a daemon over this data directory would listen. With the directory named by a flag only its own
-/// socket counts: whoever listens on the TCP address may serve another one.
+/// Where a daemon over this data directory would listen. Whoever listens on the TCP address may serve another
+/// directory: it does not count where the directory is named by a flag, nor where there is one that no daemon
+/// has open.
 pub(super) fn addresses(global: &Global, config: &Config) -> Vec<String> {
     let socket = config.socket_path().map(|path| format!("unix:{}", path.display()));
-    let tcp = config.server.listen.0.filter(|_| global.data_dir.is_none() || socket.is_none());
+    let others = socket.is_some() && (global.data_dir.is_some() || is_idle(config.data_dir()));
+    let tcp = config.server.listen.0.filter(|_| !others);
     socket.into_iter().chain(tcp.map(|address| format!("{DEFAULT_SCHEME}{address}"))).collect()
 }
 

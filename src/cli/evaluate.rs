@@ -226,7 +226,9 @@ fn as_text(decision: &Decision) -> String {
     let mut findings: Vec<_> =
         decision.findings.iter().filter(|finding| finding.status() == FindingStatus::Scored).collect();
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.surprise_millibits));
-    for finding in findings {
+    let (told, quiet): (Vec<_>, Vec<_>) =
+        findings.into_iter().partition(|finding| !finding.sentence.is_empty());
+    for finding in told {
         let name = short_name(finding.detector().as_str_name(), "DETECTOR_");
         text.push_str(&format!(
             "  {name:<10} {:>5.1} bits  {}\n",
@@ -240,6 +242,11 @@ fn as_text(decision: &Decision) -> String {
         .filter(|finding| finding.status() != FindingStatus::Scored)
         .map(|finding| short_name(finding.detector().as_str_name(), "DETECTOR_"))
         .collect();
+    if !quiet.is_empty() {
+        let quiet: Vec<String> =
+            quiet.iter().map(|finding| short_name(finding.detector().as_str_name(), "DETECTOR_")).collect();
+        text.push_str(&format!("  nothing unusual: {}\n", quiet.join(", ")));
+    }
     if !silent.is_empty() {
         text.push_str(&format!("  not judged: {}\n", silent.join(", ")));
     }

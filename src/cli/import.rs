@@ -327,6 +327,7 @@ fn outcome_of(line: &TraceLine) -> Option<Outcome> {
         result_bytes: line.result_bytes,
         result_text: crate::offline::clip(&line.result).as_bytes().to_vec().into(),
         error_text: clip_to(&line.error, ERROR_BYTES_MAX).to_owned(),
+        end_time: line.end().map(wire_time),
         ..Outcome::default()
     })
 }

@@ -22,7 +22,8 @@ pub mod trace_file;
 pub mod trace_line;
 mod verify;
 
-use crate::config::{Config, LogFormat, Sources};
+use crate::config::{Config, Sources};
+use crate::telemetry::LogFormat;
 use anyhow::{Context, Result};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
@@ -123,6 +124,17 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// An error with its causes, leaving out those that the text before tells already.
+pub fn chain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = if text.is_empty() { cause } else { format!("{text}: {cause}") };
+        }
+    }
+    text
 }
 
 /// Runs a command that talks to a daemon; it logs what is wrong, and no more.

@@ -115,6 +115,12 @@ impl TraceLine {
         id
     }
 
+    /// When the call ended, as far as that is recorded.
+    pub fn end(&self) -> Option<Timestamp> {
+        let latency = self.latency_us.and_then(|us| i64::try_from(us).ok()).unwrap_or(0);
+        self.ts.map(|at| at.plus_micros(latency))
+    }
+
     /// Whether the session of this call is over when `next` comes: `next` is of another session, and is
     /// either without a time or from before this call, so that no pause can tell.
     pub fn ends_session_before(&self, next: &Self) -> bool {

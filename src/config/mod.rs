@@ -8,10 +8,11 @@ mod load;
 mod value;
 
 pub use load::{ENV_CONFIG, Faults, Loaded, Origin, Sources};
-pub use value::{Bytes, FileOrNone, Listen, LogFormat, SessionOrder, Socket, Value};
+pub use value::{Bytes, FileOrNone, Listen, SessionOrder, Socket, Value};
 
 use crate::domain::call::SessionSource;
 use crate::domain::decision::{Mode, Verdict};
+use crate::telemetry::LogFormat;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -2,6 +2,7 @@
 
 use crate::domain::call::SessionSource;
 use crate::domain::decision::{Mode, Verdict};
+use crate::telemetry::LogFormat;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -46,17 +47,6 @@ pub enum Socket {
 /// A file, or none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileOrNone(pub Option<PathBuf>);
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// Text on a terminal, JSON elsewhere.
-    Auto,
-    /// One line of text.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
 
 /// An order of trust in session ids.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! `askance serve` and `askance evaluate`: exit codes, and how a daemon begins and ends.
 
-use super::support::Place;
+use super::support::{Place, line};
 use rustix::process::Signal;
 use std::os::unix::fs::PermissionsExt;
 
@@ -85,4 +85,25 @@ fn wrong_starts_say_what_to_do() {
     place.run(&["serve", "--listen", "0.0.0.0:1"]).exits(1).says("server.allow_remote");
     place.run(&["serve", "--log-filter", "a=b=c"]).exits(1).says("log_filter");
     assert!(!place.path().join("askance-data").exists(), "a refused start leaves nothing behind");
+}
+
+#[test]
+fn another_directory_s_daemon_is_not_written_to() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let address = format!("127.0.0.1:{port}");
+    let theirs = Place::new();
+    let daemon = theirs.serve(&["--listen", &address]);
+    let listen = format!("server.listen={address}");
+    let import = |place: &Place| place.run(&["import", "a.jsonl", "--set", &listen]);
+
+    let ours = Place::new();
+    ours.file("a.jsonl", line("s", 0, "get_logs"));
+    ours.run(&["import", "a.jsonl"]).exits(0).says("imported 1");
+    import(&ours).exits(0).says("in this process").says("already there 1");
+
+    let nobody = Place::new();
+    nobody.file("a.jsonl", line("s", 0, "get_logs"));
+    import(&nobody).exits(0).says(&format!("talking to the daemon at http://{address}")).says("imported 1");
+    assert!(!nobody.path().join("askance-data").exists());
+    assert_eq!(daemon.stop(), 0, "{}", theirs.log());
 }

@@ -69,3 +69,35 @@ fn replay_and_verify_agree_and_find_a_wrong_snapshot() {
     place.run(&["verify"]).exits(1).says("is not what folding the log gives").says("next: ");
     place.run(&["verify", "--data-dir", "nowhere"]).exits(1).says("holds no log");
 }
+
+#[test]
+fn sessions_are_listed_and_shown() {
+    let place = Place::new();
+    place.run(&["sessions", "list"]).exits(1).says("start one with `askance serve`");
+    let timed = |index: u64| {
+        let at = format!("\"ts\":\"2026-01-05T12:0{index}:00Z\"");
+        line("one", index, "get_logs").replace("\"ts\":null", &at)
+    };
+    let text: Vec<String> = (0..3).map(timed).chain([line("two", 0, "drop\\u0041_table")]).collect();
+    place.file("a.jsonl", text.join("\n"));
+    place.run(&["import", "a.jsonl"]).exits(0);
+    let daemon = place.serve(&[]);
+    let listed = place.run(&["sessions", "list", "--tenant", "test", "--json"]).exits(0).json();
+    let one = listed.as_array().unwrap().iter().find(|session| session["session_id"] == "one").unwrap();
+    assert_eq!(one["calls"], 3, "{listed}");
+    place.run(&["sessions", "list", "--tenant", "test"]).exits(0).says("two");
+    let key = one["session_key"].as_str().unwrap();
+    let shown = place
+        .run(&["sessions", "show", &key[..12], "--tenant", "test", "--payloads", "--json"])
+        .exits(0)
+        .json();
+    let kinds: Vec<&str> =
+        shown["events"].as_array().unwrap().iter().map(|event| event["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds.iter().filter(|kind| **kind == "call_decided").count(), 3, "{kinds:?}");
+    assert_eq!(shown["events"][1]["data"]["arguments"]["n"], 0, "{shown}");
+    assert_eq!(shown["events"][3]["event_time"], "2026-01-05T12:00:00.000Z", "an outcome ends when it ended");
+    place.run(&["sessions", "show", key, "--tenant", "test"]).exits(0).says("get_logs");
+    place.run(&["sessions", "show", "000000", "--tenant", "test"]).exits(1).says("NotFound");
+    assert_eq!(daemon.stop(), 0);
+    place.run(&["sessions", "list", "--tenant", "test"]).exits(0).says("in this process").says("two");
+}
