@@ -17,7 +17,7 @@
 //! | 5 | `eventlog`, `clock` | 0, 1 |
 //! | 6 | `engine` | 0 to 5 |
 //! | 7 | `rpc` | 0, 1, the engine's handle, the generated code |
-//! | 8 | `app`, `cli`, `config`, `main` | all |
+//! | 8 | `app`, `cli`, `config`, `offline`, `telemetry`, `main` | all |
 
 pub mod stats;
 
@@ -42,4 +42,17 @@ pub mod engine;
 pub mod proto;
 
 #[cfg(feature = "server")]
+pub mod bench;
+#[cfg(feature = "server")]
 pub mod rpc;
+
+#[cfg(feature = "server")]
+pub mod app;
+#[cfg(feature = "server")]
+pub mod cli;
+#[cfg(feature = "server")]
+pub mod config;
+#[cfg(feature = "server")]
+pub mod offline;
+#[cfg(feature = "server")]
+pub mod telemetry;

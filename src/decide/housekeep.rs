@@ -11,7 +11,8 @@ use crate::projection::{Session, State};
 pub(super) const CLOSED_PER_CALL_MAX: usize = 4;
 
 /// The events that close what is over as of `now`, the event time of the call to come. Sessions are
-/// looked at from the longest silent on.
+/// looked at from the longest silent on. The latest time seen does not count: history may be handed in
+/// session after session, and a session must not be over because another one, told before, came later.
 pub fn housekeep(
     state: &State,
     tenant: &str,
@@ -20,12 +21,11 @@ pub fn housekeep(
     settings: &Settings,
 ) -> Vec<Pending> {
     let Some(known) = state.tenant(tenant) else { return Vec::new() };
-    let clock = known.clock.max(now);
     let over = (known.sessions.len() + 1).saturating_sub(settings.sessions_max);
     let reason = |index: usize, session: &Session| {
-        if clock.since(session.active) > settings.idle_us {
+        if now.since(session.active) > settings.idle_us {
             Some(CloseReason::Idle)
-        } else if clock.since(session.opened) > settings.age_max_us {
+        } else if now.since(session.opened) > settings.age_max_us {
             Some(CloseReason::Aged)
         } else {
             (index < over).then_some(CloseReason::Evicted)

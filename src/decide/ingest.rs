@@ -6,6 +6,7 @@ use crate::domain::call::{Call, Digest, Origin, Outcome, OutcomeStatus, SessionR
 use crate::domain::json::Json;
 use crate::domain::mask::Masker;
 use crate::domain::stream::StreamId;
+use crate::domain::text::is_deceptive;
 use crate::domain::time::{DAY_US, Timestamp};
 use crate::stats::fingerprint::FingerprintKey;
 use sha2::{Digest as _, Sha256};
@@ -293,14 +294,6 @@ pub fn check_name(field: &'static str, text: &str, required: bool) -> Result<(),
 
 fn too_long(length: usize, most: usize) -> String {
     format!("is {length} bytes long, at most {most}")
-}
-
-/// Controls, bidirectional overrides, zero-width and tag characters: they make one name look like another.
-pub fn is_deceptive(letter: char) -> bool {
-    letter.is_control()
-        || matches!(letter,
-            '\u{00ad}' | '\u{061c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// The time to believe, and whether times mean anything. History may be old but not of the future.

@@ -11,5 +11,6 @@ pub mod features;
 pub mod learn;
 pub mod models;
 pub mod novelty;
+pub mod sentence;
 pub mod sequence;
 pub mod time_of_day;

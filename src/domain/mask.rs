@@ -111,7 +111,7 @@ impl Masker {
             let start = from + found.start();
             let (_, kind, need) = SHAPES[found.pattern().as_usize()];
             let end = if kind == "pem" { pem_end(text, start) } else { token_end(text, from + found.end()) };
-            from = from + found.end();
+            from += found.end();
             let joined = text[..start].bytes().next_back().is_some_and(is_token_byte);
             if end < from + need || joined {
                 continue;

@@ -10,6 +10,7 @@ pub mod mask;
 pub mod position;
 pub mod risk;
 pub mod stream;
+pub mod text;
 pub mod time;
 
 pub use position::{Position, Revision};

@@ -12,6 +12,8 @@ pub struct StreamId([u8; 16]);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct CallKey([u8; 16]);
 
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
 macro_rules! key {
     ($name:ident) => {
         impl $name {
@@ -35,8 +37,14 @@ macro_rules! key {
         }
 
         impl fmt::Display for $name {
+            /// 32 hex digits.
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+                let mut digits = [0; 32];
+                for (pair, byte) in digits.chunks_exact_mut(2).zip(self.0) {
+                    pair[0] = HEX[usize::from(byte >> 4)];
+                    pair[1] = HEX[usize::from(byte & 15)];
+                }
+                f.write_str(str::from_utf8(&digits).map_err(|_| fmt::Error)?)
             }
         }
     };

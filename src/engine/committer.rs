@@ -5,18 +5,18 @@
 
 use super::Error;
 use super::counters::{Counters, add};
+use super::handover::Handover;
 use super::partition::{Decided, Imported, Reply};
 use crate::domain::event::{Event, Recorded};
 use crate::domain::position::Position;
 use crate::eventlog::{self, Batch, NewRecord, Payload, Writer};
 use crate::record::{encode, encode_payload};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 /// Records in one append.
 const RECORDS_MAX: usize = 2_048;
-/// Bytes of payload gathered before an append is made.
+/// Bytes of payload from which a group is handed over, or an append is made.
 const PAYLOAD_BYTES_MAX: usize = 4 << 20;
 
 /// Pause between tries while the disk is full.
@@ -67,6 +67,8 @@ pub(super) struct Group {
     pub directory: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     /// Answers that wait for them.
     pub deferred: Vec<Deferred>,
+    /// Bytes of their payloads.
+    pub payload_bytes: usize,
 }
 
 impl Group {
@@ -75,40 +77,65 @@ impl Group {
         self.records.is_empty() && self.deferred.is_empty()
     }
 
+    /// Whether it is large enough to be handed over at once.
+    pub(super) fn is_full(&self) -> bool {
+        self.records.len() >= RECORDS_MAX / 2 || self.payload_bytes >= PAYLOAD_BYTES_MAX
+    }
+
+    /// Adds an event.
+    pub(super) fn push(&mut self, recorded: Recorded) {
+        let payload = &recorded.record.payload;
+        self.payload_bytes += payload.arguments.len() + payload.user_request.len() + payload.result.len();
+        self.records.push(recorded);
+    }
+
     fn absorb(&mut self, other: Self) {
         self.records.extend(other.records);
         self.directory.extend(other.directory);
         self.deferred.extend(other.deferred);
+        self.payload_bytes += other.payload_bytes;
     }
 }
 
 /// Runs until the worker hangs up; hands the writer back for the last words.
-pub(super) fn run(mut writer: Writer, groups: &Receiver<Group>, shared: &Shared) -> Writer {
+pub(super) fn run(mut writer: Writer, handover: &Handover, shared: &Shared) -> Writer {
     let mut failed: Option<Error> = None;
-    while let Ok(mut group) = groups.recv() {
-        while group.records.len() < RECORDS_MAX / 2 && payload_bytes(&group) < PAYLOAD_BYTES_MAX {
-            match groups.try_recv() {
-                Ok(more) => group.absorb(more),
-                Err(_) => break,
+    loop {
+        if handover.is_empty() && failed.is_none() {
+            flush_index(&mut writer);
+        }
+        let Some(groups) = handover.take() else { return writer };
+        let mut groups = groups.into_iter();
+        while let Some(mut group) = groups.next() {
+            while !group.is_full() {
+                let Some(more) = groups.next() else { break };
+                group.absorb(more);
             }
+            settle(&mut writer, group, &mut failed, shared);
         }
-        let outcome = match &failed {
-            Some(error) => Err(error.clone()),
-            None => commit(&mut writer, &mut group, shared),
-        };
-        if let Err(error) = &outcome {
-            // The worker's state is ahead of the log now: nothing may follow, not even after a refusal
-            // without effect. The worker sees it by its own flag.
-            shared.failed.store(true, Ordering::Release);
-            failed.get_or_insert_with(|| Error::WritesOff(error.to_string()));
-        }
-        group.deferred.into_iter().for_each(|deferred| deferred.settle(&outcome));
     }
-    writer
 }
 
-fn payload_bytes(group: &Group) -> usize {
-    group.records.iter().map(|recorded| recorded.record.payload.arguments.len()).sum()
+/// Writes index entries that wait, while nobody else does. A failure is met again by the next append.
+fn flush_index(writer: &mut Writer) {
+    if let Err(error) = writer.flush_index_if_due() {
+        tracing::warn!(error = ?error.to_string(), "cannot write the index");
+    }
+}
+
+/// Commits a group and lets its answers go.
+fn settle(writer: &mut Writer, mut group: Group, failed: &mut Option<Error>, shared: &Shared) {
+    let outcome = match &failed {
+        Some(error) => Err(error.clone()),
+        None => commit(writer, &mut group, shared),
+    };
+    if let Err(error) = &outcome {
+        // The worker's state is ahead of the log now: nothing may follow, not even after a refusal
+        // without effect. The worker sees it by its own flag.
+        shared.failed.store(true, Ordering::Release);
+        failed.get_or_insert_with(|| Error::WritesOff(error.to_string()));
+    }
+    group.deferred.into_iter().for_each(|deferred| deferred.settle(&outcome));
 }
 
 pub(super) fn commit(writer: &mut Writer, group: &mut Group, shared: &Shared) -> Result<(), Error> {

@@ -4,6 +4,7 @@ use super::Error;
 use super::committer::{self, Group, Shared};
 use super::counters::{CountersView, add};
 use super::directory::{self, SessionSummary};
+use super::handover::{ClosesHandover, Handover};
 use super::partition::{Command, Reply};
 use super::query::{self, EventView, SessionFilter, TimelineEvent};
 use super::recovery::{Recovered, recover};
@@ -27,11 +28,7 @@ use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, sync_channel};
 use tokio::sync::{mpsc, oneshot, watch};
-
-/// Groups that may wait for the committer; beyond it the worker waits.
-const GROUPS_WAITING_MAX: usize = 4;
 
 /// How to run an engine.
 #[derive(Clone, Debug)]
@@ -319,6 +316,17 @@ impl Engine {
         .await
     }
 
+    /// Waits until a partition takes no more commands: it was stopped, or its thread died.
+    pub async fn closed(&self) {
+        let waiting = self.partitions.iter().map(|partition| Box::pin(partition.commands.closed()));
+        let mut waiting: Vec<_> = waiting.collect();
+        std::future::poll_fn(|context| {
+            let over = waiting.iter_mut().any(|closed| closed.as_mut().poll(context).is_ready());
+            if over { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        })
+        .await;
+    }
+
     /// Finishes what is queued, writes a last snapshot, and stops every partition.
     pub async fn stop(&self) -> Result<(), Error> {
         for partition in self.partitions.iter() {
@@ -360,7 +368,7 @@ fn open_partition(options: &Options, number: u32) -> Result<(Partition, Opened),
         session_order: options.settings.session_order.clone(),
     };
     let (commands, receiver) = mpsc::channel(options.queue_max);
-    let (groups, groups_receiver) = sync_channel(GROUPS_WAITING_MAX);
+    let handover = Arc::new(Handover::default());
     let worker = Worker {
         state,
         log: log.clone(),
@@ -368,12 +376,12 @@ fn open_partition(options: &Options, number: u32) -> Result<(Partition, Opened),
         settings: options.settings.clone(),
         shared: Arc::clone(&shared),
         commands: receiver,
-        groups,
+        handover: ClosesHandover(Arc::clone(&handover)),
         registry: Registry::default(),
         inferences: InferenceCache::default(),
         group: Group::default(),
     };
-    start(worker, writer, groups_receiver, options.snapshot_every)?;
+    start(worker, writer, handover, options.snapshot_every)?;
     let partition = Partition { commands, log, key, ingest, shared, tail };
     Ok((partition, Opened { log: log_report, state: recovered }))
 }
@@ -419,7 +427,8 @@ fn begin(
             },
         };
         state.apply(&recorded);
-        let mut group = Group { records: vec![recorded], ..Group::default() };
+        let mut group = Group::default();
+        group.push(recorded);
         committer::commit(writer, &mut group, &Shared::default())?;
     }
     Ok(())
@@ -430,14 +439,17 @@ fn policy_digest(text: &str, mode: Mode) -> [u8; 32] {
 }
 
 /// Starts the three threads of a partition. The worker's outlives the others and says the last words.
-fn start(worker: Worker, writer: Writer, groups: Receiver<Group>, snapshot_every: u64) -> Result<(), Error> {
+fn start(worker: Worker, writer: Writer, handover: Arc<Handover>, snapshot_every: u64) -> Result<(), Error> {
     let name = |role: &str| format!("askance-{role}");
     let cannot = |fault: std::io::Error| Error::Storage(format!("cannot start a thread: {fault}"));
     let shared = Arc::clone(&worker.shared);
     let for_committer = Arc::clone(&shared);
     let committer = std::thread::Builder::new()
         .name(name("commit"))
-        .spawn(move || committer::run(writer, &groups, &for_committer))
+        .spawn(move || {
+            let handover = ClosesHandover(handover);
+            committer::run(writer, &handover.0, &for_committer)
+        })
         .map_err(cannot)?;
     let log = worker.log.clone();
     let for_keeper = Arc::clone(&shared);
@@ -457,6 +469,8 @@ fn start(worker: Worker, writer: Writer, groups: Receiver<Group>, snapshot_every
                 .map_err(|_| Error::Storage("the committer panicked".to_owned()))
                 .and_then(|writer| farewell(&state, &log, writer, &shared));
             let _ended = keeper.join();
+            // Let go of the log first: whoever waits may want to open it again.
+            drop((state, log));
             if let Some(reply) = reply {
                 reply(outcome);
             }

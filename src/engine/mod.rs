@@ -2,7 +2,7 @@
 //! what was decided durable and then lets the answers go.
 //!
 //! ```text
-//! handle ──bounded queue──▶ worker (State) ──bounded queue──▶ committer (eventlog::Writer) ──▶ replies
+//! handle ──bounded queue──▶ worker (State) ──handover──▶ committer (eventlog::Writer) ──▶ replies
 //! ```
 //!
 //! The worker applies an event as soon as it is decided, so that the next call in the same drain sees
@@ -14,6 +14,7 @@ mod counters;
 mod directory;
 mod error;
 mod handle;
+mod handover;
 mod health;
 mod partition;
 mod query;
@@ -21,6 +22,7 @@ mod recovery;
 mod registry;
 mod replay;
 mod snapshots;
+mod verify;
 mod worker;
 
 pub use crate::eventlog::frame::FRAME_VERSION as RECORD_FORMAT;
@@ -31,4 +33,6 @@ pub use handle::{Engine, Opened, Options};
 pub use health::PartitionHealth;
 pub use partition::{Command, Completed, Decided, Definedness, Import, Imported, Reply};
 pub use query::{EventView, SessionFilter, TimelineEvent};
+pub use recovery::fold;
 pub use replay::{Difference, ReplayReport, replay};
+pub use verify::{Verified, verify};

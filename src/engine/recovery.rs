@@ -41,7 +41,7 @@ pub(super) fn recover(log: &Log) -> Result<(State, Recovered), Error> {
 }
 
 /// Folds the records behind the state's position, up to `to`, in.
-pub(super) fn fold(log: &Log, state: &mut State, to: Position) -> Result<(), Error> {
+pub fn fold(log: &Log, state: &mut State, to: Position) -> Result<(), Error> {
     let mut fault = None;
     log.scan(state.position.next(), to, |view| match decode(&view, Payload::default()) {
         Ok(recorded) => {

@@ -4,6 +4,7 @@ use super::Error;
 use super::committer::{Deferred, Group, Shared};
 use super::counters::add;
 use super::directory;
+use super::handover::ClosesHandover;
 use super::partition::{Command, Completed, Decided, Definedness, Import, Imported, Reply};
 use super::registry::{Known, Registry};
 use crate::decide::observe::{Definition, KnownCall};
@@ -19,7 +20,6 @@ use crate::projection::{State, TENANTS_MAX};
 use crate::stats::fingerprint::FingerprintKey;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::SyncSender;
 use tokio::sync::mpsc;
 
 /// Commands taken from the queue at once.
@@ -33,7 +33,7 @@ pub(super) struct Worker {
     pub(super) settings: Settings,
     pub(super) shared: Arc<Shared>,
     pub(super) commands: mpsc::Receiver<Command>,
-    pub(super) groups: SyncSender<Group>,
+    pub(super) handover: ClosesHandover,
     pub(super) registry: Registry,
     pub(super) inferences: InferenceCache,
     pub(super) group: Group,
@@ -50,13 +50,22 @@ impl Worker {
                     Command::Stop(reply) => stop = Some(reply),
                     command => self.handle(command),
                 }
+                if self.group.is_full() {
+                    self.hand_over();
+                }
             }
-            let group = std::mem::take(&mut self.group);
-            if !group.is_empty() && self.groups.send(group).is_err() {
-                break;
-            }
+            self.hand_over();
         }
         (self.state, stop)
+    }
+
+    /// Leaves what was decided to the committer. If that has ended, nobody gets an answer any more: the
+    /// callers see their answer's sender gone.
+    fn hand_over(&mut self) {
+        let group = std::mem::take(&mut self.group);
+        if !group.is_empty() && self.handover.0.put(group).is_err() {
+            tracing::error!("the committer has ended");
+        }
     }
 
     fn handle(&mut self, command: Command) {
@@ -196,7 +205,7 @@ impl Worker {
         let entry = directory::before(&self.state, &recorded);
         self.state.apply(&recorded);
         self.group.directory.extend(entry.or_else(|| directory::after(&self.state, &recorded)));
-        self.group.records.push(recorded);
+        self.group.push(recorded);
         self.state.position
     }
 

@@ -3,15 +3,15 @@
 //! Deliberately absent: overwriting freed disk blocks; deleted files are the file system's.
 
 use super::Error;
-use super::batch;
 use super::keys::{self, Family};
 use super::log::{Log, Shared};
+use super::page;
 use super::reader::Fetch;
 use super::store::Store;
 use crate::domain::Position;
 
 impl Shared {
-    /// The `payload` value of the batch that holds `position`, with that entry erased, and the batch's first position.
+    /// The `payload` value of the page that holds `position`, with that entry erased, and the page's first position.
     /// `None` if it is erased already.
     pub(super) fn erased_value(&self, position: Position) -> Result<Option<(u64, Vec<u8>)>, Error> {
         let none = Error::NoPayload { position };
@@ -19,9 +19,9 @@ impl Shared {
         if position == Position::ZERO || position > tail {
             return Err(none);
         }
-        let first = batch_of(&self.store, at)?;
-        let value = self.store.get(Family::Payload, &keys::batch(Position::new(first)), at)?.ok_or(none)?;
-        let erased = batch::erase(&value, at).map_err(|damage| Error::corrupt("payload", at, damage))?;
+        let first = page_of(&self.store, at)?;
+        let value = self.store.get(Family::Payload, &keys::page(Position::new(first)), at)?.ok_or(none)?;
+        let erased = page::erase(&value, at).map_err(|damage| Error::corrupt("payload", at, damage))?;
         let erased = erased.ok_or(Error::NoPayload { position })?;
         Ok((erased != *value).then_some((first, erased)))
     }
@@ -41,14 +41,14 @@ impl Log {
         if from > to {
             return Ok(());
         }
-        let (first, last) = (batch_of(&self.shared.store, from.get())?, keys::batch(to));
-        self.shared.store.compact(Family::Payload, &keys::batch(Position::new(first)), &last);
+        let (first, last) = (page_of(&self.shared.store, from.get())?, keys::page(to));
+        self.shared.store.compact(Family::Payload, &keys::page(Position::new(first)), &last);
         Ok(())
     }
 }
 
-/// First position of the batch that holds `position`.
-fn batch_of(store: &Store, position: u64) -> Result<u64, Error> {
+/// First position of the page that holds `position`.
+fn page_of(store: &Store, position: u64) -> Result<u64, Error> {
     let mut fetch = Fetch::new(store);
     fetch.record(position, |_| ())?;
     Ok(fetch.first)

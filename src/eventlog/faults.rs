@@ -1,6 +1,6 @@
 //! Failures on demand, for tests; without the cargo feature `faults` every function here does nothing.
 //!
-//! A point is armed by [`arm`], or from the environment: `ASKANCE_FAULTS=before_batch:3:error,after_wal_write:9:abort`
+//! A point is armed by `arm`, or from the environment: `ASKANCE_FAULTS=before_batch:3:error,after_wal_write:9:abort`
 //! fails the third and aborts at the ninth time that the point is reached. Points:
 //!
 //! | name | where | what |

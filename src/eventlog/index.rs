@@ -19,16 +19,20 @@ use super::frame::{NewRecord, RecordView};
 use super::keys::{self, Family, hour_of};
 use super::log::{Log, Shared};
 use super::store::{Store, point_reads, read_error};
+use super::writer::BATCH_RECORDS_MAX;
 use super::{Error, StoredRecord};
 use crate::domain::{CallKey, Position, Revision, StreamId};
 use rocksdb::WriteBatch;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeInclusive;
 
+/// From so many waiting records on, [`super::Writer::flush_index_if_due`] writes their entries.
+pub const INDEX_DUE_RECORDS: usize = 512;
+/// From so many waiting records on, an append takes their entries along. Fewer would make shorter chunks, more would make
+/// that one append slower than the others.
+pub const INDEX_WRITE_RECORDS: usize = 2048;
 /// Most records whose index entries wait in memory.
-pub const INDEX_PENDING_MAX: usize = 8192;
-/// From so many waiting records on, `Writer::flush_index_if_due` writes them.
-pub const INDEX_DUE_RECORDS: usize = 2048;
+pub const INDEX_PENDING_MAX: usize = INDEX_WRITE_RECORDS + BATCH_RECORDS_MAX;
 
 /// Where to start in a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

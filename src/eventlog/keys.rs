@@ -1,12 +1,12 @@
 //! Column families and their keys, byte by byte.
 //!
 //! Numbers in keys are big endian, so that the order of keys is the order of things. Values are drawn where
-//! they are written: `batch` (`log`, `payload`), `index` (`stream`, `call`, `tool`), `snapshot`.
+//! they are written: `page` (`log`, `payload`), `index` (`stream`, `call`, `tool`), `snapshot`.
 //! A column family's name is never used again for something else.
 //!
 //! ```text
-//! log        u64 first position of the batch                       -> batch of records
-//! payload    u64 first position of the same batch                  -> batch of payloads
+//! log        u64 first position of the page                        -> page of records
+//! payload    u64 first position of the same page                   -> page of payloads
 //! stream     [16] stream id | u64 first position in the chunk      -> revision and positions
 //! call       [16] call key                                         -> u64 position that introduced the call
 //! tool       u64 tool key | u64 hour | u64 first position          -> positions that introduced a call
@@ -29,9 +29,9 @@ use crate::domain::{CallKey, Position, StreamId, Timestamp};
 /// A column family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
-    /// Batches of records.
+    /// Pages of records.
     Log,
-    /// Batches of payloads.
+    /// Pages of payloads.
     Payload,
     /// Positions by stream.
     Stream,
@@ -94,7 +94,7 @@ pub const fn hour_of(at: Timestamp) -> i64 {
 }
 
 /// Key in `log` and `payload`.
-pub const fn batch(first: Position) -> [u8; 8] {
+pub const fn page(first: Position) -> [u8; 8] {
     first.get().to_be_bytes()
 }
 
@@ -129,7 +129,7 @@ pub fn snapshot(position: Position, part: u32) -> [u8; 12] {
 }
 
 /// Reads a key of `log` or `payload`.
-pub fn parse_batch(key: &[u8]) -> Option<u64> {
+pub fn parse_page(key: &[u8]) -> Option<u64> {
     key.try_into().ok().map(u64::from_be_bytes)
 }
 
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn golden_keys() {
-        assert_eq!(batch(Position::new(0x0102)), [0, 0, 0, 0, 0, 0, 1, 2]);
+        assert_eq!(page(Position::new(0x0102)), [0, 0, 0, 0, 0, 0, 1, 2]);
         let mut want = [0xaa; 24];
         want[16..].copy_from_slice(&[0, 0, 0, 0, 0, 0, 0, 5]);
         assert_eq!(stream(&StreamId::from_bytes([0xaa; 16]), Position::new(5)), want);
@@ -187,7 +187,7 @@ mod tests {
             let key = |x: (u64, i64, u64)| tool(x.0, x.1, Position::new(x.2));
             prop_assert_eq!(a.cmp(&b), key(a).cmp(&key(b)));
             prop_assert_eq!(parse_tool(&key(a)), Some(a));
-            prop_assert_eq!(a.0.cmp(&b.0), batch(Position::new(a.0)).cmp(&batch(Position::new(b.0))));
+            prop_assert_eq!(a.0.cmp(&b.0), page(Position::new(a.0)).cmp(&page(Position::new(b.0))));
             let (x, y) = ((s, a.0), (t, b.0));
             let key = |x: ([u8; 16], u64)| stream(&StreamId::from_bytes(x.0), Position::new(x.1));
             prop_assert_eq!(x.cmp(&y), key(x).cmp(&key(y)));

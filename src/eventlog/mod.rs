@@ -29,7 +29,6 @@
 //! one batch), clocks, async, retention, replication, and any form of `repair`.
 
 pub mod anchor;
-pub mod batch;
 mod directory;
 mod erase;
 mod error;
@@ -40,22 +39,26 @@ pub mod keys;
 mod log;
 mod open;
 mod options;
+pub mod page;
 mod reader;
+mod recover;
 mod snapshot;
 pub mod space;
 mod store;
 mod verify;
+mod verify_index;
 mod writer;
 
-pub use batch::PayloadRef;
 pub use directory::DirectoryEntry;
 pub use error::{Damage, Error};
 pub use frame::{Hash, NewRecord, Payload, RecordView, StoredRecord};
-pub use index::{INDEX_DUE_RECORDS, INDEX_PENDING_MAX, StreamFrom};
+pub use index::{INDEX_DUE_RECORDS, INDEX_PENDING_MAX, INDEX_WRITE_RECORDS, StreamFrom};
 pub use log::Log;
-pub use open::{AnchorState, DB_NAME, LostTail, OpenReport, STORAGE_FORMAT};
+pub use open::{AnchorState, DB_NAME, LostTail, OpenReport};
 pub use options::Options;
+pub use page::PayloadRef;
 pub use reader::PayloadState;
+pub use recover::STORAGE_FORMAT;
 pub use snapshot::{
     PART_BYTES, SNAPSHOT_BYTES_MAX, SNAPSHOT_VERSION, SNAPSHOTS_KEPT, SnapshotFound, SnapshotInfo,
 };
@@ -64,5 +67,6 @@ pub use verify::{
     FAULTS_LISTED_MAX, Fault, Hooks, Progress, RecordCheck, STREAMS_FOLLOWED_MAX, VerifyReport,
 };
 pub use writer::{
-    Appended, Batch, DIRECTORY_ENTRIES_MAX, DIRECTORY_KEY_BYTES_MAX, DIRECTORY_VALUE_BYTES_MAX, Writer,
+    Appended, BATCH_BYTES_MAX, BATCH_BYTES_SOFT, BATCH_RECORDS_MAX, Batch, DIRECTORY_ENTRIES_MAX,
+    DIRECTORY_KEY_BYTES_MAX, DIRECTORY_VALUE_BYTES_MAX, Writer,
 };

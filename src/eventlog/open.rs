@@ -7,38 +7,32 @@
 //! Deliberately absent: migration from older formats (there are none yet) and repair.
 
 use super::anchor::{self, Anchor, AnchorFile};
-use super::batch::Records;
-use super::error::{Damage, next_steps};
-use super::frame::{Hash, array};
-use super::index::{Entry, INDEX_PENDING_MAX, Pending};
+use super::error::next_steps;
+use super::frame::Hash;
 use super::keys::{self, Family};
 use super::log::{Log, Shared};
-use super::reader::{Fetch, each_batch, each_record};
+use super::reader::Fetch;
+use super::recover::{Identity, Recovered, STORAGE_FORMAT, last_position, recover, reset_index};
 use super::space::SpaceGuard;
-use super::store::{Store, point_reads, read_error, scan_reads};
+use super::store::Store;
 use super::{Error, Options, Writer, snapshot};
 use crate::domain::Position;
-use rocksdb::{DBRecoveryMode, WriteBatch};
+use rocksdb::DBRecoveryMode;
 use rustix::fs::FlockOperation;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::ops::ControlFlow;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, RwLock};
 use std::time::Duration;
 
-/// Version of everything stored. A newer one on disk is refused.
-pub const STORAGE_FORMAT: u32 = 1;
 /// Name of RocksDB's directory in the data directory.
 pub const DB_NAME: &str = "db";
 /// Its name while it is being created.
 const CREATING_NAME: &str = "db.creating";
 const LOCK_NAME: &str = "lock";
-/// Most records without index entries that a read-only opening takes into memory.
-const READ_ONLY_PENDING_MAX: usize = 1 << 20;
 /// How often opening for reading is tried again beside a writer, and the pause in between.
-const READ_ONLY_TRIES: u32 = 10;
+const READ_ONLY_TRIES: u32 = 50;
 const READ_ONLY_PAUSE: Duration = Duration::from_millis(20);
 
 /// What the anchor said when the log was opened.
@@ -102,6 +96,7 @@ impl Log {
             Opening { dir, options, anchor: anchor::read(dir)?, space: SpaceGuard::new(dir, options) };
         let created = opening.create_if_missing()?;
         let (store, mode) = opening.open_store()?;
+        opening.check_tables(&store)?;
         let identity = Identity::read(&store)?;
         identity.check(options)?;
         let reset = options.rebuild_index.then(|| reset_index(&store)).transpose()?.is_some();
@@ -114,6 +109,8 @@ impl Log {
         let file = AnchorFile::open(dir, &opening.anchor, &identity.log_id)?;
         file.write(recovered.tail, &recovered.head)?;
         file.sync()?;
+        let listed = File::open(dir).and_then(|dir| dir.sync_all());
+        listed.map_err(|error| Error::file("syncing", dir, error))?;
         let ballast_released = had_ballast && !opening.space.has_ballast();
         let report = OpenReport {
             created,
@@ -137,7 +134,7 @@ impl Log {
         loop {
             match Self::open_as_it_is(dir, options, DBRecoveryMode::AbsoluteConsistency) {
                 // A write going on beside us looks torn.
-                Err(Error::RefusedOpen { .. }) if tries < READ_ONLY_TRIES => {
+                Err(Error::RefusedOpen { .. }) if tries < READ_ONLY_TRIES && is_locked(dir) => {
                     tries += 1;
                     std::thread::sleep(READ_ONLY_PAUSE);
                 }
@@ -162,6 +159,7 @@ impl Log {
         opening.check_families()?;
         let opened = Store::open_read_only(&path, options, mode);
         let store = opened.map_err(|source| opening.refused(source.into_string(), None))?;
+        opening.check_tables(&store)?;
         let identity = Identity::read(&store)?;
         identity.check(options)?;
         let recovered = recover(&store, identity.indexed_to, false)?;
@@ -183,6 +181,13 @@ fn lock(dir: &Path) -> Result<File, Error> {
         Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::InUse { dir: dir.to_owned() }),
         Err(error) => Err(Error::file("locking", path, error)),
     }
+}
+
+/// Whether a writer has the directory.
+fn is_locked(dir: &Path) -> bool {
+    File::open(dir.join(LOCK_NAME)).is_ok_and(|file| {
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) == Err(rustix::io::Errno::WOULDBLOCK)
+    })
 }
 
 /// What is known before the store is open.
@@ -232,6 +237,12 @@ impl Opening<'_> {
         Err(self.refused(format!("unknown column family `{unknown}`"), None))
     }
 
+    /// Refuses a store that lacks a table.
+    fn check_tables(&self, store: &Store) -> Result<(), Error> {
+        let refuse = |name| Err(self.refused(format!("the table {name} is missing or cut"), None));
+        store.missing_table().map_or(Ok(()), refuse)
+    }
+
     /// Opens the store. Returns the recovery mode that it took: anything but `AbsoluteConsistency` means that the end of
     /// the write-ahead log was cut off, which either the anchor proved harmless or the operator accepted.
     fn open_store(&self) -> Result<(Store, DBRecoveryMode), Error> {
@@ -264,7 +275,7 @@ impl Opening<'_> {
 
     /// Opens the store, giving up the ballast if the disk is too full for that.
     fn open_with(&self, mode: DBRecoveryMode) -> Result<Store, rocksdb::Error> {
-        let attempt = || Store::open(&self.dir.join(DB_NAME), self.options, clone_mode(&mode));
+        let attempt = || Store::open(&self.dir.join(DB_NAME), self.options, mode);
         match attempt() {
             Err(source) if is_no_space(&source) && self.space.release_ballast() => attempt(),
             other => other,
@@ -393,142 +404,6 @@ impl Opening<'_> {
     }
 }
 
-/// `DBRecoveryMode` is only `Copy` in name.
-const fn clone_mode(mode: &DBRecoveryMode) -> DBRecoveryMode {
-    *mode
-}
-
 fn is_no_space(error: &rocksdb::Error) -> bool {
     error.as_ref().contains("No space left on device")
-}
-
-/// What `meta` says.
-struct Identity {
-    format: u32,
-    partition: u32,
-    log_id: [u8; 16],
-    indexed_to: Position,
-}
-
-impl Identity {
-    /// The first write of a new store.
-    fn create(store: &Store, partition: u32) -> WriteBatch {
-        let mut log_id = [0; 16];
-        getrandom::fill(&mut log_id).expect("the system has randomness");
-        let mut write = WriteBatch::default();
-        let meta = store.cf(Family::Meta);
-        write.put_cf(meta, keys::META_STORAGE_FORMAT, STORAGE_FORMAT.to_le_bytes());
-        write.put_cf(meta, keys::META_PARTITION, partition.to_le_bytes());
-        write.put_cf(meta, keys::META_LOG_ID, log_id);
-        write.put_cf(meta, keys::META_INDEXED_TO, 0_u64.to_le_bytes());
-        write
-    }
-
-    fn read(store: &Store) -> Result<Self, Error> {
-        Ok(Self {
-            format: u32::from_le_bytes(meta(store, keys::META_STORAGE_FORMAT)?),
-            partition: u32::from_le_bytes(meta(store, keys::META_PARTITION)?),
-            log_id: meta(store, keys::META_LOG_ID)?,
-            indexed_to: indexed_to(store)?,
-        })
-    }
-
-    const fn check(&self, options: &Options) -> Result<(), Error> {
-        if self.format > STORAGE_FORMAT {
-            return Err(Error::NewerFormat { found: self.format, supported: STORAGE_FORMAT });
-        }
-        if self.partition != options.partition {
-            return Err(Error::OtherPartition { found: self.partition, expected: options.partition });
-        }
-        Ok(())
-    }
-}
-
-fn meta<const N: usize>(store: &Store, key: &[u8]) -> Result<[u8; N], Error> {
-    let value = store.get(Family::Meta, key, 0)?;
-    let whole = value.filter(|value| value.len() == N).map(|value| array(&value));
-    whole.ok_or_else(|| {
-        let name = String::from_utf8_lossy(key);
-        Error::corrupt(Family::Meta.name(), 0, format!("`{name}` is missing or damaged"))
-    })
-}
-
-/// The position up to which the indexes on disk are complete.
-pub(super) fn indexed_to(store: &Store) -> Result<Position, Error> {
-    Ok(Position::new(u64::from_le_bytes(meta(store, keys::META_INDEXED_TO)?)))
-}
-
-/// Drops the indexes; reading the records again builds them anew.
-fn reset_index(store: &Store) -> Result<(), Error> {
-    let mut write = WriteBatch::default();
-    for family in [Family::Stream, Family::Call, Family::Tool] {
-        write.delete_range_cf(store.cf(family), [].as_slice(), [0xff; 32].as_slice());
-    }
-    write.put_cf(store.cf(Family::Meta), keys::META_INDEXED_TO, 0_u64.to_le_bytes());
-    write_index(store, write)
-}
-
-fn write_index(store: &Store, write: WriteBatch) -> Result<(), Error> {
-    store.write_synced(write).map_err(|source| Error::Storage { doing: "writing the index", source })
-}
-
-/// What reading the end of the log gave.
-struct Recovered {
-    tail: Position,
-    head: Hash,
-    pending: Pending,
-    reindexed: u64,
-}
-
-/// The last position in the store, checked or not visible to anyone yet.
-fn last_position(store: &Store) -> Result<Position, Error> {
-    let mut iter = store.iter(Family::Log, point_reads());
-    iter.seek_to_last();
-    let Some((key, value)) = iter.item() else {
-        iter.status().map_err(|source| read_error(Family::Log, 0, source))?;
-        return Ok(Position::ZERO);
-    };
-    let corrupt = |damage: Damage| Error::corrupt("log", 0, damage);
-    let first = keys::parse_batch(key).ok_or_else(|| corrupt(Damage::Length))?;
-    let count = Records::new(first, value).map_err(corrupt)?.left();
-    Ok(Position::new(first.saturating_add(u64::from(count)).saturating_sub(1)))
-}
-
-/// Reads every record after `indexed_to`: checks it, and collects its index entries. With `write`, entries beyond what
-/// may wait in memory are written.
-fn recover(store: &Store, indexed_to: Position, write: bool) -> Result<Recovered, Error> {
-    let tail = last_position(store)?;
-    if indexed_to > tail {
-        let detail = format!("`indexed_to` is {indexed_to}, past the log's end at {tail}");
-        return Err(Error::corrupt(Family::Meta.name(), tail.get(), detail));
-    }
-    let mut head = [0; 32];
-    if indexed_to > Position::ZERO {
-        head = Fetch::new(store).record(indexed_to.get(), |record| record.hash())?;
-    }
-    let mut recovered = Recovered { tail, head, pending: Pending::default(), reindexed: 0 };
-    let from = indexed_to.next().get();
-    each_batch(store, scan_reads(), from, tail.get(), |first, value| {
-        each_record(first, value, from, tail.get(), |record| {
-            let at = record.position();
-            if record.previous_hash() != recovered.head {
-                return Err(Error::corrupt("log", at.get(), Damage::Chain));
-            }
-            recovered.head = record.hash();
-            recovered.reindexed += 1;
-            recovered.pending.add(&Entry::of_stored(&record));
-            if recovered.pending.records() >= INDEX_PENDING_MAX && write {
-                let mut write = WriteBatch::default();
-                recovered.pending.put_into(&mut write, store, at);
-                write_index(store, write)?;
-                recovered.pending.clear();
-            }
-            if recovered.pending.records() > READ_ONLY_PENDING_MAX {
-                let detail = "too many records are not indexed; open the log for writing once";
-                return Err(Error::corrupt(Family::Meta.name(), at.get(), detail));
-            }
-            Ok(ControlFlow::Continue(()))
-        })
-    })?;
-    Ok(recovered)
 }

@@ -5,9 +5,9 @@ use crate::domain::Position;
 
 /// How to open a log.
 ///
-/// Memory stays under `write_buffer_bytes` (with up to a quarter more while a flush runs) + `block_cache_bytes`
-/// + about 24 MiB of batch buffers and pending index + the indexes and filters of open files
-/// (about 1.5 bytes a call, 100 bytes a megabyte of log).
+/// Memory stays under the sum of: `write_buffer_bytes`, with up to a quarter more while a flush runs;
+/// `block_cache_bytes`; twice the batch being appended, and 1 MiB of pending index; the indexes and filters of open files, which
+/// are about 1.5 bytes a call and 1 KiB a megabyte of log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Number of the partition; stored at creation and checked at each opening. Default 0.

@@ -1,11 +1,11 @@
 //! Reading: by position, in order, with payloads.
 
 use super::Error;
-use super::batch::{PayloadRef, Payloads, Records};
 use super::error::Damage;
 use super::frame::{RecordView, StoredRecord};
 use super::keys::{self, Family};
 use super::log::Log;
+use super::page::{PayloadRef, Payloads, Records};
 use super::store::{Store, point_reads, read_error, scan_reads};
 use crate::domain::Position;
 use rocksdb::{DBRawIterator, ReadOptions};
@@ -66,7 +66,7 @@ impl Log {
         mut f: impl FnMut(RecordView<'_>) -> ControlFlow<()>,
     ) -> Result<(), Error> {
         let to = to.min(self.position()).get();
-        each_batch(&self.shared.store, options, from.get(), to, |first, value| {
+        each_page(&self.shared.store, options, from.get(), to, |first, value| {
             each_record(first, value, from.get(), to, |record| Ok(f(record)))
         })
     }
@@ -81,7 +81,7 @@ impl Log {
     ) -> Result<(), Error> {
         let to = to.min(self.position()).get();
         let mut beside = Beside::new(&self.shared.store);
-        each_batch(&self.shared.store, scan_reads(), from.get(), to, |first, value| {
+        each_page(&self.shared.store, scan_reads(), from.get(), to, |first, value| {
             let mut payloads = beside.seek(first)?;
             each_record(first, value, from.get(), to, |record| {
                 if !record.has_payload() {
@@ -113,7 +113,7 @@ impl Log {
         let Some(commitment) = fetch.record(at, |record| record.commitment())? else {
             return Ok(PayloadState::None);
         };
-        let key = keys::batch(Position::new(fetch.first));
+        let key = keys::page(Position::new(fetch.first));
         let corrupt = |damage| Error::corrupt("payload", at, damage);
         let value = self.shared.store.get(Family::Payload, &key, at)?;
         let value = value.ok_or_else(|| corrupt(Damage::PayloadMissing))?;
@@ -129,18 +129,18 @@ impl Log {
         }
     }
 
-    /// Point reads that remember the batch they are in.
+    /// Point reads that remember the page they are in.
     pub(super) fn fetch(&self) -> Fetch<'_> {
         Fetch::new(&self.shared.store)
     }
 }
 
-/// Reads records one by one, quickly if they lie in the same batch.
+/// Reads records one by one, quickly if they lie in the same page.
 pub(super) struct Fetch<'a> {
     iter: DBRawIterator<'a>,
-    /// First position of the batch at hand.
+    /// First position of the page at hand.
     pub(super) first: u64,
-    /// Position after the batch at hand.
+    /// Position after the page at hand.
     end: u64,
 }
 
@@ -158,13 +158,13 @@ impl<'a> Fetch<'a> {
         let corrupt = |detail: &dyn std::fmt::Display| Error::corrupt("log", position, detail);
         if !(self.first..self.end).contains(&position) {
             self.end = 0;
-            self.iter.seek_for_prev(keys::batch(Position::new(position)));
+            self.iter.seek_for_prev(keys::page(Position::new(position)));
         }
         let Some((key, value)) = self.iter.item() else {
             self.iter.status().map_err(|source| read_error(Family::Log, position, source))?;
             return Err(corrupt(&"the record is missing"));
         };
-        self.first = keys::parse_batch(key).ok_or_else(|| corrupt(&"the key is damaged"))?;
+        self.first = keys::parse_page(key).ok_or_else(|| corrupt(&"the key is damaged"))?;
         let mut records = Records::new(self.first, value).map_err(|damage| corrupt(&damage))?;
         self.end = self.first.saturating_add(u64::from(records.left()));
         if !records.skip_to(position).map_err(|damage| corrupt(&damage))? {
@@ -179,9 +179,9 @@ impl<'a> Fetch<'a> {
 pub(super) struct Beside<'a> {
     iter: DBRawIterator<'a>,
     started: bool,
-    /// The batch asked for last.
+    /// The page asked for last.
     last: Option<u64>,
-    /// Values passed over that belong to no batch.
+    /// Values passed over that belong to no page.
     pub(super) strays: u64,
 }
 
@@ -190,19 +190,19 @@ impl<'a> Beside<'a> {
         Self { iter: store.iter(Family::Payload, scan_reads()), started: false, last: None, strays: 0 }
     }
 
-    /// The payloads of the batch that starts at `first`. Must be called with ascending positions.
+    /// The payloads of the page that starts at `first`. Must be called with ascending positions.
     pub(super) fn seek(&mut self, first: u64) -> Result<Payloads<'_>, Error> {
         if !self.started {
-            self.iter.seek(keys::batch(Position::new(first)));
+            self.iter.seek(keys::page(Position::new(first)));
             self.started = true;
         }
-        while self.iter.key().and_then(keys::parse_batch).is_some_and(|key| key < first) {
-            self.strays += u64::from(self.last != self.iter.key().and_then(keys::parse_batch));
+        while self.iter.key().and_then(keys::parse_page).is_some_and(|key| key < first) {
+            self.strays += u64::from(self.last != self.iter.key().and_then(keys::parse_page));
             self.iter.next();
         }
         self.last = Some(first);
         match self.iter.item() {
-            Some((key, value)) if keys::parse_batch(key) == Some(first) => {
+            Some((key, value)) if keys::parse_page(key) == Some(first) => {
                 Payloads::new(value).map_err(|damage| Error::corrupt("payload", first, damage))
             }
             Some(_) => Ok(Payloads::empty()),
@@ -215,12 +215,12 @@ impl<'a> Beside<'a> {
 }
 
 impl Beside<'_> {
-    /// After the last batch: the number of values up to `tail` that belong to no batch.
+    /// After the last page: the number of values up to `tail` that belong to no page.
     pub(super) fn finish(&mut self, tail: u64) -> Result<u64, Error> {
         if !self.started {
             self.iter.seek_to_first();
         }
-        while let Some(key) = self.iter.key().and_then(keys::parse_batch).filter(|key| *key <= tail) {
+        while let Some(key) = self.iter.key().and_then(keys::parse_page).filter(|key| *key <= tail) {
             self.strays += u64::from(self.last != Some(key));
             self.iter.next();
         }
@@ -229,8 +229,8 @@ impl Beside<'_> {
     }
 }
 
-/// Calls `f` with every batch that holds records from `from` to `to`, which must all be in the log.
-pub(super) fn each_batch(
+/// Calls `f` with every page that holds records from `from` to `to`, which must all be in the log.
+pub(super) fn each_page(
     store: &Store,
     options: ReadOptions,
     from: u64,
@@ -242,8 +242,8 @@ pub(super) fn each_batch(
         return Ok(());
     }
     let mut iter = store.iter(Family::Log, options);
-    iter.seek_for_prev(keys::batch(Position::new(from)));
-    // The position that the next batch must hold (first of all) or start at (from then on).
+    iter.seek_for_prev(keys::page(Position::new(from)));
+    // The position that the next page must hold (first of all) or start at (from then on).
     let (mut wanted, mut started) = (from, false);
     while wanted <= to {
         let corrupt = |damage| Error::corrupt("log", wanted, damage);
@@ -251,7 +251,7 @@ pub(super) fn each_batch(
             iter.status().map_err(|source| read_error(Family::Log, wanted, source))?;
             return Err(Error::corrupt("log", wanted, "the record is missing"));
         };
-        let first = keys::parse_batch(key).ok_or_else(|| corrupt(Damage::Length))?;
+        let first = keys::parse_page(key).ok_or_else(|| corrupt(Damage::Length))?;
         if first > wanted || (started && first != wanted) {
             return Err(corrupt(Damage::Sequence { expected: wanted, found: first }));
         }
@@ -269,7 +269,7 @@ pub(super) fn each_batch(
     Ok(())
 }
 
-/// Calls `f` with every record of a batch from `from` to `to`.
+/// Calls `f` with every record of a page from `from` to `to`.
 pub(super) fn each_record(
     first: u64,
     value: &[u8],

@@ -116,6 +116,22 @@ impl Store {
         self.db.compact_range_cf_opt(self.cf(family), Some(from), Some(to), &options);
     }
 
+    /// A table file that is missing or has another length than the manifest says. RocksDB would notice only when it
+    /// came to read the file.
+    pub(super) fn missing_table(&self) -> Option<String> {
+        let unlike = || {
+            let files = self.db.live_files().unwrap_or_default();
+            let is_whole = |file: &rocksdb::LiveFile| {
+                let path = self.db.path().join(file.name.trim_start_matches('/'));
+                std::fs::metadata(path).is_ok_and(|meta| meta.len() == file.size as u64)
+            };
+            files.into_iter().find(|file| !is_whole(file)).map(|file| file.name)
+        };
+        // A compaction may delete a file between the two looks; then it is not listed again.
+        let first = unlike()?;
+        unlike().filter(|second| *second == first)
+    }
+
     /// An integer property of a column family, such as `rocksdb.total-sst-files-size`; 0 if unknown.
     pub(super) fn number(&self, family: Family, property: &str) -> u64 {
         self.db.property_int_value_cf(self.cf(family), property).ok().flatten().unwrap_or(0)
@@ -126,6 +142,9 @@ impl Store {
 pub(super) fn read_error(family: Family, at: u64, source: rocksdb::Error) -> Error {
     match source.kind() {
         rocksdb::ErrorKind::Corruption => Error::corrupt(family.name(), at, source),
+        rocksdb::ErrorKind::IOError if source.as_ref().contains("No such file") => {
+            Error::corrupt(family.name(), at, source)
+        }
         _ => Error::Storage { doing: "reading the log", source },
     }
 }

@@ -1,28 +1,25 @@
 //! Checking a whole log: everything that was promised about the bytes on disk.
 //!
 //! The records' checksums, positions, chain and revisions; every payload against its commitment; the indexes against the
-//! records, both ways; snapshots against their digests; the anchor. The indexes are compared by a sum of keyed hashes
-//! over their entries, so that a sound log is read once, in order, whatever its size; only if the sums differ are the
-//! entries looked up one by one to name those at fault.
+//! records, both ways; snapshots against their digests; the anchor. A sound log is read once, in order, whatever its size.
 //!
 //! Blocks in the cache are not read from disk again: for a check of the disk, open the log anew.
 //!
 //! Deliberately absent: what bodies mean (the caller's hook may say), signatures, repair.
 
 use super::anchor;
-use super::batch::{PayloadRef, Payloads, Records};
 use super::error::Damage;
 use super::frame::{Hash, RecordView};
-use super::index::{self, Entry, StreamFrom};
+use super::index::Entry;
 use super::keys::{self, Family};
 use super::log::Log;
-use super::reader::{Beside, Fetch};
+use super::page::{PayloadRef, Payloads, Records};
+use super::reader::Beside;
 use super::store::{read_error, scan_reads};
-use super::{Error, open, snapshot};
-use crate::domain::{CallKey, Position, StreamId};
+use super::verify_index::Sums;
+use super::{Error, recover, snapshot};
+use crate::domain::{Position, StreamId};
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
-use std::ops::ControlFlow;
 use std::time::Duration;
 
 /// Most faults that a report lists; beyond it they are only counted.
@@ -56,7 +53,7 @@ pub type RecordCheck<'a> = dyn FnMut(RecordView<'_>, PayloadRef<'_>) -> Option<S
 /// What the caller adds to a check.
 #[derive(Default)]
 pub struct Hooks<'a> {
-    /// Called after every batch.
+    /// Called after every page.
     pub progress: Option<&'a mut dyn FnMut(Progress)>,
     /// Called with every sound record in order. A caller that folds the state here can compare it with the snapshots
     /// ([`Log::snapshots`], [`Log::snapshot_read`]) when it reaches their positions.
@@ -68,8 +65,8 @@ pub struct Hooks<'a> {
 pub struct VerifyReport {
     /// Records read.
     pub records: u64,
-    /// Batches read.
-    pub batches: u64,
+    /// Pages read.
+    pub pages: u64,
     /// Bytes of records.
     pub bytes: u64,
     /// Payloads that match their commitment.
@@ -102,7 +99,7 @@ impl VerifyReport {
         self.faults_total == 0
     }
 
-    fn fault(&mut self, area: &'static str, position: u64, what: impl std::fmt::Display) {
+    pub(super) fn fault(&mut self, area: &'static str, position: u64, what: impl std::fmt::Display) {
         self.faults_total += 1;
         if self.faults.len() < FAULTS_LISTED_MAX {
             self.faults.push(Fault { area, position: Position::new(position), what: what.to_string() });
@@ -110,7 +107,7 @@ impl VerifyReport {
     }
 
     /// Turns damage into a fault and lets other errors through.
-    fn absorb(&mut self, result: Result<(), Error>) -> Result<(), Error> {
+    pub(super) fn absorb(&mut self, result: Result<(), Error>) -> Result<(), Error> {
         match result {
             Err(Error::Corrupt { family, position, detail }) => {
                 self.fault(family, position.get(), detail);
@@ -130,16 +127,17 @@ impl Log {
             log: self,
             hooks,
             tail: tail.get(),
-            indexed_to: open::indexed_to(&self.shared.store)?.min(tail).get(),
+            indexed_to: recover::indexed_to(&self.shared.store)?.min(tail).get(),
             confirmed: confirmed.newest,
             report: VerifyReport::default(),
             previous: Some([0; 32]),
+            readable: true,
             revisions: HashMap::new(),
             sums: Sums::default(),
         };
-        let whole = check.records()?;
+        check.records()?;
         check.anchor(&confirmed);
-        check.indexes(whole)?;
+        check.indexes()?;
         check.directory()?;
         check.snapshots()?;
         Ok(check.report)
@@ -161,23 +159,25 @@ impl Log {
 }
 
 /// A check under way.
-struct Check<'l, 'h> {
-    log: &'l Log,
+pub(super) struct Check<'l, 'h> {
+    pub(super) log: &'l Log,
     hooks: Hooks<'h>,
     tail: u64,
-    indexed_to: u64,
+    pub(super) indexed_to: u64,
     confirmed: Option<anchor::Anchor>,
-    report: VerifyReport,
+    pub(super) report: VerifyReport,
     /// Hash of the record before, or none after damage.
     previous: Option<Hash>,
+    /// Whether every record so far could be read.
+    pub(super) readable: bool,
     /// Last revision of each stream.
     revisions: HashMap<StreamId, u64>,
-    sums: Sums,
+    pub(super) sums: Sums,
 }
 
 impl Check<'_, '_> {
-    /// Reads all records and payloads. Returns whether all of them could be read.
-    fn records(&mut self) -> Result<bool, Error> {
+    /// Reads all records and payloads.
+    fn records(&mut self) -> Result<(), Error> {
         let log = self.log;
         let mut beside = Beside::new(&log.shared.store);
         let mut iter = log.shared.store.iter(Family::Log, scan_reads());
@@ -185,8 +185,8 @@ impl Check<'_, '_> {
         let mut expected = Position::FIRST.get();
         while expected <= self.tail {
             let Some((key, value)) = iter.item() else { break };
-            let Some(first) = keys::parse_batch(key) else {
-                self.report.fault("log", expected, "a key is damaged");
+            let Some(first) = keys::parse_page(key) else {
+                self.unreadable(expected, "a key is damaged");
                 iter.next();
                 continue;
             };
@@ -194,39 +194,48 @@ impl Check<'_, '_> {
                 break;
             }
             if first != expected {
-                self.report.fault("log", expected, Damage::Sequence { expected, found: first });
-                self.previous = None;
+                self.unreadable(expected, Damage::Sequence { expected, found: first });
             }
             let payloads = beside.seek(first).or_else(|error| {
                 self.report.absorb(Err(error))?;
                 Ok(Payloads::empty())
             })?;
-            expected = self.batch(first, value, payloads).max(expected);
+            expected = self.page(first, value, payloads).max(expected);
             if let Some(progress) = &mut self.hooks.progress {
                 progress(Progress { done: Position::new(expected - 1), total: Position::new(self.tail) });
             }
             iter.next();
         }
         if let Err(source) = iter.status() {
+            self.readable = false;
             self.report.absorb(Err(read_error(Family::Log, expected, source)))?;
         } else if expected <= self.tail {
-            self.report.fault("log", expected, format!("records up to {} are missing", self.tail));
+            self.unreadable(expected, format!("records up to {} are missing", self.tail));
         }
-        if beside.finish(self.tail)? > 0 {
-            self.report.fault("payload", 0, "there are payloads of no batch");
-        }
+        let strays = beside.finish(self.tail).map(|strays| {
+            if strays > 0 {
+                self.report.fault("payload", 0, "there are payloads of no page");
+            }
+        });
+        self.report.absorb(strays)?;
         self.report.head = (Position::new(expected - 1), self.previous.unwrap_or_default());
-        Ok(self.report.is_clean())
+        Ok(())
     }
 
-    /// Checks one batch; returns the position after it.
-    fn batch(&mut self, first: u64, value: &[u8], mut payloads: Payloads<'_>) -> u64 {
-        self.report.batches += 1;
+    /// Notes damage after which records are missing or the chain is interrupted.
+    fn unreadable(&mut self, position: u64, what: impl std::fmt::Display) {
+        self.report.fault("log", position, what);
+        self.previous = None;
+        self.readable = false;
+    }
+
+    /// Checks one page; returns the position after it.
+    fn page(&mut self, first: u64, value: &[u8], mut payloads: Payloads<'_>) -> u64 {
+        self.report.pages += 1;
         let mut records = match Records::new(first, value) {
             Ok(records) => records,
             Err(damage) => {
-                self.report.fault("log", first, damage);
-                self.previous = None;
+                self.unreadable(first, damage);
                 return first + 1;
             }
         };
@@ -241,8 +250,7 @@ impl Check<'_, '_> {
                     self.record(record, &mut payloads);
                 }
                 Some(Err(damage)) => {
-                    self.report.fault("log", at, damage);
-                    self.previous = None;
+                    self.unreadable(at, damage);
                     // Behind a damaged record nobody knows where the next one starts.
                     return end;
                 }
@@ -252,7 +260,7 @@ impl Check<'_, '_> {
             self.report.fault(
                 "payload",
                 first,
-                "the batch has another number of payloads than its records say",
+                "the page has another number of payloads than its records say",
             );
         }
         end
@@ -334,75 +342,8 @@ impl Check<'_, '_> {
         }
     }
 
-    /// Compares the indexes with the records, by their sums and if those differ one by one.
-    fn indexes(&mut self, whole: bool) -> Result<(), Error> {
-        if !whole {
-            self.report.fault("log", 0, "the indexes were not checked, because the records are damaged");
-            return Ok(());
-        }
-        let (mut sums, mut count) = (Sums { state: self.sums.state.clone(), ..Sums::default() }, 0);
-        let result = self.each_index_entry(|found| {
-            sums.add(&found);
-            count += 1;
-            Ok(())
-        });
-        self.report.absorb(result)?;
-        self.report.index_entries = count;
-        if sums.same(&self.sums) {
-            return Ok(());
-        }
-        let before = self.report.faults_total;
-        self.wrong_entries()?;
-        self.missing_entries()?;
-        if self.report.faults_total == before {
-            self.report.fault("stream", 0, "the indexes do not match the records");
-        }
-        Ok(())
-    }
-
-    /// Calls `f` with every index entry on disk up to `indexed_to`.
-    fn each_index_entry(&self, mut f: impl FnMut(Found) -> Result<(), Error>) -> Result<(), Error> {
-        let to = self.indexed_to;
-        let damaged = |family: Family| Error::corrupt(family.name(), 0, "the index entry is damaged");
-        let mut last = (StreamId::NONE, 0);
-        self.each_value(Family::Stream, |key, value| {
-            let (stream, first) = keys::parse_stream(key).ok_or_else(|| damaged(Family::Stream))?;
-            let mut positions = Vec::new();
-            if !index::each_of_stream(first, value, |revision, position| positions.push((revision, position)))
-            {
-                return Err(damaged(Family::Stream));
-            }
-            for (revision, position) in positions {
-                if position <= to && (last.0 != stream || last.1 < position) {
-                    f(Found::Stream(stream, revision, position))?;
-                    last = (stream, position);
-                }
-            }
-            Ok(())
-        })?;
-        self.each_value(Family::Call, |key, value| {
-            let call = keys::parse_call(key).ok_or_else(|| damaged(Family::Call))?;
-            let position = value.try_into().map(u64::from_le_bytes).map_err(|_| damaged(Family::Call))?;
-            if position <= to { f(Found::Call(call, position)) } else { Ok(()) }
-        })?;
-        let mut last = ((0, 0), 0);
-        self.each_value(Family::Tool, |key, value| {
-            let (tool, hour, first) = keys::parse_tool(key).ok_or_else(|| damaged(Family::Tool))?;
-            let mut positions = Vec::new();
-            if !index::each_position(first, value, |position| positions.push(position)) {
-                return Err(damaged(Family::Tool));
-            }
-            for position in positions {
-                if position <= to && (last.0 != (tool, hour) || last.1 < position) {
-                    f(Found::Tool(tool, hour, position))?;
-                    last = ((tool, hour), position);
-                }
-            }
-            Ok(())
-        })
-    }
-
-    fn each_value(
+    /// Calls `f` with every key and value of a column family.
+    pub(super) fn each_value(
         &self,
         family: Family,
         mut f: impl FnMut(&[u8], &[u8]) -> Result<(), Error>,
@@ -414,61 +355,6 @@ impl Check<'_, '_> {
             iter.next();
         }
         iter.status().map_err(|source| read_error(family, 0, source))
-    }
-
-    /// Names the index entries that point at a record without that key.
-    fn wrong_entries(&mut self) -> Result<(), Error> {
-        let (mut fetch, mut wrong) = (Fetch::new(&self.log.shared.store), Vec::new());
-        let result = self.each_index_entry(|found| {
-            let position = found.position();
-            let right =
-                position > 0 && fetch.record(position, |record| found.is_of(&Entry::of_stored(&record)))?;
-            if !right && wrong.len() < FAULTS_LISTED_MAX {
-                wrong.push((found.area(), position));
-            }
-            Ok(())
-        });
-        for (area, position) in wrong {
-            self.report.fault(area, position, "the index points here, but the record has another key");
-        }
-        self.report.absorb(result)
-    }
-
-    /// Names the records that the indexes do not find.
-    fn missing_entries(&mut self) -> Result<(), Error> {
-        let (log, to) = (self.log, Position::new(self.indexed_to));
-        let mut result = Ok(());
-        log.scan(Position::FIRST, to, |record| {
-            result = self.missing_of(&record);
-            if result.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        })?;
-        result
-    }
-
-    fn missing_of(&mut self, record: &RecordView<'_>) -> Result<(), Error> {
-        let (log, at, entry) = (self.log, record.position(), Entry::of_stored(record));
-        let is_here = |found: &[Position]| found.first() == Some(&at);
-        let missing = "the index does not find this record";
-        match log.stream_positions(record.stream(), StreamFrom::Position(at), 1) {
-            Ok(found) if is_here(&found) => {}
-            Ok(_) => self.report.fault("stream", at.get(), missing),
-            Err(error) => self.report.absorb(Err(error))?,
-        }
-        if let Some(call) = entry.call() {
-            match log.find_call(call) {
-                Ok(found) if found == Some(at) => {}
-                Ok(_) => self.report.fault("call", at.get(), missing),
-                Err(error) => self.report.absorb(Err(error))?,
-            }
-        }
-        if let Some((tool, hour)) = entry.tool() {
-            match log.tool_positions(tool, hour..=hour, usize::MAX) {
-                Ok(found) if found.binary_search(&at).is_ok() => {}
-                Ok(_) => self.report.fault("tool", at.get(), missing),
-                Err(error) => self.report.absorb(Err(error))?,
-            }
-        }
-        Ok(())
     }
 
     fn directory(&mut self) -> Result<(), Error> {
@@ -503,75 +389,5 @@ impl Check<'_, '_> {
             }
         }
         Ok(())
-    }
-}
-
-/// An index entry on disk.
-#[derive(Clone, Copy)]
-enum Found {
-    Stream(StreamId, u64, u64),
-    Call(CallKey, u64),
-    Tool(u64, i64, u64),
-}
-
-impl Found {
-    const fn position(&self) -> u64 {
-        match self {
-            Self::Stream(_, _, position) | Self::Call(_, position) | Self::Tool(_, _, position) => *position,
-        }
-    }
-
-    const fn area(&self) -> &'static str {
-        match self {
-            Self::Stream(..) => "stream",
-            Self::Call(..) => "call",
-            Self::Tool(..) => "tool",
-        }
-    }
-
-    fn is_of(&self, entry: &Entry) -> bool {
-        match self {
-            Self::Stream(stream, revision, _) => (*stream, *revision) == entry.stream(),
-            Self::Call(call, _) => Some(*call) == entry.call(),
-            Self::Tool(tool, hour, _) => Some((*tool, *hour)) == entry.tool(),
-        }
-    }
-}
-
-/// Sums of keyed hashes over sets of index entries: equal for equal sets, whatever the order.
-#[derive(Default)]
-struct Sums {
-    state: RandomState,
-    sum: u64,
-    count: u64,
-}
-
-impl Sums {
-    fn add(&mut self, found: &Found) {
-        let hash = match found {
-            Found::Stream(stream, revision, position) => {
-                self.state.hash_one((0_u8, stream, revision, position))
-            }
-            Found::Call(call, position) => self.state.hash_one((1_u8, call, position)),
-            Found::Tool(tool, hour, position) => self.state.hash_one((2_u8, tool, hour, position)),
-        };
-        self.sum = self.sum.wrapping_add(hash);
-        self.count += 1;
-    }
-
-    /// Adds the entries that the indexes should have for a record.
-    fn add_record(&mut self, entry: &Entry) {
-        let ((stream, revision), position) = (entry.stream(), entry.position);
-        self.add(&Found::Stream(stream, revision, position));
-        if let Some(call) = entry.call() {
-            self.add(&Found::Call(call, position));
-        }
-        if let Some((tool, hour)) = entry.tool() {
-            self.add(&Found::Tool(tool, hour, position));
-        }
-    }
-
-    const fn same(&self, other: &Self) -> bool {
-        self.sum == other.sum && self.count == other.count
     }
 }

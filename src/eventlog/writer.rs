@@ -3,16 +3,22 @@
 //! Deliberately absent: queueing (what waits together is the engine's decision) and retries (the outcome of a failed
 //! write is unknown, so appends stay off until the log is opened again).
 
-use super::batch::{self, BATCH_BYTES_MAX, BATCH_RECORDS_MAX};
 use super::frame::{self, BODY_BYTES_MAX, Hash, NewRecord, PAYLOAD_BYTES_MAX};
-use super::index::{Entry, INDEX_DUE_RECORDS, INDEX_PENDING_MAX};
+use super::index::{Entry, INDEX_DUE_RECORDS, INDEX_WRITE_RECORDS};
 use super::keys::{self, Family};
 use super::log::Shared;
+use super::page::{self, PAGE_BYTES_FULL};
 use super::{Error, faults};
 use crate::domain::Position;
 use rocksdb::WriteBatch;
 use std::sync::Arc;
 
+/// Most records in one batch.
+pub const BATCH_RECORDS_MAX: usize = 2048;
+/// A caller that forms batches should stop adding records at this many bytes of records and payloads.
+pub const BATCH_BYTES_SOFT: usize = 1 << 20;
+/// Most bytes of one batch's records, of its payloads, and of its directory entries.
+pub const BATCH_BYTES_MAX: usize = 32 << 20;
 /// Largest key of a directory entry, in bytes.
 pub const DIRECTORY_KEY_BYTES_MAX: usize = 1 << 10;
 /// Largest value of a directory entry, in bytes.
@@ -20,7 +26,9 @@ pub const DIRECTORY_VALUE_BYTES_MAX: usize = 64 << 10;
 /// Most directory entries in one batch.
 pub const DIRECTORY_ENTRIES_MAX: usize = 4096;
 /// Buffers larger than this are given back after use, in bytes.
-const BUFFER_BYTES_KEPT: usize = 2 << 20;
+const BUFFER_BYTES_KEPT: usize = 1 << 20;
+/// Room in a write for keys and lengths, in bytes.
+const BATCH_OVERHEAD_BYTES: usize = 1 << 10;
 
 /// What is appended together: all of it becomes durable, or none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,23 +74,33 @@ impl Writer {
     /// After an error for which [`Error::is_without_effect`] holds, nothing was written and the next append may
     /// succeed. After any other, the batch may or may not be in the log, and appends are off.
     pub fn append(&mut self, expected: Position, batch: &Batch) -> Result<Appended, Error> {
-        self.admit(expected, batch)?;
+        let bytes = self.admit(expected, batch)?;
         let (first, last) = (self.tail.next(), self.tail.plus(batch.records.len() as u64));
-        let (head_hash, payload_count) = self.encode(&batch.records);
-        let index_first = self.shared.pending().records() + batch.records.len() > INDEX_PENDING_MAX;
-        let write = self.compose(batch, first, payload_count, index_first);
+        let index_too = self.shared.pending().records() >= INDEX_WRITE_RECORDS;
+        let mut write = WriteBatch::with_capacity_bytes(bytes + BATCH_OVERHEAD_BYTES);
+        let head_hash = self.encode(&batch.records, &mut write);
+        let store = &self.shared.store;
+        for (key, value) in &batch.directory {
+            match value {
+                Some(value) => write.put_cf(store.cf(Family::Directory), key, value),
+                None => write.delete_cf(store.cf(Family::Directory), key),
+            }
+        }
+        if index_too {
+            self.shared.pending().put_into(&mut write, store, self.tail);
+        }
         self.write("before_batch", "after_wal_write", write)?;
         self.anchor(last, &head_hash);
         (self.tail, self.head) = (last, head_hash);
-        self.add_pending(&batch.records, first, index_first);
+        self.add_pending(&batch.records, first, index_too);
         self.shared.publish(last, head_hash);
         self.records.shrink_to(BUFFER_BYTES_KEPT);
         self.payloads.shrink_to(BUFFER_BYTES_KEPT);
         Ok(Appended { first, last, head_hash })
     }
 
-    /// Refuses what is out of turn or over a limit, and everything when the disk is full.
-    fn admit(&self, expected: Position, batch: &Batch) -> Result<(), Error> {
+    /// Refuses what is out of turn or over a limit, and everything when the disk is full. Returns the batch's bytes.
+    fn admit(&self, expected: Position, batch: &Batch) -> Result<usize, Error> {
         self.shared.check_writable()?;
         if expected != self.tail {
             return Err(Error::WrongTail { expected, tail: self.tail });
@@ -97,7 +115,7 @@ impl Writer {
             log_bytes += record.framed_len();
             if let Some(payload) = &record.payload {
                 within("a record's payload in bytes", payload.bytes.len(), PAYLOAD_BYTES_MAX)?;
-                payload_bytes += batch::payload_entry_len(payload);
+                payload_bytes += page::payload_entry_len(payload);
             }
         }
         let mut directory_bytes = 0;
@@ -112,47 +130,42 @@ impl Writer {
         within("a batch's records in bytes", log_bytes, BATCH_BYTES_MAX)?;
         within("a batch's payloads in bytes", payload_bytes, BATCH_BYTES_MAX)?;
         within("a batch's directory in bytes", directory_bytes, BATCH_BYTES_MAX)?;
-        self.shared.space.admit(log_bytes + payload_bytes + directory_bytes)
+        let bytes = log_bytes + payload_bytes + directory_bytes;
+        self.shared.space.admit(bytes).inspect_err(|error| {
+            // A disk that cannot even be asked is not to be trusted.
+            if !error.is_without_effect() {
+                self.switch_off(error);
+            }
+        })?;
+        Ok(bytes)
     }
 
-    /// Fills both buffers. Returns the new head and the number of payloads.
-    fn encode(&mut self, records: &[NewRecord]) -> (Hash, u32) {
-        batch::begin(&mut self.records, records.len());
-        batch::begin(&mut self.payloads, 0);
-        let bytes: usize = records.iter().map(NewRecord::framed_len).sum();
-        self.records.reserve(bytes);
-        let (mut head, mut position, mut payload_count) = (self.head, self.tail, 0);
-        for record in records {
-            position = position.next();
-            if let Some(payload) = &record.payload {
-                batch::push_payload(&mut self.payloads, position.get(), payload);
-                payload_count += 1;
+    /// Puts the records and their payloads into the write, page by page; returns the new head.
+    fn encode(&mut self, records: &[NewRecord], write: &mut WriteBatch) -> Hash {
+        let (mut head, mut position) = (self.head, self.tail);
+        let mut rest = records.iter().peekable();
+        while rest.peek().is_some() {
+            let (first, mut count, mut payload_count) = (position.next(), 0, 0);
+            page::begin(&mut self.records);
+            page::begin(&mut self.payloads);
+            while let Some(record) = rest.next_if(|_| self.records.len() < PAGE_BYTES_FULL) {
+                position = position.next();
+                count += 1;
+                if let Some(payload) = &record.payload {
+                    page::push_payload(&mut self.payloads, position.get(), payload);
+                    payload_count += 1;
+                }
+                head = frame::encode(&mut self.records, record, position, &head);
             }
-            head = frame::encode(&mut self.records, record, position, &head);
-        }
-        batch::set_count(&mut self.payloads, payload_count);
-        (head, payload_count)
-    }
-
-    /// The one write of a batch.
-    fn compose(&self, batch: &Batch, first: Position, payload_count: u32, index_first: bool) -> WriteBatch {
-        let store = &self.shared.store;
-        let mut write = WriteBatch::with_capacity_bytes(self.records.len() + self.payloads.len() + 128);
-        let key = keys::batch(first);
-        write.put_cf(store.cf(Family::Log), key, &self.records);
-        if payload_count > 0 {
-            write.put_cf(store.cf(Family::Payload), key, &self.payloads);
-        }
-        for (key, value) in &batch.directory {
-            match value {
-                Some(value) => write.put_cf(store.cf(Family::Directory), key, value),
-                None => write.delete_cf(store.cf(Family::Directory), key),
+            page::set_count(&mut self.records, count);
+            page::set_count(&mut self.payloads, payload_count);
+            let (store, key) = (&self.shared.store, keys::page(first));
+            write.put_cf(store.cf(Family::Log), key, &self.records);
+            if payload_count > 0 {
+                write.put_cf(store.cf(Family::Payload), key, &self.payloads);
             }
         }
-        if index_first {
-            self.shared.pending().put_into(&mut write, store, self.tail);
-        }
-        write
+        head
     }
 
     fn add_pending(&self, records: &[NewRecord], first: Position, written: bool) {
@@ -212,7 +225,7 @@ impl Writer {
         self.shared.check_writable()?;
         let Some((first, value)) = self.shared.erased_value(position)? else { return Ok(false) };
         let mut write = WriteBatch::default();
-        write.put_cf(self.shared.store.cf(Family::Payload), keys::batch(Position::new(first)), value);
+        write.put_cf(self.shared.store.cf(Family::Payload), keys::page(Position::new(first)), value);
         self.write("before_erase", "after_erase", write)?;
         Ok(true)
     }

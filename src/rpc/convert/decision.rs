@@ -2,9 +2,9 @@
 
 use super::call::Echo;
 use super::key_of_stream;
-use super::sentence::{SentenceContext, sentence_of};
 use crate::decide::SCORING_VERSION;
 use crate::detector::features::path_names;
+use crate::detector::sentence::{Names, render};
 use crate::domain::call::SessionSource;
 use crate::domain::decision::{Decision, Detector, Floor, Mode, Reason, Score, Verdict};
 use crate::domain::json::Json;
@@ -17,7 +17,7 @@ use prost::bytes::Bytes;
 pub(in crate::rpc) fn decided(decided: Decided, echo: Echo) -> v1::Decision {
     let in_words = echo.explain || decided.decision.verdict != Verdict::Allow;
     let names = if in_words { names_of(&echo.arguments) } else { Vec::new() };
-    let context = SentenceContext { tool: &echo.tool, principal: &echo.principal, path_names: &names };
+    let context = Names { tool: &echo.tool, principal: &echo.principal, paths: &names };
     let mut answer = core(&decided.decision, decided.skewed, in_words.then_some(&context));
     answer.position = decided.position.get();
     answer.session_key = key_of_stream(&decided.stream);
@@ -55,11 +55,7 @@ pub(in crate::rpc) fn fallback(verdict: Verdict, echo: Echo) -> v1::Decision {
 }
 
 /// Everything that a decision itself says. Findings are put into words if there is a `context` for them.
-pub(in crate::rpc) fn core(
-    decision: &Decision,
-    skewed: bool,
-    context: Option<&SentenceContext<'_>>,
-) -> v1::Decision {
+pub(in crate::rpc) fn core(decision: &Decision, skewed: bool, context: Option<&Names<'_>>) -> v1::Decision {
     let assessment = &decision.assessment;
     let failed = assessment.floors & Floor::DetectorFailed.bit() != 0;
     let mut findings = Vec::with_capacity(Detector::ALL.len() + 1);
@@ -92,12 +88,12 @@ pub(in crate::rpc) fn core(
     }
 }
 
-fn finding(score: &Score, failed: bool, context: Option<&SentenceContext<'_>>) -> v1::Finding {
+fn finding(score: &Score, failed: bool, context: Option<&Names<'_>>) -> v1::Finding {
     let Some(raw) = score.raw else {
         let status = if failed { v1::FindingStatus::Failed } else { v1::FindingStatus::Abstained };
         return silent(score.detector, status);
     };
-    let words = context.map(|context| sentence_of(score, context)).unwrap_or_default();
+    let words = context.map(|context| render(score, context)).unwrap_or_default();
     v1::Finding {
         detector: v1::Detector::from(score.detector).into(),
         status: v1::FindingStatus::Scored.into(),

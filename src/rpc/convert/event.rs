@@ -1,8 +1,8 @@
 //! Events as timelines show them.
 
 use super::decision::{confidence, core, names_of, source};
-use super::sentence::SentenceContext;
 use super::{key_of_stream, timestamp, tool};
+use crate::detector::sentence::Names;
 use crate::domain::call::{Origin, OutcomeStatus};
 use crate::domain::decision::Verdict;
 use crate::domain::event::{
@@ -160,12 +160,10 @@ impl Converter {
         let decision = &event.decision;
         let proposed = self.proposal(call);
         let context = match proposed {
-            Some(proposed) => SentenceContext {
-                tool: &proposed.tool,
-                principal: &proposed.principal,
-                path_names: &proposed.path_names,
-            },
-            None => SentenceContext { tool: "this tool", principal: "this principal", path_names: &[] },
+            Some(proposed) => {
+                Names { tool: &proposed.tool, principal: &proposed.principal, paths: &proposed.path_names }
+            }
+            None => Names { tool: "this tool", principal: "this principal", paths: &[] },
         };
         let in_words = decision.verdict != Verdict::Allow;
         let skewed = proposed.is_some_and(|proposed| proposed.skewed);

@@ -6,7 +6,6 @@
 pub(super) mod call;
 pub(super) mod decision;
 pub(super) mod event;
-pub(super) mod sentence;
 pub(super) mod session;
 pub(super) mod tool;
 

@@ -1,7 +1,7 @@
-//! The values of `log` and `payload`: one each per group commit.
+//! The values of `log` and `payload`: pages of records, and of their payloads.
 //!
-//! One large value instead of one a record, because RocksDB's cost is per key: an insert into the memtable,
-//! a key in every index block. All numbers are little endian.
+//! A page holds as many records of one append as fit, instead of one a value, because RocksDB's cost is per key. It is
+//! not larger than what a point read should have to decompress. All numbers are little endian.
 //!
 //! ```text
 //! log value                                payload value
@@ -16,7 +16,7 @@
 //!                                                      29  ..    bytes
 //! ```
 //!
-//! A batch without payloads has no `payload` value. Entries stand in order of position.
+//! A page without payloads has no `payload` value beside it. Entries stand in order of position.
 //!
 //! Deliberately absent: compression (RocksDB compresses blocks) and checksums of payloads (each has its
 //! commitment in its record).
@@ -25,28 +25,23 @@ use super::error::Damage;
 use super::frame::{Hash, Payload, RecordView, array, commitment};
 
 /// The only format version of both values.
-pub const BATCH_VERSION: u8 = 1;
+pub const PAGE_VERSION: u8 = 1;
 /// Bytes before the first record or entry.
-pub const BATCH_HEADER_BYTES: usize = 8;
-/// Most records in one batch.
-pub const BATCH_RECORDS_MAX: usize = 2048;
-/// A caller that forms batches should stop adding records at this many bytes of records and payloads.
-pub const BATCH_BYTES_SOFT: usize = 1 << 20;
-/// Most bytes of one batch's records, and of its payloads. One record of the largest size always fits.
-pub const BATCH_BYTES_MAX: usize = 8 << 20;
+pub const PAGE_HEADER_BYTES: usize = 8;
+/// A page that has reached this many bytes of records takes no more.
+pub const PAGE_BYTES_FULL: usize = 24 << 10;
 
 const ENTRY_HEADER_BYTES: usize = 29;
 const PRESENT: u8 = 0;
 const ERASED: u8 = 1;
 
 /// Starts a value of either kind with its header.
-pub(super) fn begin(out: &mut Vec<u8>, count: usize) {
+pub(super) fn begin(out: &mut Vec<u8>) {
     out.clear();
-    out.extend_from_slice(&[BATCH_VERSION, 0, 0, 0]);
-    out.extend_from_slice(&u32::try_from(count).expect("a batch is bounded").to_le_bytes());
+    out.extend_from_slice(&[PAGE_VERSION, 0, 0, 0, 0, 0, 0, 0]);
 }
 
-/// Writes the final number of entries into a value that `begin` started.
+/// Writes the number of entries into a value that `begin` started.
 pub(super) fn set_count(out: &mut [u8], count: u32) {
     out[4..8].copy_from_slice(&count.to_le_bytes());
 }
@@ -72,8 +67,8 @@ fn push_entry(out: &mut Vec<u8>, position: u64, state: u8, salt: &[u8; 16], byte
 
 /// Splits the header off: number of entries, and the entries' bytes.
 fn parse_header(value: &[u8]) -> Result<(u32, &[u8]), Damage> {
-    let (header, rest) = value.split_at_checked(BATCH_HEADER_BYTES).ok_or(Damage::Short)?;
-    if header[0] != BATCH_VERSION {
+    let (header, rest) = value.split_at_checked(PAGE_HEADER_BYTES).ok_or(Damage::Short)?;
+    if header[0] != PAGE_VERSION {
         return Err(Damage::Version(header[0]));
     }
     if header[1..4] != [0; 3] {
@@ -82,7 +77,7 @@ fn parse_header(value: &[u8]) -> Result<(u32, &[u8]), Damage> {
     Ok((u32::from_le_bytes(array(&header[4..8])), rest))
 }
 
-/// The records of one batch, read one after the other. Each is checked when it is reached, its position too.
+/// The records of one page, read one after the other. Each is checked when it is reached, its position too.
 #[derive(Clone, Copy, Debug)]
 pub struct Records<'a> {
     rest: &'a [u8],
@@ -91,7 +86,7 @@ pub struct Records<'a> {
 }
 
 impl<'a> Records<'a> {
-    /// Starts on the `log` value of the batch whose first record has position `first`.
+    /// Starts on the `log` value of the page whose first record has position `first`.
     pub fn new(first: u64, value: &'a [u8]) -> Result<Self, Damage> {
         let (left, rest) = parse_header(value)?;
         if left == 0 {
@@ -111,7 +106,7 @@ impl<'a> Records<'a> {
     }
 
     /// Goes to `position` by the records' lengths, without checking what is passed over.
-    /// Returns false if the batch ends before it.
+    /// Returns false if the page ends before it.
     pub fn skip_to(&mut self, position: u64) -> Result<bool, Damage> {
         while self.position < position && self.left > 0 {
             let length = RecordView::peek_len(self.rest)?;
@@ -180,7 +175,7 @@ impl<'a> Payloads<'a> {
         Ok(Self { rest, left })
     }
 
-    /// No entries: for a batch without a `payload` value.
+    /// No entries: for a page without a `payload` value.
     pub const fn empty() -> Self {
         Self { rest: &[], left: 0 }
     }
@@ -246,7 +241,8 @@ impl<'a> Iterator for Payloads<'a> {
 pub(super) fn erase(value: &[u8], position: u64) -> Result<Option<Vec<u8>>, Damage> {
     let entries = Payloads::new(value)?;
     let mut out = Vec::with_capacity(value.len());
-    begin(&mut out, entries.left as usize);
+    begin(&mut out);
+    set_count(&mut out, entries.left);
     let mut found = false;
     for entry in entries {
         match entry? {
@@ -279,7 +275,8 @@ mod tests {
 
     fn log_value(first: u64, bodies: &[Vec<u8>]) -> Vec<u8> {
         let (mut out, mut previous) = (Vec::new(), [0; 32]);
-        begin(&mut out, bodies.len());
+        begin(&mut out);
+        set_count(&mut out, bodies.len() as u32);
         for (index, body) in bodies.iter().enumerate() {
             let record = NewRecord { body: body.clone(), ..NewRecord::default() };
             previous = encode(&mut out, &record, Position::new(first + index as u64), &previous);
@@ -291,9 +288,10 @@ mod tests {
     #[test]
     fn golden_bytes() {
         let log = log_value(1, &[b"a".to_vec(), b"bc".to_vec()]);
-        assert_eq!(hex(&log), include_str!("../../tests/golden/batch_v1.hex").trim());
+        assert_eq!(hex(&log), include_str!("../../tests/golden/page_v1.hex").trim());
         let mut out = Vec::new();
-        begin(&mut out, 2);
+        begin(&mut out);
+        set_count(&mut out, 2);
         push_payload(&mut out, 1, &payload(b"hi"));
         push_entry(&mut out, 2, ERASED, &[0; 16], &[]);
         let want = [
@@ -326,7 +324,8 @@ mod tests {
     #[test]
     fn erasing_takes_only_one() {
         let mut value = Vec::new();
-        begin(&mut value, 3);
+        begin(&mut value);
+        set_count(&mut value, 3);
         for position in [3, 5, 6] {
             push_payload(&mut value, position, &payload(b"secret"));
         }
@@ -350,7 +349,8 @@ mod tests {
         #[test]
         fn payloads_are_found(lens in prop::collection::vec(prop::option::of(0usize..50), 1..30)) {
             let mut value = Vec::new();
-            begin(&mut value, lens.iter().flatten().count());
+            begin(&mut value);
+            set_count(&mut value, lens.iter().flatten().count() as u32);
             for (position, len) in lens.iter().enumerate() {
                 if let Some(len) = len {
                     push_payload(&mut value, position as u64, &payload(&vec![7; *len]));

@@ -1,0 +1,380 @@
+//! The daemon put together: configuration, data directory, engine, server, and the order in which they end.
+//!
+//! The only file that knows every module. Deliberately absent: anything that decides or stores.
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::decide::Settings;
+use crate::domain::position::Position;
+use crate::engine::{self, Engine, Opened};
+use crate::eventlog::{self, AnchorState};
+use crate::policy;
+use crate::rpc::{self, Bound};
+use crate::telemetry;
+use anyhow::{Context, Result, anyhow, bail};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Notify, oneshot};
+
+/// Bytes of the key that keeps masked secrets apart.
+const MASK_KEY_BYTES: usize = 32;
+/// Threads of a partition that nothing but a fault of ours can end with a panic.
+const ENGINE_THREADS: [&str; 2] = ["askance-commit", "askance-keeper"];
+
+/// What an operator asks for once, at a start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Start {
+    /// Go on without the acknowledged records behind what is left, up to this position.
+    pub accept_lost_tail: Option<Position>,
+    /// Drop the log's indexes and build them anew from its records.
+    pub rebuild_index: bool,
+}
+
+/// A daemon whose engine is open.
+pub struct App {
+    engine: Engine,
+    server: rpc::Options,
+    broken: Arc<Notify>,
+}
+
+impl App {
+    /// Creates what is missing in the data directory, and opens the engine: reads what must be read, and
+    /// logs what it found. Blocks.
+    pub fn open(config: &Config, start: Start) -> Result<Self> {
+        let dir = config.data_dir();
+        let policy_text = policy_text(config)?;
+        check_partitions(dir, config.engine.partitions)?;
+        create_private_dir(dir)?;
+        let options =
+            engine::Options { policy_text, mask_key: mask_key(dir)?, ..engine_options(config, start) };
+        let broken = Arc::new(Notify::new());
+        let notify = Arc::clone(&broken);
+        telemetry::on_panic(move |thread| {
+            if ENGINE_THREADS.contains(&thread) {
+                notify.notify_one();
+            }
+        });
+        let (engine, opened) = Engine::open(&options).map_err(|error| advise(error, dir))?;
+        for (number, opened) in opened.iter().enumerate() {
+            report(number, opened);
+        }
+        Ok(Self { engine, server: server_options(config), broken })
+    }
+
+    /// The engine.
+    pub const fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Binds the sockets. Needs a tokio runtime around it.
+    pub fn bind(self) -> Result<Running> {
+        let bound = Bound::bind(self.engine.clone(), self.server, [])?;
+        let addresses = bound.addresses();
+        tracing::info!(tcp = ?addresses.tcp, unix = ?addresses.unix, "listening");
+        Ok(Running { engine: self.engine, bound, broken: self.broken })
+    }
+}
+
+/// A daemon that clients can connect to, and that answers once it is run.
+pub struct Running {
+    engine: Engine,
+    bound: Bound,
+    broken: Arc<Notify>,
+}
+
+impl Running {
+    /// Where it listens.
+    pub const fn addresses(&self) -> &rpc::server::Addresses {
+        self.bound.addresses()
+    }
+
+    /// Serves until `shutdown` comes; then drains, writes the last snapshot, and lets go of the data
+    /// directory. An engine thread that dies ends it with an error.
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<()> {
+        let Self { engine, bound, broken } = self;
+        let (tell, told) = oneshot::channel();
+        let watched = engine.clone();
+        let served = bound
+            .run(async move {
+                let died = tokio::select! {
+                    () = shutdown => false,
+                    () = watched.closed() => true,
+                    () = broken.notified() => true,
+                };
+                tracing::info!(died, "stopping: no more requests are taken");
+                // The receiver lives in this function.
+                let _heard = tell.send(died);
+            })
+            .await;
+        if told.await.unwrap_or(false) {
+            bail!(
+                "an engine thread died; the log above says why. what was acknowledged is on disk: start again"
+            );
+        }
+        let stopped = engine.stop().await;
+        served?;
+        stopped.context("the last snapshot was not written; the next start folds the log instead")?;
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// SIGTERM and SIGINT, heard from the moment this is made.
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Begins to listen. Needs a tokio runtime around it.
+    pub fn listen() -> Result<Self> {
+        let terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+        let interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+        Ok(Self { terminate, interrupt })
+    }
+
+    /// Waits for the first signal. From then on a second one ends the process at once.
+    pub async fn first(mut self) {
+        self.next().await;
+        tokio::spawn(async move {
+            self.next().await;
+            tracing::warn!("a second signal: ending at once, without a last snapshot");
+            exit_now()
+        });
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+#[expect(clippy::exit, reason = "the operator insists; what was acknowledged is on disk")]
+fn exit_now() -> ! {
+    std::process::exit(1)
+}
+
+/// Settings of the engine, but for the policy and the key, which stand in files.
+fn engine_options(config: &Config, start: Start) -> engine::Options {
+    let engine = &config.engine;
+    let micros = |duration: Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+    engine::Options {
+        dir: config.data_dir().to_owned(),
+        partitions: u32::try_from(engine.partitions).unwrap_or(u32::MAX),
+        queue_max: engine.queue_max as usize,
+        snapshot_every: engine.snapshot_every,
+        policy_text: String::new(),
+        mode: engine.mode,
+        settings: Settings {
+            sessions_max: engine.sessions_max as usize,
+            idle_us: micros(engine.session_idle),
+            age_max_us: micros(engine.session_age_max),
+            gap_us: micros(engine.session_gap),
+            skew_max_us: micros(engine.clock_skew_max),
+            session_order: engine.session_order.0.clone(),
+        },
+        log: eventlog::Options {
+            accept_lost_tail: start.accept_lost_tail,
+            rebuild_index: start.rebuild_index,
+            ..log_options(config)
+        },
+        mask_key: [0; MASK_KEY_BYTES],
+        clock: Clock::system(),
+    }
+}
+
+/// Settings of the logs.
+pub fn log_options(config: &Config) -> eventlog::Options {
+    let log = &config.log;
+    eventlog::Options {
+        write_buffer_bytes: log.write_buffer.0,
+        block_cache_bytes: log.block_cache.0,
+        open_files_max: u32::try_from(log.open_files_max).unwrap_or(u32::MAX),
+        ballast_bytes: log.ballast.0,
+        free_bytes_low: log.free_low.0,
+        free_bytes_hard: log.free_hard.0,
+        ..eventlog::Options::default()
+    }
+}
+
+fn server_options(config: &Config) -> rpc::Options {
+    let server = &config.server;
+    rpc::Options {
+        tcp: server.listen.0,
+        unix: config.socket_path(),
+        decision_timeout: server.decision_timeout,
+        fallback: server.fallback,
+        grace: server.shutdown_grace,
+        limits: rpc::Limits {
+            message_bytes_max: server.message_size_max.0 as usize,
+            connections_max: server.connections_max as usize,
+            connections_per_peer_max: server.connections_per_peer_max as usize,
+            requests_per_connection_max: server.requests_per_connection_max as u32,
+            stream_in_flight_max: server.stream_in_flight_max as usize,
+            watches_max: server.watches_max as usize,
+            reads_max: server.reads_max as usize,
+            ..rpc::Limits::default()
+        },
+        ..rpc::Options::default()
+    }
+}
+
+fn create_private_dir(dir: &Path) -> Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.with_context(|| format!("cannot create the data directory {}", dir.display()))?;
+    let rights = std::fs::metadata(dir)?.mode() & 0o777;
+    if rights & 0o077 != 0 {
+        let rights = format!("{rights:04o}");
+        tracing::warn!(dir = ?dir, %rights, "other users can look into the data directory; `chmod 700` it");
+    }
+    Ok(())
+}
+
+/// The partitions that a data directory has.
+pub fn partition_dirs(dir: &Path) -> Result<Vec<(u32, PathBuf)>> {
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(fault) if fault.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(fault) => bail!("cannot read the data directory {}: {fault}", dir.display()),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        let number = name.and_then(|name| name.strip_prefix('p')).filter(|digits| digits.len() == 3);
+        if let Some(number) = number.and_then(|digits| digits.parse().ok()) {
+            found.push((number, path));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// A tenant's partition follows from their number: another number would look for it elsewhere.
+fn check_partitions(dir: &Path, wanted: u64) -> Result<()> {
+    let found = partition_dirs(dir)?.len() as u64;
+    if found != 0 && found != wanted {
+        bail!(
+            "{} has {found} partitions and the configuration says {wanted}: set engine.partitions = {found}",
+            dir.display()
+        );
+    }
+    Ok(())
+}
+
+/// The policy file's text, checked; empty: the built-in policy.
+fn policy_text(config: &Config) -> Result<String> {
+    let Some(path) = &config.engine.policy.0 else { return Ok(String::new()) };
+    let name = path.display();
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the policy {name}"))?;
+    if let Err(faults) = policy::parse(&text, config.engine.mode) {
+        let faults: String = faults.iter().map(|fault| format!("\n  {fault}")).collect();
+        bail!("the policy {name} is not accepted:{faults}");
+    }
+    Ok(text)
+}
+
+/// The key that keeps masked secrets apart: made once, never shown.
+fn mask_key(dir: &Path) -> Result<[u8; MASK_KEY_BYTES]> {
+    let keys = dir.join("keys");
+    let path = keys.join("mask.key");
+    let doing = |what: &str| format!("cannot {what} {}", path.display());
+    match File::open(&path) {
+        Ok(mut file) => {
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes).with_context(|| doing("read"))?;
+            let length = bytes.len();
+            bytes.try_into().map_err(|_| {
+                anyhow!(
+                    "{} is {length} bytes long, not {MASK_KEY_BYTES}: restore it from a backup, or remove it \
+                     and masked values will not be known again",
+                    path.display()
+                )
+            })
+        }
+        Err(fault) if fault.kind() == std::io::ErrorKind::NotFound => {
+            if !partition_dirs(dir)?.is_empty() {
+                tracing::warn!(path = ?path, "the masking key is gone and made anew: masked values are not known again");
+            }
+            DirBuilder::new().recursive(true).mode(0o700).create(&keys).with_context(|| doing("create"))?;
+            let mut key = [0; MASK_KEY_BYTES];
+            getrandom::fill(&mut key).map_err(|fault| anyhow!("no random bytes: {fault}"))?;
+            write_once(&keys, &path, &key).with_context(|| doing("write"))?;
+            Ok(key)
+        }
+        Err(fault) => Err(fault).with_context(|| doing("open")),
+    }
+}
+
+/// Writes a file whole or not at all.
+fn write_once(dir: &Path, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let partial = path.with_extension("partial");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&partial, path)?;
+    File::open(dir)?.sync_all()
+}
+
+/// Adds to an error what to do next.
+fn advise(error: engine::Error, dir: &Path) -> anyhow::Error {
+    let text = error.to_string();
+    if text.contains("in use by another writer") {
+        return anyhow!(
+            "{text}; a daemon runs there: talk to it with `--daemon unix:{}`, or stop it first",
+            dir.join("askance.sock").display()
+        );
+    }
+    anyhow!(error)
+}
+
+/// Logs what opening a partition found.
+fn report(partition: usize, opened: &Opened) {
+    let (log, state) = (&opened.log, &opened.state);
+    tracing::info!(
+        partition,
+        created = log.created,
+        tail = log.tail.get(),
+        reindexed = log.reindexed,
+        snapshot = state.snapshot.get(),
+        folded = state.folded,
+        "opened the log"
+    );
+    for skipped in &state.skipped {
+        tracing::warn!(partition, why = ?skipped, "a snapshot could not be used; older ones and the log stood in");
+    }
+    if log.torn_tail {
+        tracing::warn!(partition, "a torn write at the end, never acknowledged, was cut off");
+    }
+    if let Some(lost) = &log.lost_tail {
+        let (acknowledged, kept) = (lost.acknowledged.get(), lost.kept.get());
+        tracing::error!(
+            partition,
+            acknowledged,
+            kept,
+            "acknowledged records are lost, as the operator accepted"
+        );
+    }
+    match log.anchor {
+        AnchorState::Agrees | AnchorState::Fresh => {}
+        AnchorState::SlotDamaged => {
+            tracing::warn!(partition, "one slot of the anchor was damaged and is made anew")
+        }
+        AnchorState::Missing => {
+            tracing::warn!(
+                partition,
+                "the anchor was missing and is made anew: a cut tail would not have been seen"
+            );
+        }
+    }
+    if log.ballast_released || !log.ballast {
+        tracing::warn!(partition, "the ballast file is not there: the disk is nearly full");
+    }
+}

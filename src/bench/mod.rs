@@ -1,0 +1,11 @@
+//! Traffic of our own, the load that asks with it, and the ceilings a measurement is judged by.
+//!
+//! Deliberately absent: figures. They are made by `askance bench`, never written here.
+
+pub mod ceilings;
+pub mod histogram;
+pub mod load;
+pub mod random;
+pub mod report;
+pub mod server;
+pub mod traffic;

@@ -1,0 +1,204 @@
+//! `askance bench`: measures `Evaluate` beside its two ceilings, or makes traffic for those who have none.
+
+use super::Global;
+use super::output::{Output, table};
+use crate::bench::load::Calls;
+use crate::bench::report::{self, Report, Row};
+use crate::bench::server;
+use crate::bench::traffic::World;
+use crate::clock::Clock;
+use crate::domain::Timestamp;
+use anyhow::{Context, Result, bail};
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::Duration;
+
+/// Time of one turn: 72 turns and the warm-up take less than 50 s.
+const SLICE: Duration = Duration::from_millis(400);
+/// Turns in all.
+const TURNS: u64 = 72;
+/// Microseconds in a day.
+const DAY_US: i64 = 86_400_000_000;
+
+/// Arguments of `askance bench`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Write traffic to this file instead (`-`: standard output), in the format that `import` reads.
+    #[arg(long, value_name = "FILE")]
+    generate: Option<PathBuf>,
+    /// Days of traffic to generate.
+    #[arg(long, default_value_t = 35, requires = "generate", value_parser = clap::value_parser!(i64).range(1..=3650))]
+    days: i64,
+    /// First day, such as 2025-10-13. Default: so that the last day is yesterday.
+    #[arg(long, requires = "generate", value_name = "DATE")]
+    first_day: Option<String>,
+    /// Agents of the company whose traffic it is.
+    #[arg(long, default_value_t = 12, requires = "generate")]
+    agents: usize,
+    /// Another seed makes another company.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Where the measured daemon puts its log; a temporary directory is made there. Default: here.
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Be the measured daemon, in this directory: used by `bench` itself.
+    #[arg(long, hide = true, value_name = "DIR")]
+    be_server: Option<PathBuf>,
+}
+
+/// Runs the command.
+pub(super) fn run(args: &Args, _global: &Global, output: &Output) -> Result<ExitCode> {
+    if let Some(dir) = &args.be_server {
+        return be_server(dir);
+    }
+    match &args.generate {
+        Some(file) => generate(file, args, output),
+        None => measure(args, output),
+    }
+}
+
+fn generate(file: &Path, args: &Args, output: &Output) -> Result<ExitCode> {
+    let mut out: Box<dyn Write> = if file == Path::new("-") {
+        Box::new(std::io::stdout().lock())
+    } else {
+        let made = std::fs::File::create(file);
+        Box::new(std::io::BufWriter::new(made.with_context(|| format!("cannot create {}", file.display()))?))
+    };
+    let mut world = World::new(args.seed, args.agents, first_day_us(args)?);
+    let mut calls = 0_u64;
+    for day in 0..args.days {
+        for line in world.day(day) {
+            serde_json::to_writer(&mut out, &line)?;
+            out.write_all(b"\n")?;
+            calls += 1;
+        }
+    }
+    out.flush()?;
+    if file != Path::new("-") {
+        output.note(&format!("{calls} calls of {} days in {}", args.days, file.display()));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Midnight of the first day, microseconds since 1970.
+fn first_day_us(args: &Args) -> Result<i64> {
+    match &args.first_day {
+        Some(day) => Timestamp::parse(&format!("{day}T00:00:00Z"))
+            .map(Timestamp::as_micros)
+            .with_context(|| format!("--first-day {day}: give a date such as 2025-10-13")),
+        None => Ok((Clock::system().now().as_micros().div_euclid(DAY_US) - args.days) * DAY_US),
+    }
+}
+
+fn be_server(dir: &Path) -> Result<ExitCode> {
+    crate::telemetry::init(crate::config::LogFormat::Text, "warn")?;
+    let runtime = super::runtime()?;
+    runtime.block_on(async {
+        let bench = server::open(dir)?;
+        let address = bench.bound.tcp().context("the server has no TCP address")?;
+        let mut out = std::io::stdout();
+        writeln!(out, "{address}")?;
+        out.flush()?;
+        // The one who measures closes our standard input when it is done, or when it dies.
+        let (ended, end) = tokio::sync::oneshot::channel::<()>();
+        std::thread::spawn(move || {
+            let _read = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+            drop(ended);
+        });
+        bench
+            .bound
+            .run(async {
+                let _closed = end.await;
+            })
+            .await?;
+        bench.engine.stop().await?;
+        Ok::<(), anyhow::Error>(())
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A temporary directory that is gone when this is dropped.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn make(parent: &Path) -> Result<Self> {
+        let dir = parent.join(format!("askance-bench-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        Ok(Self(dir))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _left_behind = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The measured daemon, a process of its own as in real life; ended when dropped.
+struct Measured(Child);
+
+impl Drop for Measured {
+    fn drop(&mut self) {
+        let _killed = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
+
+fn start(dir: &Path) -> Result<(Measured, String)> {
+    let program = std::env::current_exe().context("cannot find this program")?;
+    let mut command = Command::new(program);
+    command.arg("bench").arg("--be-server").arg(dir).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = Measured(command.spawn().context("cannot start the measured daemon")?);
+    let out = child.0.stdout.take().context("the measured daemon has no output")?;
+    let mut address = String::new();
+    BufReader::new(out).read_line(&mut address)?;
+    if address.trim().is_empty() {
+        bail!("the measured daemon did not start; is there room in {}?", dir.display());
+    }
+    Ok((child, address.trim().to_owned()))
+}
+
+fn measure(args: &Args, output: &Output) -> Result<ExitCode> {
+    let here = PathBuf::from(".");
+    let scratch = Scratch::make(args.dir.as_ref().unwrap_or(&here))?;
+    let (server, address) = start(&scratch.0)?;
+    let output = output.with_progress(TURNS, "measuring", false);
+    // One thread for the load, so that it takes no more than a core from the daemon.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let report = runtime.block_on(async {
+        let channel = super::client::dial(&address).await?;
+        let calls = Calls::new(args.seed, "bench");
+        let mut done = 0;
+        let report = report::measure(&channel, &calls, SLICE, |turns| {
+            done += turns;
+            output.progress(done);
+        });
+        report.await.map_err(|status| super::client::refused(&status))
+    })?;
+    drop(server);
+    output.progress_done();
+    output.result(&report, || text(&report))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn text(report: &Report) -> String {
+    let header = ["what", "mode", "in flight", "per second", "p50 us", "p99 us", "p99.9 us", "of append"];
+    let rows = report.rows.iter().map(|row| {
+        let ceiling = |other: &&Row| {
+            other.what == "append" && other.mode == row.mode && other.in_flight == row.in_flight
+        };
+        let append = report.rows.iter().find(ceiling).map_or(0.0, |append| append.per_second);
+        [
+            row.what.to_owned(),
+            row.mode.to_owned(),
+            row.in_flight.to_string(),
+            format!("{:.0}", row.per_second),
+            format!("{:.0}", row.p50_us),
+            format!("{:.0}", row.p99_us),
+            format!("{:.0}", row.p999_us),
+            format!("{:.2}", row.per_second / append.max(1.0)),
+        ]
+    });
+    format!("{}\n{}", report.machine, table(header, rows))
+}

@@ -1,0 +1,163 @@
+//! A connection to the daemon; or, where none answers, to one inside this process over the same directory.
+
+use super::Global;
+use super::output::Output;
+use crate::app::{App, Start};
+use crate::config::{Config, Listen, Socket};
+use anyhow::{Context, Result, anyhow, bail};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tonic::transport::{Channel, Endpoint};
+
+/// Time to connect in.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Where the daemon listens unless it is told otherwise.
+const DEFAULT_SCHEME: &str = "http://";
+
+/// What to do where no daemon answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Otherwise {
+    /// Say so.
+    Fail,
+    /// Open the data directory here, if there is one.
+    OpenExisting,
+    /// Open the data directory here, and make it if need be.
+    OpenOrCreate,
+}
+
+/// A connection.
+pub(super) struct Connection {
+    channel: Channel,
+    embedded: Option<Embedded>,
+}
+
+/// A daemon inside this process.
+struct Embedded {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<Result<()>>,
+    dir: PathBuf,
+}
+
+impl Connection {
+    /// The channel, for a client.
+    pub(super) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    /// Stops the daemon if it is inside this process, and waits until everything is on disk.
+    pub(super) async fn close(self) -> Result<()> {
+        drop(self.channel);
+        let Some(embedded) = self.embedded else { return Ok(()) };
+        let _gone_already = embedded.stop.send(());
+        let stopped = embedded.task.await.context("the daemon in this process died")?;
+        let _left_behind = std::fs::remove_dir_all(&embedded.dir);
+        stopped
+    }
+}
+
+/// Connects to the daemon, or does what is said otherwise.
+pub(super) async fn connect(global: &Global, otherwise: Otherwise, output: &Output) -> Result<Connection> {
+    let config = global.load()?;
+    if global.embedded {
+        return embed(config).await;
+    }
+    if let Some(address) = &global.daemon {
+        let channel = dial(address)
+            .await
+            .with_context(|| format!("no daemon answers at {address}; start one with `askance serve`"))?;
+        return Ok(Connection { channel, embedded: None });
+    }
+    let addresses = addresses(global, &config);
+    for address in &addresses {
+        if let Ok(channel) = dial(address).await {
+            return Ok(Connection { channel, embedded: None });
+        }
+    }
+    let nobody = format!("no daemon answers at {}", addresses.join(" or "));
+    let dir = config.data_dir().to_owned();
+    if otherwise == Otherwise::Fail {
+        bail!("{nobody}; start one with `askance serve`, name one with --daemon, or give --embedded");
+    }
+    if otherwise == Otherwise::OpenExisting && !dir.exists() {
+        bail!(
+            "{nobody}, and there is no data directory {}; start one with `askance serve`, or name the directory \
+             with --data-dir",
+            dir.display()
+        );
+    }
+    output.note(&format!("{nobody}; opening {} in this process", dir.display()));
+    embed(config).await
+}
+
+/// Where a daemon over this data directory would listen. With the directory named by a flag only its own
+/// socket counts: whoever listens on the TCP address may serve another one.
+pub(super) fn addresses(global: &Global, config: &Config) -> Vec<String> {
+    let socket = config.socket_path().map(|path| format!("unix:{}", path.display()));
+    let tcp = config.server.listen.0.filter(|_| global.data_dir.is_none() || socket.is_none());
+    socket.into_iter().chain(tcp.map(|address| format!("{DEFAULT_SCHEME}{address}"))).collect()
+}
+
+/// Connects to an address.
+pub(super) async fn dial(address: &str) -> Result<Channel> {
+    let path = address.strip_prefix("unix:");
+    let uri = match path {
+        // The transport wants an absolute path.
+        Some(path) => {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            let absolute = std::path::absolute(path).with_context(|| format!("`{address}` is no path"))?;
+            if !absolute.exists() {
+                bail!("there is no socket {}", absolute.display());
+            }
+            format!("unix://{}", absolute.display())
+        }
+        None if address.contains("://") => address.to_owned(),
+        None => format!("{DEFAULT_SCHEME}{address}"),
+    };
+    let endpoint = Endpoint::from_shared(uri).map_err(|fault| {
+        anyhow!("`{address}` is no address such as http://127.0.0.1:4750 or unix:PATH: {fault}")
+    })?;
+    Ok(endpoint.connect_timeout(CONNECT_TIMEOUT).connect().await?)
+}
+
+/// Starts a daemon in this process, on a socket of its own.
+async fn embed(mut config: Config) -> Result<Connection> {
+    let dir = private_dir()?;
+    let socket = dir.join("askance.sock");
+    config.server.listen = Listen(None);
+    config.server.unix = Socket::At(socket.clone());
+    let app = tokio::task::spawn_blocking(move || App::open(&config, Start::default())).await??;
+    let running = app.bind()?;
+    let (stop, stopped) = oneshot::channel();
+    let task = tokio::spawn(running.run(async {
+        // A sender that is gone means the same as one that speaks.
+        let _told = stopped.await;
+    }));
+    let channel = dial(&format!("unix:{}", socket.display())).await?;
+    Ok(Connection { channel, embedded: Some(Embedded { stop, task, dir }) })
+}
+
+/// A fresh directory that nobody else can look into.
+fn private_dir() -> Result<PathBuf> {
+    use std::os::unix::fs::DirBuilderExt;
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(|fault| anyhow!("no random bytes: {fault}"))?;
+    let name = format!("askance-{:016x}", u64::from_le_bytes(random));
+    let base = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| dir.is_dir());
+    let dir = base.unwrap_or_else(std::env::temp_dir).join(name);
+    let made = std::fs::DirBuilder::new().mode(0o700).create(&dir);
+    made.with_context(|| format!("cannot create {}", Path::display(&dir)))?;
+    Ok(dir)
+}
+
+/// A refusal of the daemon in words.
+pub(super) fn refused(status: &tonic::Status) -> anyhow::Error {
+    let message = crate::detector::sentence::shown(status.message());
+    match status.code() {
+        tonic::Code::Unavailable | tonic::Code::Unknown => {
+            anyhow!("the daemon is not there any more, or not ready: {message}")
+        }
+        code => anyhow!("the daemon refused ({code:?}): {message}"),
+    }
+}

@@ -1,0 +1,163 @@
+//! The command line: one binary, one file a command, no logic of the daemon's own.
+//!
+//! Every command speaks tables to people and, with `--json`, JSON to programs. Exit codes: 0 ok, 1 failure,
+//! 2 usage, 3 denied, 4 review pending. Deliberately absent: what only a later issue brings (`review`,
+//! `lock`, `tools`, `export`, `hook`, `mcp`).
+
+mod bench;
+mod client;
+mod doctor;
+mod evaluate;
+mod import;
+pub mod output;
+mod policy;
+pub mod refused;
+mod replay;
+pub mod requests;
+pub mod score;
+mod serve;
+mod sessions;
+mod settings;
+pub mod trace_file;
+pub mod trace_line;
+mod verify;
+
+use crate::config::{Config, LogFormat, Sources};
+use anyhow::{Context, Result};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use output::Output;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// A second look at every tool call an AI agent makes.
+///
+/// Exit codes: 0 ok, 1 failure, 2 usage, 3 denied, 4 review pending.
+#[derive(Debug, Parser)]
+#[command(name = "askance", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command understands.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Everywhere")]
+struct Global {
+    /// Speak JSON.
+    #[arg(long, global = true)]
+    json: bool,
+    /// Configuration file; without it `ASKANCE_CONFIG`, or askance.toml if it is there.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Data directory.
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Set any setting: `--set engine.queue_max=512`; `askance config show` lists them.
+    #[arg(long, global = true, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// The daemon to talk to: http://127.0.0.1:4750 or unix:PATH. Without it the socket in the data
+    /// directory, then the TCP address of the configuration.
+    #[arg(long, global = true, value_name = "ADDRESS", env = "ASKANCE_DAEMON")]
+    daemon: Option<String>,
+    /// Ask no daemon: open the data directory in this process.
+    #[arg(long, global = true)]
+    embedded: bool,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon.
+    Serve(serve::Args),
+    /// Ask for a decision about one call; exits 0 if allowed, 3 if denied, 4 if a human must look.
+    Evaluate(Box<evaluate::Args>),
+    /// Hand recorded calls in as history.
+    Import(import::Args),
+    /// Score recorded calls offline, through the engine's own steps.
+    Score(score::Args),
+    /// Look at sessions.
+    #[command(subcommand)]
+    Sessions(sessions::Action),
+    /// Decide every recorded call again and compare.
+    Replay(replay::Args),
+    /// Check everything that was promised about the bytes on disk.
+    Verify(verify::Args),
+    /// Look at policies.
+    #[command(subcommand)]
+    Policy(policy::Action),
+    /// Look at the configuration.
+    #[command(subcommand)]
+    Config(settings::Action),
+    /// Measure this machine, or make traffic to try askance with.
+    Bench(bench::Args),
+    /// Check this machine, the data directory and the daemon.
+    Doctor(doctor::Args),
+    /// Print a shell's completions.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+/// Runs the command line.
+pub fn run(cli: Cli) -> Result<ExitCode> {
+    let Cli { global, command } = cli;
+    let output = Output::new(global.json);
+    match command {
+        Command::Serve(args) => serve::run(&args, &global),
+        Command::Evaluate(args) => wait(evaluate::run(*args, &global, &output)),
+        Command::Import(args) => wait(import::run(args, &global, &output)),
+        Command::Score(args) => score::run(&args, &output),
+        Command::Sessions(action) => wait(sessions::run(action, &global, &output)),
+        Command::Replay(args) => replay::run(&args, &global, &output),
+        Command::Verify(args) => verify::run(&args, &global, &output),
+        Command::Policy(action) => policy::run(&action, &global, &output),
+        Command::Config(action) => settings::run(&action, &global, &output),
+        Command::Bench(args) => bench::run(&args, &global, &output),
+        Command::Doctor(args) => wait(doctor::run(args, &global, &output)),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "askance", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Runs a command that talks to a daemon; it logs what is wrong, and no more.
+fn wait(command: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
+    crate::telemetry::init(LogFormat::Text, "warn")?;
+    let runtime = runtime()?;
+    let code = runtime.block_on(command);
+    runtime.shutdown_background();
+    code
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.enable_all().thread_name("askance-rpc").build().context("cannot start the runtime")
+}
+
+impl Global {
+    /// Where settings come from, with these flags on top.
+    fn sources(&self, own: Vec<(String, String)>) -> Result<Sources> {
+        let mut flags = Vec::new();
+        for setting in &self.set {
+            let (key, value) =
+                setting.split_once('=').with_context(|| format!("--set {setting}: give KEY=VALUE"))?;
+            flags.push((key.trim().to_owned(), value.trim().to_owned()));
+        }
+        if let Some(dir) = &self.data_dir {
+            let dir = dir.to_str().context("--data-dir: the path is not UTF-8")?;
+            flags.push(("data_dir".to_owned(), dir.to_owned()));
+        }
+        flags.extend(own);
+        Ok(Sources::of_process(self.config.clone(), flags))
+    }
+
+    /// The settings.
+    fn load(&self) -> Result<Config> {
+        Ok(self.sources(Vec::new())?.load()?.config)
+    }
+}

@@ -1,0 +1,84 @@
+//! Where the worker leaves what it decided and the committer takes it all at once: what gathers here while
+//! a batch is being synced becomes the next batch.
+//!
+//! Bounded by records: a worker far ahead of the disk waits.
+
+use super::committer::Group;
+use std::sync::{Condvar, Mutex, MutexGuard};
+
+/// Records that may wait for the committer; beyond it the worker waits.
+const RECORDS_WAITING_MAX: usize = 8_192;
+
+/// A place between two threads.
+#[derive(Default)]
+pub(super) struct Handover {
+    inside: Mutex<Inside>,
+    filled: Condvar,
+    taken: Condvar,
+}
+
+#[derive(Default)]
+struct Inside {
+    groups: Vec<Group>,
+    records: usize,
+    closed: bool,
+}
+
+impl Handover {
+    fn inside(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().expect("nobody panics while holding the handover")
+    }
+
+    /// Leaves a group; waits while too much lies here. Hands the group back if nobody will take it.
+    pub(super) fn put(&self, group: Group) -> Result<(), Box<Group>> {
+        let mut inside = self.inside();
+        while inside.records >= RECORDS_WAITING_MAX && !inside.closed {
+            inside = self.taken.wait(inside).expect("nobody panics while holding the handover");
+        }
+        if inside.closed {
+            return Err(Box::new(group));
+        }
+        inside.records += group.records.len();
+        inside.groups.push(group);
+        if inside.groups.len() == 1 {
+            self.filled.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Whether nothing lies here now.
+    pub(super) fn is_empty(&self) -> bool {
+        self.inside().groups.is_empty()
+    }
+
+    /// Takes all that lies here; waits for something. `None` once it is closed and empty.
+    pub(super) fn take(&self) -> Option<Vec<Group>> {
+        let mut inside = self.inside();
+        while inside.groups.is_empty() {
+            if inside.closed {
+                return None;
+            }
+            inside = self.filled.wait(inside).expect("nobody panics while holding the handover");
+        }
+        inside.records = 0;
+        let groups = std::mem::take(&mut inside.groups);
+        self.taken.notify_one();
+        Some(groups)
+    }
+
+    /// Nothing more will come, or nothing more will be taken.
+    pub(super) fn close(&self) {
+        self.inside().closed = true;
+        self.filled.notify_all();
+        self.taken.notify_all();
+    }
+}
+
+/// Closes the handover when its owner ends, however it ends.
+pub(super) struct ClosesHandover(pub(super) std::sync::Arc<Handover>);
+
+impl Drop for ClosesHandover {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}

@@ -1,0 +1,88 @@
+//! `askance serve` and `askance evaluate`: exit codes, and how a daemon begins and ends.
+
+use super::support::Place;
+use rustix::process::Signal;
+use std::os::unix::fs::PermissionsExt;
+
+const POLICY: &str = "version: 1\nrules:\n  - {id: never, tool: drop_*, effect: deny}\n  - {id: fine, tool: get_*, effect: allow, risk: low}\n";
+
+#[test]
+fn verdicts_are_exit_codes() {
+    let place = Place::new();
+    place.file("policy.yaml", POLICY);
+    let daemon = place.serve(&["--policy", "policy.yaml"]);
+    let ask = |tool: &str, id: &str| {
+        place.run(&["evaluate", "--tool", tool, "--principal", "user:a", "--session", "s", "--call-id", id])
+    };
+    ask("get_logs", "1").exits(0).says("ALLOW");
+    ask("drop_table", "2").exits(3).says("DENY");
+    ask("delete_cluster", "3").exits(4).says("REVIEW");
+    ask("get_logs", "1").exits(0).says("asked before");
+    ask("get_pods", "1").exits(1).says("AlreadyExists");
+    let json = place
+        .run(&["evaluate", "--tool", "get_x", "--principal", "a", "--dry-run", "--json"])
+        .exits(0)
+        .json();
+    assert_eq!((json["verdict"].as_str(), json["position"].as_u64()), (Some("allow"), Some(0)));
+    place.run(&["evaluate", "--tool", "get_x"]).exits(1).says("--principal");
+    place.run(&["evaluate"]).exits(2);
+    place.run(&["nonsense"]).exits(2);
+    place.run(&["--version"]).exits(0).says("askance 0.");
+    assert_eq!(daemon.stop(), 0, "{}", place.log());
+    place
+        .run(&["evaluate", "--tool", "get_x", "--principal", "a"])
+        .exits(1)
+        .says("start one with `askance serve`");
+    // The final snapshot spares the next start the fold.
+    let daemon = place.serve(&["--policy", "policy.yaml"]);
+    assert!(place.log().contains("\"folded\":0"), "{}", place.log());
+    ask("get_logs", "1").exits(0).says("asked before");
+    daemon.kill();
+}
+
+#[test]
+fn the_data_directory_belongs_to_one_daemon_and_its_owner() {
+    let place = Place::new();
+    let daemon = place.serve(&[]);
+    let rights = |name: &str| {
+        let path = place.path().join("askance-data").join(name);
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+    };
+    assert_eq!((rights(""), rights("keys/mask.key"), rights("askance.sock")), (0o700, 0o600, 0o600));
+    place
+        .run(&["serve", "--unix", "other.sock"])
+        .exits(1)
+        .says("in use by another writer")
+        .says("--daemon unix:");
+    place.run(&["replay"]).exits(0).says("STATE DIGEST");
+    place.run(&["verify"]).exits(0);
+    assert_eq!(daemon.stop(), 0);
+    place.run(&["serve", "--set", "engine.partitions=2"]).exits(1).says("set engine.partitions = 1");
+    place.file("askance-data/keys/mask.key", "short");
+    place.run(&["serve"]).exits(1).says("5 bytes long, not 32");
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let place = Place::new();
+    let daemon = place.serve(&[]);
+    daemon.signal(Signal::INT);
+    daemon.signal(Signal::TERM);
+    // Either the drain was over before the second signal came, or the signal cut it short.
+    assert!([0, 1].contains(&daemon.wait()), "{}", place.log());
+    place.run(&["verify"]).exits(0);
+}
+
+#[test]
+fn wrong_starts_say_what_to_do() {
+    let place = Place::new();
+    place.file("policy.yaml", "version: 1\nrules:\n  - {id: a, tol: x, effect: allow}\n");
+    place
+        .run(&["serve", "--policy", "policy.yaml"])
+        .exits(1)
+        .says("policy policy.yaml is not accepted")
+        .says("tol");
+    place.run(&["serve", "--listen", "0.0.0.0:1"]).exits(1).says("server.allow_remote");
+    place.run(&["serve", "--log-filter", "a=b=c"]).exits(1).says("log_filter");
+    assert!(!place.path().join("askance-data").exists(), "a refused start leaves nothing behind");
+}

@@ -1,0 +1,71 @@
+//! Commands that only look: doctor, completions, policy check, replay, verify.
+
+use super::support::{Place, line};
+use askance::eventlog::{Log, Options};
+use askance::projection::{STATE_VERSION, State};
+
+#[test]
+fn doctor_finds_what_is_wrong() {
+    let place = Place::new();
+    place.run(&["doctor"]).exits(0).says("none runs").says("there is none yet");
+    place.file("a.jsonl", line("s", 0, "t"));
+    place.run(&["import", "a.jsonl"]).exits(0);
+    let daemon = place.serve(&[]);
+    place.run(&["doctor"]).exits(0).says("answers").says("the newest");
+    let checks = place.run(&["doctor", "--json"]).exits(0).json();
+    assert!(checks.as_array().unwrap().iter().all(|check| check["health"] == "ok"), "{checks}");
+    assert_eq!(daemon.stop(), 0);
+    place.run(&["doctor", "--set", "engine.policy=missing.yaml"]).exits(1).says("FAIL");
+    place.run(&["doctor", "--daemon", "unix:/nowhere.sock"]).exits(1).says("start it with");
+    place.file("askance-data/keys/mask.key", "");
+    place.run(&["doctor"]).exits(1).says("0 bytes long, not 32");
+}
+
+#[test]
+fn completions_for_every_shell() {
+    let place = Place::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        place.run(&["completions", shell]).exits(0).says("evaluate");
+    }
+    place.run(&["completions", "nosh"]).exits(2);
+}
+
+#[test]
+fn policies_are_checked_without_a_daemon() {
+    let place = Place::new();
+    place.file("good.yaml", "version: 1\nrules:\n  - {id: wide, tool: \"*\", effect: review}\n  - {id: narrow, tool: get_logs, effect: allow}\n");
+    let shown = place.run(&["policy", "check", "good.yaml", "--json"]).exits(0).json();
+    assert_eq!(shown["rules"][0]["id"], "narrow", "in the order they are tried: {shown}");
+    place.file(
+        "bad.yaml",
+        "version: 1\nrules:\n  - {id: a, tool: \"[\", effect: allow}\n  - {id: a, tool: x, effect: allow}\n",
+    );
+    let faults = place.run(&["policy", "check", "bad.yaml", "--json"]).exits(1).json();
+    assert_eq!(faults["faults"].as_array().map(Vec::len), Some(2), "{faults}");
+    place.run(&["policy", "check", "none.yaml"]).exits(1).says("cannot read none.yaml");
+}
+
+#[test]
+fn replay_and_verify_agree_and_find_a_wrong_snapshot() {
+    let place = Place::new();
+    let text: String =
+        (0..300).map(|index| line(&format!("s{}", index / 10), index % 10, "t") + "\n").collect();
+    place.file("a.jsonl", text);
+    place.run(&["import", "a.jsonl"]).exits(0);
+    let replayed = || place.run(&["replay", "--json"]).exits(0).json();
+    let (one, other) = (replayed(), replayed());
+    assert_eq!(one[0]["state_digest"], other[0]["state_digest"]);
+    assert_eq!((one[0]["decided"].as_u64(), one[0]["differing"].as_u64()), (Some(300), Some(0)));
+    let verified = place.run(&["verify", "--json"]).exits(0).json();
+    assert_eq!(verified[0]["state_digest"], one[0]["state_digest"]);
+    assert_eq!(verified[0]["snapshots_equal_to_fold"], 1, "{verified}");
+
+    let dir = place.path().join("askance-data/p000");
+    let options = Options { ballast_bytes: 0, free_bytes_low: 0, free_bytes_hard: 0, ..Options::default() };
+    let (log, writer, _) = Log::open(&dir, &options).unwrap();
+    log.snapshot_write(log.position(), STATE_VERSION, &State::empty().to_bytes()).unwrap();
+    writer.close().unwrap();
+    drop(log);
+    place.run(&["verify"]).exits(1).says("is not what folding the log gives").says("next: ");
+    place.run(&["verify", "--data-dir", "nowhere"]).exits(1).says("holds no log");
+}

@@ -1,0 +1,18 @@
+//! The command line as its users meet it: the real binary, real files, exit codes and words.
+
+#![cfg(feature = "server")]
+#![allow(
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "a test stops where something is wrong"
+)]
+
+mod app;
+mod configuration;
+mod daemon;
+mod importing;
+mod looking;
+mod scoring;
+mod setup;
+mod support;

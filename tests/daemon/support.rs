@@ -1,0 +1,136 @@
+//! A daemon process over a temporary directory, and calls to ask it with.
+
+use askance::proto::v1::gateway_service_client::GatewayServiceClient;
+use askance::proto::v1::{Decision, EvaluateRequest, SessionHints, ToolCall};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tonic::Status;
+use tonic::transport::{Channel, Endpoint};
+
+/// The program under test.
+pub fn program() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_askance"))
+}
+
+/// A running daemon; killed when dropped.
+pub struct Daemon {
+    child: Child,
+    socket: PathBuf,
+}
+
+/// Arguments of `serve` for a directory, on a Unix socket only and without ballast.
+pub fn serve_arguments(dir: &Path, socket: &Path) -> Vec<String> {
+    [
+        "serve",
+        "--data-dir",
+        &dir.display().to_string(),
+        "--listen",
+        "off",
+        "--unix",
+        &socket.display().to_string(),
+        "--log-filter",
+        "warn",
+    ]
+    .map(str::to_owned)
+    .to_vec()
+}
+
+impl Daemon {
+    /// Starts a daemon and waits until it answers.
+    pub async fn start(dir: &Path, environment: &[(&str, &str)]) -> Self {
+        Self::start_with(program(), dir, environment).await
+    }
+
+    /// The same through another program, which gets the daemon's command line behind its own.
+    pub async fn start_with(mut command: Command, dir: &Path, environment: &[(&str, &str)]) -> Self {
+        let socket = dir.with_extension("sock");
+        let _stale = std::fs::remove_file(&socket);
+        command.args(serve_arguments(dir, &socket));
+        command.envs(environment.iter().copied()).stdin(Stdio::null()).stdout(Stdio::null());
+        let child = command.spawn().expect("the daemon starts");
+        let mut daemon = Self { child, socket };
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !daemon.answers().await {
+            assert!(daemon.child.try_wait().unwrap().is_none(), "the daemon stopped at start");
+            assert!(Instant::now() < deadline, "the daemon does not answer");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        daemon
+    }
+
+    async fn answers(&self) -> bool {
+        match channel(&self.socket).await {
+            Some(channel) => {
+                let mut health = tonic_health::pb::health_client::HealthClient::new(channel);
+                let request = tonic_health::pb::HealthCheckRequest { service: String::new() };
+                health.check(request).await.is_ok_and(|answer| answer.into_inner().status == 1)
+            }
+            None => false,
+        }
+    }
+
+    /// A client on a connection of its own.
+    pub async fn client(&self) -> GatewayServiceClient<Channel> {
+        GatewayServiceClient::new(channel(&self.socket).await.expect("the daemon is there"))
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Kills it without a warning.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Asks it to stop and waits; its exit code.
+    pub fn stop(mut self) -> Option<i32> {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+async fn channel(socket: &Path) -> Option<Channel> {
+    Endpoint::from_shared(format!("unix://{}", socket.display())).unwrap().connect().await.ok()
+}
+
+/// A call with its own number.
+pub fn call(run: &str, number: u64, session: &str, tool: &str) -> ToolCall {
+    ToolCall {
+        call_id: format!("{run}-{number}"),
+        tool: tool.to_owned(),
+        server: "production-tools".to_owned(),
+        arguments_json: format!(r#"{{"service":"svc-{}","count":{number}}}"#, number % 7).into_bytes().into(),
+        principal_chain: vec!["user:alice".to_owned(), "agent:ops".to_owned()],
+        session: Some(SessionHints { session_id: session.to_owned(), ..SessionHints::default() }),
+        ..ToolCall::default()
+    }
+}
+
+/// Asks about a call.
+pub async fn evaluate(
+    client: &mut GatewayServiceClient<Channel>,
+    call: ToolCall,
+) -> Result<Decision, Status> {
+    let request = EvaluateRequest { call: Some(call), ..EvaluateRequest::default() };
+    Ok(client.evaluate(request).await?.into_inner().decision.expect("a decision"))
+}
+
+/// Runs a command of the program over a directory; its exit code and what it printed.
+pub fn run(arguments: &[&str], dir: &Path) -> (i32, String) {
+    let output = program().args(arguments).arg("--data-dir").arg(dir).output().unwrap();
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    (output.status.code().unwrap_or(-1), text)
+}

@@ -1,0 +1,209 @@
+//! Stored bodies: golden bytes of every kind, round trips, and an independent reader.
+//!
+//! `ASKANCE_GOLDEN=write cargo test --test stored` writes goldens for kinds that have none yet. A changed
+//! golden is a broken log: a new format needs a new version, not a new golden.
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test stops where something is wrong")]
+
+use askance::domain::call::{ArgumentFeature, CallFeatures, Origin, OutcomeStatus, SessionSource};
+use askance::domain::decision::{Assessment, Decision, Detector, Evidence, Mode, Reason, Score, Verdict};
+use askance::domain::event::*;
+use askance::domain::risk::{Capabilities, RiskCategory};
+use askance::domain::{Position, StreamId, Timestamp};
+use askance::record::{decode, decode_payload, encode, encode_payload};
+use std::fmt::Write as _;
+use std::path::Path;
+
+fn features() -> CallFeatures {
+    CallFeatures {
+        tool: 0x1122_3344_5566_7788,
+        principal: 42,
+        capabilities: Capabilities::EGRESS.with(Capabilities::MUTATES),
+        at: Some(Timestamp::from_micros(-5)),
+        utc_offset_minutes: -330,
+        arguments: vec![
+            ArgumentFeature { path: 1, value: u32::MAX, magnitude: 130, kind: 2 },
+            ArgumentFeature { path: 7, value: 0, magnitude: 0, kind: 0 },
+        ],
+    }
+}
+
+fn decision() -> Decision {
+    let evidence = [
+        Evidence::Hour { hour_of_week: 27, minute: 12, active_here: 0, active_total: 43, weeks: 5 },
+        Evidence::Burst { window_s: 600, count: 70_000, mean_milli: 2_100, per_tool: true },
+        Evidence::Sequence { after_two: 0, two_total: 212, after_one: 3, one_total: 400 },
+        Evidence::Context { seen: 1, adds: 64, together: 0, sessions: 80 },
+        Evidence::Argument { index: 3, aspect: 1, seen: 0, total: 412 },
+        Evidence::Novelty { uses: 0, calls: 1_204, tools: 14, peers: 1, principals: 11 },
+        Evidence::None,
+    ];
+    let mut evidence = evidence.into_iter();
+    let scores = Detector::ALL.map(|detector| Score {
+        detector,
+        raw: (detector != Detector::Results).then_some(9_000 + detector.index() as i32),
+        surprise: if detector == Detector::Results { 0 } else { 8_000 },
+        evidence: evidence.next().unwrap(),
+    });
+    Decision {
+        verdict: Verdict::Review,
+        enforced: true,
+        reason: Reason::Anomaly,
+        rule_id: "scale".to_owned(),
+        category: RiskCategory::Medium,
+        threshold: 7_781,
+        counted: true,
+        assessment: Assessment { scores, evidence: 12_345, combined_raw: 14_000, floors: 0b101, risk: 78 },
+    }
+}
+
+/// Every kind of event, with every field set.
+fn specimens() -> Vec<(&'static str, Event)> {
+    let tool = |previous_hash| {
+        Event::ToolDefined(ToolDefined {
+            tenant: "acme".to_owned(),
+            server: "k8s".to_owned(),
+            tool: "scale_replicas".to_owned(),
+            definition_hash: [1; 32],
+            previous_hash,
+            description: "Scales a service.".to_owned(),
+            input_schema: b"{}".to_vec(),
+            annotations: br#"{"destructiveHint":true}"#.to_vec(),
+            category: RiskCategory::High,
+            capabilities: Capabilities::DESTROYS,
+        })
+    };
+    vec![
+        (
+            "LogCreated",
+            Event::LogCreated(LogCreated { log_id: [3; 16], hash_key: [4; 16], partition: 1, partitions: 2 }),
+        ),
+        (
+            "SessionOpened",
+            Event::SessionOpened(SessionOpened {
+                tenant: "acme".to_owned(),
+                session_id: "s-1".to_owned(),
+                source: SessionSource::Conversation,
+                principal_chain: vec!["user:alice".to_owned(), "agent:ops".to_owned()],
+                client: "claude-code".to_owned(),
+                parent: StreamId::from_bytes([5; 16]),
+                parent_id: "s-0".to_owned(),
+                reopened: true,
+            }),
+        ),
+        (
+            "SessionClosed",
+            Event::SessionClosed(SessionClosed { tenant: "acme".to_owned(), reason: CloseReason::Idle }),
+        ),
+        ("ToolDefined", tool(None)),
+        ("ToolRedefined", tool(Some([2; 32]))),
+        (
+            "CallProposed",
+            Event::CallProposed(CallProposed {
+                tenant: "acme".to_owned(),
+                call_id: "c-1".to_owned(),
+                digest: [6; 32],
+                server: "k8s".to_owned(),
+                tool: "scale_replicas".to_owned(),
+                principal_chain: vec!["user:alice".to_owned(), String::new()],
+                turn: Some(0),
+                traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned(),
+                origin: Origin::Imported,
+                masked: 2,
+                category: RiskCategory::Critical,
+                skewed: true,
+                features: features(),
+            }),
+        ),
+        (
+            "CallDecided",
+            Event::CallDecided(CallDecided {
+                tenant: "acme".to_owned(),
+                decision: decision(),
+                policy_revision: Position::new(2),
+                scoring_version: 1,
+            }),
+        ),
+        (
+            "CallCompleted",
+            Event::CallCompleted(CallCompleted {
+                tenant: "acme".to_owned(),
+                call_id: "c-1".to_owned(),
+                status: OutcomeStatus::Error,
+                latency_us: Some(0),
+                result_bytes: 70_000,
+                fingerprints: vec![1, u64::MAX],
+            }),
+        ),
+        (
+            "PolicyAdopted",
+            Event::PolicyAdopted(PolicyAdopted {
+                text: "version: 1\n".to_owned(),
+                mode: Mode::Observe,
+                digest: [7; 32],
+            }),
+        ),
+    ]
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut out, byte| {
+        write!(out, "{byte:02x}").unwrap();
+        out
+    })
+}
+
+#[test]
+fn every_kind_has_its_golden_bytes_and_reads_back() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1");
+    for (name, event) in specimens() {
+        let body = encode(&event);
+        assert_eq!(decode(event.kind(), &body).unwrap(), event, "{name}");
+        let path = folder.join(format!("{name}.hex"));
+        if !path.exists() && std::env::var("ASKANCE_GOLDEN").is_ok_and(|value| value == "write") {
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(&path, hex(&body) + "\n").unwrap();
+        }
+        let golden =
+            std::fs::read_to_string(&path).unwrap_or_else(|fault| panic!("{}: {fault}", path.display()));
+        assert_eq!(golden.trim(), hex(&body), "{name}: the stored format changed");
+    }
+}
+
+#[test]
+fn any_protobuf_reader_reads_them_by_the_store_s_own_schema() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("proto");
+    let file = root.join("askance/store/v1/event.proto");
+    let pool =
+        prost_reflect::DescriptorPool::from_file_descriptor_set(protox::compile([file], [root]).unwrap())
+            .unwrap();
+    let known_fields = |name: &str, body: &[u8]| {
+        let name = if name == "ToolRedefined" { "ToolDefined" } else { name };
+        let schema = pool.get_message_by_name(&format!("askance.store.v1.{name}")).unwrap();
+        let message = prost_reflect::DynamicMessage::decode(schema, body).unwrap();
+        assert_eq!(message.unknown_fields().count(), 0, "{name} has fields that the schema does not know");
+        message.fields().count()
+    };
+    for (name, event) in specimens() {
+        assert!(known_fields(name, &encode(&event)) >= 2, "{name}");
+    }
+    let payload =
+        Payload { arguments: b"{}".to_vec(), user_request: b"please".to_vec(), result: b"done".to_vec() };
+    assert_eq!(known_fields("Payload", &encode_payload(&payload)), 3);
+    assert_eq!(decode_payload(&encode_payload(&payload)).unwrap(), payload);
+}
+
+#[test]
+fn damaged_bodies_are_errors_and_never_panics() {
+    for (name, event) in specimens() {
+        let body = encode(&event);
+        for cut in 0..body.len() {
+            let _read = decode(event.kind(), &body[..cut]);
+        }
+        for at in 0..body.len() {
+            let mut flipped = body.clone();
+            flipped[at] ^= 0xff;
+            let _read = decode(event.kind(), &flipped);
+        }
+        assert!(decode(250, &body).is_err(), "{name}");
+    }
+}
