@@ -3184,8 +3184,9 @@ pub enum ErrorCode {
     /// RESOURCE_EXHAUSTED with RetryInfo. The queue is full. Surely without effect. Send the same
     /// request again after the delay, or let the gateway's own failure mode decide.
     Overloaded = 3,
-    /// RESOURCE_EXHAUSTED with RetryInfo. The tenant's own quota (calls or bytes a second, open
-    /// streams, open reviews) is used up. Surely without effect.
+    /// RESOURCE_EXHAUSTED with RetryInfo. A quota is used up: open watches, open streams of requests,
+    /// bytes of requests that are arriving, tenants; later also a tenant's own calls or bytes a second
+    /// and open reviews. Surely without effect.
     QuotaExceeded = 4,
     /// RESOURCE_EXHAUSTED with RetryInfo. The disk is at its watermark: writes are refused, reads go
     /// on. Surely without effect. An operator must free space.

@@ -27,6 +27,8 @@ pub(super) fn http(limits: &Limits) -> Http {
         .max_local_error_reset_streams(limits.local_error_reset_streams_max)
         .max_header_list_size(limits.header_list_bytes_max)
         .max_frame_size(limits.frame_bytes_max)
+        .initial_connection_window_size(limits.window_bytes)
+        .initial_stream_window_size(limits.window_bytes)
         .max_send_buf_size(limits.send_buffer_bytes_max)
         .auto_date_header(false);
     http

@@ -1,9 +1,12 @@
 //! Deadlines: what `grpc-timeout` says, and bodies that do not come or do not end in time.
 
 use super::status::Failure;
+use crate::proto::v1::ErrorCode;
 use http_body::{Body, Frame, SizeHint};
 use prost::bytes::Bytes;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -11,6 +14,9 @@ use tonic::Status;
 
 /// How long before a client's deadline it is answered, so that the answer is in time.
 const MARGIN: Duration = Duration::from_millis(5);
+
+/// Pause before a request that found too many others arriving is sent again.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// The header's name.
 pub(super) const HEADER: &str = "grpc-timeout";
@@ -39,18 +45,49 @@ pub(super) fn answer_by(received: Instant, deadline: Instant) -> Instant {
     deadline - MARGIN.min(time / 2)
 }
 
-/// A request's body that fails with DEADLINE_EXCEEDED if it does not arrive in time. A body that is there
-/// already costs no timer.
+/// Bytes of requests that have begun to arrive, over all connections.
+#[derive(Debug)]
+pub(super) struct Arriving {
+    bytes: AtomicUsize,
+    max: usize,
+}
+
+impl Arriving {
+    /// None yet, at most so many.
+    pub(super) const fn new(max: usize) -> Self {
+        Self { bytes: AtomicUsize::new(0), max }
+    }
+}
+
+/// A request's body that fails with DEADLINE_EXCEEDED if it does not arrive in time, and with
+/// RESOURCE_EXHAUSTED if too much is arriving in all. A body that comes at once costs neither timer nor
+/// counting.
 pub(super) struct RequestBody<B> {
     inner: B,
-    until: Option<Instant>,
+    limits: Option<(Instant, Arc<Arriving>)>,
     timer: Option<Pin<Box<Sleep>>>,
+    counted: usize,
 }
 
 impl<B> RequestBody<B> {
-    /// A body that must have arrived by then; none: it may take its time.
-    pub(super) const fn new(inner: B, until: Option<Instant>) -> Self {
-        Self { inner, until, timer: None }
+    /// A body with a time to arrive by, counted while it does; none: it may take its time.
+    pub(super) const fn new(inner: B, limits: Option<(Instant, Arc<Arriving>)>) -> Self {
+        Self { inner, limits, timer: None, counted: 0 }
+    }
+
+    /// Counts bytes that came before the last. Whether there is room for them.
+    fn count(&mut self, bytes: usize) -> bool {
+        let Some((_, arriving)) = &self.limits else { return true };
+        self.counted += bytes;
+        arriving.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= arriving.max
+    }
+}
+
+impl<B> Drop for RequestBody<B> {
+    fn drop(&mut self) {
+        if let (Some((_, arriving)), true) = (&self.limits, self.counted > 0) {
+            arriving.bytes.fetch_sub(self.counted, Ordering::Relaxed);
+        }
     }
 }
 
@@ -68,9 +105,18 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = self.get_mut();
         if let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) {
+            let bytes = match &frame {
+                Some(Ok(frame)) if !this.inner.is_end_stream() => frame.data_ref().map_or(0, Bytes::len),
+                _ => 0,
+            };
+            if bytes > 0 && !this.count(bytes) {
+                let message = "too many bytes of requests are arriving at once";
+                let full = Failure::new(ErrorCode::QuotaExceeded, message).retry_after(PAUSE);
+                return Poll::Ready(Some(Err(Box::new(Status::from(full)))));
+            }
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
-        let Some(until) = this.until else { return Poll::Pending };
+        let Some((until, _)) = this.limits else { return Poll::Pending };
         let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(until)));
         ready!(timer.as_mut().poll(cx));
         let late = Failure::deadline("the request's body did not arrive in time");

@@ -19,6 +19,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_stream::Stream;
 use tonic::{Status, Streaming};
@@ -90,13 +91,18 @@ pub(super) struct EvaluateStream {
     stopping: Pin<Box<dyn Future<Output = ()> + Send>>,
     /// How the stream ends once nothing is in flight.
     end: Option<Status>,
+    _place: OwnedSemaphorePermit,
 }
 
 impl EvaluateStream {
     /// Answers these requests.
-    pub(super) fn new(shared: Arc<Shared>, requests: Streaming<EvaluateStreamRequest>) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        requests: Streaming<EvaluateStreamRequest>,
+    ) -> Result<Self, Failure> {
+        let place = shared.stream_place()?;
         let stopping = Box::pin(shared.stopping());
-        Self {
+        Ok(Self {
             shared,
             requests: Some(requests),
             mailbox: Arc::default(),
@@ -109,7 +115,8 @@ impl EvaluateStream {
             ticking: false,
             stopping,
             end: None,
-        }
+            _place: place,
+        })
     }
 
     /// Takes a request up: hands its call to the engine, or answers it at once.

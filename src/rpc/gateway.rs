@@ -226,7 +226,7 @@ impl v1::gateway_service_server::GatewayService for Gateway {
         &self,
         request: Request<Streaming<v1::EvaluateStreamRequest>>,
     ) -> Result<Response<EvaluateStream>, Status> {
-        Ok(Response::new(EvaluateStream::new(Arc::clone(&self.shared), request.into_inner())))
+        Ok(Response::new(EvaluateStream::new(Arc::clone(&self.shared), request.into_inner())?))
     }
 
     async fn score(&self, request: Request<v1::ScoreRequest>) -> Result<Response<v1::ScoreResponse>, Status> {
@@ -277,7 +277,7 @@ impl v1::gateway_service_server::GatewayService for Gateway {
         request: Request<Streaming<v1::RecordOutcomeStreamRequest>>,
     ) -> Result<Response<Self::RecordOutcomeStreamStream>, Status> {
         let with = Outcomes(Arc::clone(&self.shared));
-        Ok(Response::new(Ordered::new(Arc::clone(&self.shared), request.into_inner(), with)))
+        Ok(Response::new(Ordered::new(Arc::clone(&self.shared), request.into_inner(), with)?))
     }
 
     async fn register_tools(
@@ -303,7 +303,7 @@ impl v1::gateway_service_server::GatewayService for Gateway {
         let peer = request.extensions().get::<Arrival>().map(|arrival| *arrival.peer);
         tracing::info!(?peer, "history is handed in");
         let with = Imports(Arc::clone(&self.shared));
-        Ok(Response::new(Ordered::new(Arc::clone(&self.shared), request.into_inner(), with)))
+        Ok(Response::new(Ordered::new(Arc::clone(&self.shared), request.into_inner(), with)?))
     }
 
     async fn get_gateway_settings(

@@ -52,6 +52,12 @@ pub struct Limits {
     /// are refused. Default 512: one busy gateway keeps 256 in flight on one connection, and that must
     /// not be throttled.
     pub requests_per_connection_max: u32,
+    /// Bytes of requests that are not streams and have begun to arrive, in all. One more is refused.
+    /// Default 256 MiB.
+    pub request_bytes_max: usize,
+    /// Streams of requests open at a time. Each may hold a message, a send buffer and its requests in
+    /// flight: about 2 MiB at the most. Default 256.
+    pub streams_max: usize,
     /// Requests of one stream that may be open in the engine; then the stream is not read any further.
     /// Default 1,024.
     pub stream_in_flight_max: usize,
@@ -79,7 +85,9 @@ pub struct Limits {
     pub header_list_bytes_max: u32,
     /// Bytes of one HTTP/2 frame. Default 16,384.
     pub frame_bytes_max: u32,
-    /// Bytes that wait in the server for a client to read, for each of its streams. Default 128 KiB.
+    /// Bytes that a client may send on one connection before they are looked at. Default 1 MiB.
+    pub window_bytes: u32,
+    /// Bytes that wait in the server for a client to read, for each of its streams. Default 64 KiB.
     pub send_buffer_bytes_max: usize,
     /// Watches open at a time. Default 64.
     pub watches_max: usize,
@@ -92,6 +100,8 @@ impl Default for Limits {
         Self {
             message_bytes_max: 512 * 1024,
             requests_per_connection_max: 512,
+            request_bytes_max: 256 << 20,
+            streams_max: 256,
             stream_in_flight_max: 1_024,
             connections_max: 1_024,
             connections_per_peer_max: 256,
@@ -104,7 +114,8 @@ impl Default for Limits {
             local_error_reset_streams_max: 128,
             header_list_bytes_max: 8_192,
             frame_bytes_max: 16_384,
-            send_buffer_bytes_max: 128 * 1024,
+            window_bytes: 1 << 20,
+            send_buffer_bytes_max: 64 * 1024,
             watches_max: 64,
             reads_max: 4,
         }

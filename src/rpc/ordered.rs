@@ -42,18 +42,24 @@ pub(super) struct Ordered<T> {
 
 impl<T: Send + 'static> Ordered<T> {
     /// Answers these requests.
-    pub(super) fn new<U>(shared: Arc<Shared>, requests: Streaming<U::Request>, mut with: U) -> Self
+    pub(super) fn new<U>(
+        shared: Arc<Shared>,
+        requests: Streaming<U::Request>,
+        mut with: U,
+    ) -> Result<Self, Failure>
     where
         U: TakeUp<Answer = T>,
     {
+        let place = shared.stream_place()?;
         let (sender, steps) = mpsc::channel(shared.options.limits.stream_in_flight_max);
         tokio::spawn(async move {
             let end = read_all(&shared, requests, &mut with, &sender).await;
             if let Some(status) = end {
                 let _gone = sender.send(Step::End(status)).await;
             }
+            drop(place);
         });
-        Self { steps, waiting: None }
+        Ok(Self { steps, waiting: None })
     }
 }
 

@@ -4,8 +4,9 @@
 //! On the way of every call, so: no allocation but the request's extensions, no timer unless the client
 //! set a deadline, no lock.
 
+use super::Limits;
 use super::accept::Peer;
-use super::deadline::{self, RequestBody, UntilDeadline};
+use super::deadline::{self, Arriving, RequestBody, UntilDeadline};
 use super::status::Failure;
 use super::unimplemented;
 use crate::proto::v1::ErrorCode;
@@ -92,6 +93,7 @@ impl http_body::Body for ExtraBody {
 pub(super) struct Router {
     routes: Vec<Route>,
     body_timeout: Duration,
+    arriving: Arc<Arriving>,
 }
 
 struct Route {
@@ -104,8 +106,9 @@ struct Route {
 
 impl Router {
     /// No services yet.
-    pub(super) const fn new(body_timeout: Duration) -> Self {
-        Self { routes: Vec::new(), body_timeout }
+    pub(super) fn new(limits: &Limits) -> Self {
+        let arriving = Arc::new(Arriving::new(limits.request_bytes_max));
+        Self { routes: Vec::new(), body_timeout: limits.body_timeout, arriving }
     }
 
     /// Adds a generated server. Those that are asked most should come first.
@@ -148,14 +151,15 @@ impl Router {
         let is_evaluate = path == EVALUATE;
         let method = path.get(route.prefix.len()..).unwrap_or("");
         let takes_its_time = !route.timed || CLIENT_STREAMS.contains(&method);
-        let body_until = (!takes_its_time).then(|| {
+        let limits = (!takes_its_time).then(|| {
             let until = received + self.body_timeout;
-            deadline.map_or(until, |deadline| until.min(deadline))
+            let until = deadline.map_or(until, |deadline| until.min(deadline));
+            (until, Arc::clone(&self.arriving))
         });
         let kept = deadline.filter(|_| route.timed && !is_evaluate);
         request.extensions_mut().insert(Arrival { peer: Arc::clone(peer), received, deadline });
         Answer {
-            coming: Coming::Service((route.handler)(request.map(|body| RequestBody::new(body, body_until)))),
+            coming: Coming::Service((route.handler)(request.map(|body| RequestBody::new(body, limits)))),
             deadline: kept,
             timer: None,
         }

@@ -92,6 +92,7 @@ impl Bound {
             phase: following,
             reads: Semaphore::new(limits.reads_max),
             watches: Arc::new(Semaphore::new(limits.watches_max)),
+            streams: Arc::new(Semaphore::new(limits.streams_max)),
             started: engine.now(),
             gate: Arc::new(Gate::new(limits)),
             engine,
@@ -204,7 +205,7 @@ fn assemble(
     };
     let unusable = |error: tonic_reflection::server::Error| Error::Descriptors(error.to_string());
     let health = HealthService::from_health_reporter(health.clone());
-    let router = Router::new(limits.body_timeout)
+    let router = Router::new(limits)
         .add(GatewayServiceServer::new(Gateway::new(Arc::clone(shared))).max_decoding_message_size(max))
         .add(TimelineServiceServer::new(Timeline::new(Arc::clone(shared))).max_decoding_message_size(max))
         .add(ToolServiceServer::new(Tools::new(Arc::clone(shared))).max_decoding_message_size(max))

@@ -6,8 +6,10 @@ use super::status::Failure;
 use crate::decide::ingest::DEFAULT_TENANT;
 use crate::domain::time::Timestamp;
 use crate::engine::{self, Engine};
+use crate::proto::v1::ErrorCode;
 use std::sync::Arc;
-use tokio::sync::{Semaphore, watch};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 /// Where the server is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +34,8 @@ pub(super) struct Shared {
     pub(super) reads: Semaphore,
     /// A permit for each watch.
     pub(super) watches: Arc<Semaphore>,
+    /// A permit for each stream of requests.
+    pub(super) streams: Arc<Semaphore>,
     /// When the server was bound.
     pub(super) started: Timestamp,
     /// The door, for its counters.
@@ -53,6 +57,16 @@ impl Shared {
         }
     }
 
+    /// A place for a watch.
+    pub(super) fn watch_place(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        place(&self.watches, "watches", self.options.limits.watches_max)
+    }
+
+    /// A place for a stream of requests.
+    pub(super) fn stream_place(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        place(&self.streams, "streams of requests", self.options.limits.streams_max)
+    }
+
     /// Ends once the server is told to stop.
     pub(super) fn stopping(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut phase = self.phase.clone();
@@ -60,6 +74,13 @@ impl Shared {
             let _closed = phase.wait_for(|phase| *phase != Phase::Serving).await;
         }
     }
+}
+
+fn place(places: &Arc<Semaphore>, what: &str, most: usize) -> Result<OwnedSemaphorePermit, Failure> {
+    Arc::clone(places).try_acquire_owned().map_err(|_| {
+        let message = format!("{most} {what} are open, the most there can be");
+        Failure::new(ErrorCode::QuotaExceeded, message).retry_after(Duration::from_secs(1))
+    })
 }
 
 /// The tenant of a request: the default one if it names none.

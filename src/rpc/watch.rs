@@ -46,11 +46,7 @@ pub(super) fn begin(shared: &Arc<Shared>, request: WatchEventsRequest) -> Result
         let message = format!("the log has positions 1 to {newest}");
         return Err(Failure::new(ErrorCode::PositionOutOfRange, message));
     }
-    let permit = Arc::clone(&shared.watches).try_acquire_owned().map_err(|_| {
-        let most = shared.options.limits.watches_max;
-        let message = format!("{most} watches are open, the most there can be");
-        Failure::new(ErrorCode::QuotaExceeded, message).retry_after(Duration::from_secs(1))
-    })?;
+    let permit = shared.watch_place()?;
     let (sender, reader) = outbox();
     let task = Task {
         shared: Arc::clone(shared),

@@ -1,7 +1,7 @@
 //! The gRPC server from outside: a real server on loopback and a Unix socket, a real client, a real
 //! engine. Tests of faults have a control beside them that shows that the test can fail.
 #![cfg(feature = "server")]
-#![allow(clippy::panic, clippy::unwrap_used, reason = "a test stops where something is wrong")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test fails by panicking")]
 
 /// The daemon's allocator, so that measurements are of what runs.
 #[global_allocator]

@@ -272,7 +272,30 @@ async fn open_streams_are_bounded() {
     let grown = resident_bytes().saturating_sub(before);
     assert!(grown < 48 << 20, "{grown} bytes");
     decide(&mut server.gateway().await, call("c-2")).await;
-    // The control: as many as are allowed stay open.
+    // The control: without the limits the same takes far more.
+    let lax = Server::with(
+        |_| {},
+        |options| {
+            options.limits.requests_per_connection_max = u32::MAX >> 1;
+            options.limits.local_error_reset_streams_max = usize::MAX >> 1;
+            options.limits.streams_max = 1 << 20;
+        },
+    )
+    .await;
+    let before = resident_bytes();
+    let mut open = raw(lax.address).await;
+    for number in 0..20_000 {
+        open.write_all(&open_stream(2 * number + 1)).await.unwrap();
+    }
+    let mut most = 0;
+    for _ in 0..40 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        most = most.max(resident_bytes().saturating_sub(before));
+    }
+    assert!(most > 48 << 20, "{most} bytes");
+    drop(open);
+    lax.stop().await;
+    // As many as are allowed stay open.
     let mut quiet = raw(server.address).await;
     for number in 0..500 {
         quiet.write_all(&open_stream(2 * number + 1)).await.unwrap();
@@ -288,6 +311,64 @@ async fn open_streams_are_bounded() {
     assert!(!goaway);
     drop(quiet);
     eventually("the connection is gone", || server.door.open() <= 2).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_arrives_at_once_is_limited_in_all() {
+    let server = Server::with(|_| {}, |options| options.limits.request_bytes_max = 100_000).await;
+    let mut client = connect(server.address).await.ready().await.unwrap();
+    let large = framed(0, 60_000, &[0; 40_000]);
+    let (_first, mut sender) = client.send_request(request(EVALUATE), false).unwrap();
+    sender.send_data(large.clone().into(), false).unwrap();
+    decide(&mut server.gateway().await, call("c-1")).await;
+    let answer = exchange(server.address, request(EVALUATE), framed(0, 100_000, &[0; 90_000]), false).await;
+    assert_eq!(
+        (answer.status.code(), reason(&answer.status).as_str()),
+        (Code::ResourceExhausted, "QUOTA_EXCEEDED")
+    );
+    drop((sender, _first, client));
+    // The control: with the first one gone there is room, and it is the time limit that ends it.
+    let mut freed = false;
+    for _ in 0..20 {
+        let body = framed(0, 100_000, &[0; 90_000]);
+        let mut asked = request(EVALUATE);
+        asked.headers_mut().insert("grpc-timeout", "100m".parse().unwrap());
+        freed = exchange(server.address, asked, body, false).await.status.code() == Code::DeadlineExceeded;
+        if freed {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(freed);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn streams_of_requests_are_limited_in_all() {
+    let server = Server::with(|_| {}, |options| options.limits.streams_max = 2).await;
+    let mut gateway = server.gateway().await;
+    let quiet = || {
+        let (sender, requests) = tokio::sync::mpsc::channel::<v1::EvaluateStreamRequest>(1);
+        (sender, tokio_stream::wrappers::ReceiverStream::new(requests))
+    };
+    let (first, requests) = quiet();
+    let _first_answers = gateway.evaluate_stream(requests).await.unwrap();
+    let (_second, requests) = quiet();
+    let _second_answers = gateway.evaluate_stream(requests).await.unwrap();
+    let lines = tokio_stream::empty::<v1::ImportCallsRequest>();
+    let status = gateway.import_calls(lines).await.unwrap_err();
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::ResourceExhausted, "QUOTA_EXCEEDED"));
+    drop(first);
+    let mut freed = false;
+    for _ in 0..200 {
+        freed = gateway.import_calls(tokio_stream::empty::<v1::ImportCallsRequest>()).await.is_ok();
+        if freed {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(freed, "the control: a stream that ends makes room");
     server.stop().await;
 }
 
