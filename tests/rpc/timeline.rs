@@ -73,8 +73,11 @@ async fn sessions_are_listed_newest_first_with_their_present_figures() {
     }
     let request = v1::GetSessionRequest { session_key: key, tenant: "other".to_owned() };
     assert_eq!(timeline.get_session(request).await.unwrap_err().code(), Code::NotFound);
-    let request = v1::GetSessionRequest { session_key: "abc".to_owned(), ..Default::default() };
-    assert_eq!(fields(&timeline.get_session(request).await.unwrap_err()), ["session_key"]);
+    let named = |name: &str| v1::GetSessionRequest { session_key: name.to_owned(), ..Default::default() };
+    let by_id = timeline.get_session(named("s-2")).await.unwrap().into_inner().session.unwrap();
+    assert_eq!((by_id.session_id.as_str(), by_id.calls), ("s-2", 5));
+    assert_eq!(timeline.get_session(named("abc")).await.unwrap_err().code(), Code::NotFound);
+    assert_eq!(fields(&timeline.get_session(named("")).await.unwrap_err()), ["session_key"]);
     server.stop().await;
 }
 
