@@ -128,6 +128,7 @@ async fn a_failing_sync_never_lies() {
         }
         daemon.kill();
         let _left = Command::new("pkill").args(["-9", "-f", &data.display().to_string()]).status();
+        released(&data).await;
         let daemon = Daemon::start(&data, &[]).await;
         let mut client = daemon.client().await;
         for (number, decision) in acknowledged {

@@ -134,3 +134,13 @@ pub fn run(arguments: &[&str], dir: &Path) -> (i32, String) {
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     (output.status.code().unwrap_or(-1), text)
 }
+
+/// Waits until nobody holds the log in this directory: a killed daemon behind a tracer takes a moment to go.
+pub async fn released(dir: &Path) {
+    let lock = std::fs::File::open(dir.join("p000/lock")).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
+        assert!(Instant::now() < deadline, "somebody still holds {}", dir.display());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
