@@ -44,12 +44,13 @@ impl fmt::Display for Verdict {
 }
 
 /// Whether verdicts bind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// Decide and record, but answer `ALLOW` with `enforced = false`.
     Observe,
     /// Answer what was decided.
+    #[default]
     Enforce,
 }
 
@@ -224,6 +225,17 @@ impl Floor {
         Self::DefinitionChanged,
         Self::DetectorFailed,
     ];
+
+    /// Its name in policies.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Trifecta => "trifecta",
+            Self::SecretThenEgress => "secret_then_egress",
+            Self::RepeatOfDenied => "repeat_of_denied",
+            Self::DefinitionChanged => "definition_changed",
+            Self::DetectorFailed => "detector_failed",
+        }
+    }
 
     /// The least risk it sets.
     pub const fn risk(self) -> u8 {

@@ -59,6 +59,8 @@ impl<'f> Run<'_, 'f> {
         self.step(1)?;
         match code {
             Code::Literal(literal) => Ok(literal_value(literal)),
+            Code::Time(at) => Ok(Value::Time(*at)),
+            Code::Span(span) => Ok(Value::Span(*span)),
             Code::Fact(fact) => Ok(fact_value(*fact, self.facts)),
             Code::Local(index) => {
                 let missing = || Failure::Missing("macro variable".to_owned());
