@@ -2,6 +2,8 @@
 //!
 //! The only file that knows every module. Deliberately absent: anything that decides or stores.
 
+mod reload;
+
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::decide::Settings;
@@ -12,6 +14,7 @@ use crate::policy;
 use crate::rpc::{self, Bound};
 use crate::telemetry;
 use anyhow::{Context, Result, anyhow, bail};
+use reload::PolicyFile;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -39,6 +42,7 @@ pub struct Start {
 pub struct App {
     engine: Engine,
     server: rpc::Options,
+    policy: PolicyFile,
     broken: Arc<Notify>,
 }
 
@@ -63,7 +67,8 @@ impl App {
         for (number, opened) in opened.iter().enumerate() {
             report(number, opened);
         }
-        Ok(Self { engine, server: server_options(config), broken })
+        let policy = PolicyFile { path: config.engine.policy.0.clone(), mode: config.engine.mode };
+        Ok(Self { engine, server: server_options(config), policy, broken })
     }
 
     /// The engine.
@@ -76,7 +81,7 @@ impl App {
         let bound = Bound::bind(self.engine.clone(), self.server, [])?;
         let addresses = bound.addresses();
         tracing::info!(tcp = ?addresses.tcp, unix = ?addresses.unix, "listening");
-        Ok(Running { engine: self.engine, bound, broken: self.broken })
+        Ok(Running { engine: self.engine, bound, policy: self.policy, broken: self.broken })
     }
 }
 
@@ -84,6 +89,7 @@ impl App {
 pub struct Running {
     engine: Engine,
     bound: Bound,
+    policy: PolicyFile,
     broken: Arc<Notify>,
 }
 
@@ -96,7 +102,8 @@ impl Running {
     /// Serves until `shutdown` comes; then drains, writes the last snapshot, and lets go of the data
     /// directory. An engine thread that dies ends it with an error.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<()> {
-        let Self { engine, bound, broken } = self;
+        let Self { engine, bound, policy, broken } = self;
+        let reloading = tokio::spawn(reload::on_hangup(engine.clone(), policy));
         let (tell, told) = oneshot::channel();
         let watched = engine.clone();
         let served = bound
@@ -111,6 +118,7 @@ impl Running {
                 let _heard = tell.send(died);
             })
             .await;
+        reloading.abort();
         if told.await.unwrap_or(false) {
             bail!(
                 "an engine thread died; the log above says why. what was acknowledged is on disk: start again"
@@ -284,7 +292,7 @@ fn policy_text(config: &Config) -> Result<String> {
     let Some(path) = &config.engine.policy.0 else { return Ok(String::new()) };
     let name = path.display();
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the policy {name}"))?;
-    if let Err(faults) = policy::parse(&text, config.engine.mode) {
+    if let Err(faults) = policy::parse(&text, config.engine.mode, Clock::system().now()) {
         let faults: String = faults.iter().map(|fault| format!("\n  {fault}")).collect();
         bail!("the policy {name} is not accepted:{faults}");
     }

@@ -119,7 +119,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Sessions(action) => wait(sessions::run(action, &global, &output)),
         Command::Replay(args) => replay::run(&args, &global, &output),
         Command::Verify(args) => verify::run(&args, &global, &output),
-        Command::Policy(action) => policy::run(&action, &global, &output),
+        Command::Policy(action) => policy::run(action, &global, &output),
         Command::Config(action) => settings::run(&action, &global, &output),
         Command::Bench(args) => bench::run(&args, &global, &output),
         Command::Doctor(args) => wait(doctor::run(args, &global, &output)),

@@ -38,6 +38,7 @@ struct PartitionReplay {
     decided: u64,
     differing: u64,
     other_version: u64,
+    erased: u64,
     state_digest: String,
     seconds: f64,
     differences: Vec<DifferenceLine>,
@@ -103,6 +104,7 @@ fn partition_replay(partition: u32, report: &ReplayReport, seconds: f64) -> Part
         decided: report.decided,
         differing: report.differing,
         other_version: report.other_version,
+        erased: report.erased,
         state_digest: hex(&report.state_digest),
         seconds,
         differences: differences.collect(),
@@ -128,12 +130,21 @@ fn text(replays: &[PartitionReplay]) -> String {
             replay.decided.to_string(),
             replay.differing.to_string(),
             replay.other_version.to_string(),
+            replay.erased.to_string(),
             format!("{:.0}", replay.records as f64 / replay.seconds.max(1e-9)),
             replay.state_digest.clone(),
         ]
     };
-    let head =
-        ["PARTITION", "RECORDS", "DECIDED ANEW", "DIFFERENT", "OTHER VERSION", "RECORDS/S", "STATE DIGEST"];
+    let head = [
+        "PARTITION",
+        "RECORDS",
+        "DECIDED ANEW",
+        "DIFFERENT",
+        "OTHER VERSION",
+        "ERASED",
+        "RECORDS/S",
+        "STATE DIGEST",
+    ];
     let mut text = table(head, replays.iter().map(row));
     for replay in replays {
         for difference in &replay.differences {

@@ -123,7 +123,8 @@ impl Ingest {
             origin: if raw.history.is_some() { Origin::Imported } else { Origin::Live },
             digest,
             masked: arguments.masked + u32::from(masked_request),
-            raises_to_critical: arguments.aims_at_production,
+            aims_at_production: arguments.danger.production,
+            destroys: arguments.danger.destroys,
             arguments_features: arguments.features,
             paths_dropped: arguments.dropped,
         })
@@ -173,7 +174,7 @@ impl Ingest {
                 return None;
             }
         };
-        let aims_at_production = crate::policy::category::aims_at_production(&json);
+        let danger = crate::policy::category::danger(&json);
         let masked = self.masker.mask(&mut json);
         let (features, dropped) = features::of_arguments(&json, &self.key);
         let text = if masked == 0 {
@@ -183,7 +184,7 @@ impl Ingest {
             json.write(&mut out);
             out
         };
-        Some(Arguments { text, features, dropped, masked: masked as u32, aims_at_production })
+        Some(Arguments { text, features, dropped, masked: masked as u32, danger })
     }
 
     fn session(&self, raw: &RawCall<'_>) -> SessionRef {
@@ -225,7 +226,9 @@ impl Ingest {
         }
         let mut text = String::from_utf8_lossy(raw.result);
         self.masker.mask_text(&mut text);
+        let brought = features::brought(&text, &self.key);
         Ok(Outcome {
+            brought,
             status: raw.status,
             latency_us: raw.latency_us,
             result_bytes: raw.result_bytes.max(raw.result.len() as u64),
@@ -261,7 +264,7 @@ struct Arguments {
     features: Vec<crate::domain::call::ArgumentFeature>,
     dropped: u32,
     masked: u32,
-    aims_at_production: bool,
+    danger: crate::policy::category::Danger,
 }
 
 #[derive(Default)]

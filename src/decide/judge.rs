@@ -1,6 +1,7 @@
 //! Scores and decides a call in a session that is open.
 
 use super::SCORING_VERSION;
+use super::policed::{self, moment};
 use super::resolve::event_time;
 use super::settings::Settings;
 use super::verdict::settle;
@@ -11,8 +12,9 @@ use crate::domain::event::{CallDecided, CallProposed, Event, Payload, Pending};
 use crate::domain::position::Revision;
 use crate::domain::risk::{Capabilities, RiskCategory};
 use crate::domain::stream::{CallKey, StreamId};
+use crate::domain::time::Timestamp;
 use crate::policy::{Policy, category};
-use crate::projection::{Session, State, Tenant, principal_hash, tool_hash};
+use crate::projection::{Session, State, Tenant, Tool, principal_hash, tool_hash};
 use crate::stats::tracker::{Budget, Tracker};
 use hashbrown::HashMap;
 
@@ -39,13 +41,14 @@ impl InferenceCache {
             self.0.clear();
         }
         *self.0.entry(key).or_insert_with(|| {
-            let inferred = category::infer(tool, "", None);
+            let inferred = category::infer(tool, "", None, None);
             (inferred.category, inferred.capabilities)
         })
     }
 }
 
-/// Judges `call` of the open session `stream`.
+/// Judges `call` of the open session `stream`. `schema_fault` tells where arguments do not match a
+/// registered tool's schema, empty if they do.
 pub fn judge(
     state: &State,
     call: Call,
@@ -54,6 +57,7 @@ pub fn judge(
     policy: &Policy,
     settings: &Settings,
     inferences: &mut InferenceCache,
+    schema_fault: &mut dyn FnMut(&Tool, &[u8]) -> String,
 ) -> Judged {
     let key = state.key();
     let (at, skewed) = event_time(&call, settings);
@@ -63,6 +67,8 @@ pub fn judge(
     let known = tenant.and_then(|tenant| tenant.inventory.get(tool));
     let (tool_category, capabilities) =
         known.map_or_else(|| inferences.infer(tool, &call.tool), |tool| (tool.category, tool.capabilities));
+    let (tool_category, capabilities) = policy.label(&call.tool, &call.server, (tool_category, capabilities));
+    let schema_fault = known.map_or_else(String::new, |tool| schema_fault(tool, &call.arguments));
     let features = CallFeatures {
         tool,
         principal: principal_hash(&key, call.principal()),
@@ -82,11 +88,16 @@ pub fn judge(
         traceparent: call.traceparent,
         origin: call.origin,
         masked: call.masked,
-        category: category::of_call(tool_category, call.raises_to_critical),
+        category: category::of_call(
+            tool_category,
+            category::Danger { production: call.aims_at_production, destroys: call.destroys },
+        ),
         skewed,
+        schema_fault,
         features,
     };
-    let decision = redecide(tenant, session, &proposed, policy);
+    let now = moment(proposed.origin, at, call.receive_time);
+    let decision = redecide(state, stream, &proposed, policy, &call.arguments, now);
     let revision = session.map_or(Revision::ZERO, |session| session.revision).next();
     let decided = Pending {
         stream,
@@ -98,7 +109,7 @@ pub fn judge(
         event: Event::CallDecided(CallDecided {
             tenant: proposed.tenant.clone(),
             decision,
-            policy_revision: state.policy_revision,
+            policy_revision: state.policy_revision_of(&proposed.tenant),
             scoring_version: SCORING_VERSION,
         }),
         payload: Payload::default(),
@@ -116,19 +127,36 @@ pub fn judge(
     Judged { proposed, decided }
 }
 
-/// The decision on a proposed call as of this state. Live and replay both end here.
+/// The decision on a proposed call as of this state. Live and replay both end here. `arguments` are masked;
+/// `now` is what [`moment`] gives.
 pub fn redecide(
+    state: &State,
+    stream: StreamId,
+    proposed: &CallProposed,
+    policy: &Policy,
+    arguments: &[u8],
+    now: Timestamp,
+) -> Decision {
+    let tenant = state.tenant(&proposed.tenant);
+    let session = tenant.and_then(|tenant| tenant.sessions.get(&stream));
+    weigh(tenant, session, proposed, policy, arguments, now)
+}
+
+/// The same for a tenant and a session that need not be of one state.
+pub fn weigh(
     tenant: Option<&Tenant>,
     session: Option<&Session>,
     proposed: &CallProposed,
     policy: &Policy,
+    arguments: &[u8],
+    now: Timestamp,
 ) -> Decision {
-    let outcome =
-        policy.evaluate(&proposed.tool, &proposed.server, &proposed.principal_chain, proposed.category);
-    let assessment = assess(tenant, session, &proposed.features, outcome.category);
     let threshold =
         tenant.map_or_else(|| Tracker::new(Budget::default()).tau(), |tenant| tenant.tracker.tau());
-    settle(policy, &outcome, assessment, threshold.as_i32(), proposed.origin)
+    let seen = policed::Seen { tenant, session, proposed, now };
+    let assess = |category, floors| assess(tenant, session, &proposed.features, category, floors);
+    let policed = policed::apply(&seen, policy, arguments, &assess);
+    settle(policy, policed, threshold.as_i32(), proposed.origin)
 }
 
 fn assess(
@@ -136,12 +164,13 @@ fn assess(
     session: Option<&Session>,
     features: &CallFeatures,
     category: RiskCategory,
+    floors: u16,
 ) -> Assessment {
     let context = SessionContext {
         seen: session.map_or(Capabilities::NONE, |session| session.seen),
         tools: session.map_or([0; 2], |session| session.tools),
     };
-    let mut floors = session.map_or(0, |session| session_floors(session, features));
+    let mut floors = floors | session.map_or(0, |session| session_floors(session, features));
     if tenant.and_then(|tenant| tenant.inventory.get(features.tool)).is_some_and(|tool| tool.changed) {
         floors |= Floor::DefinitionChanged.bit();
     }

@@ -8,13 +8,16 @@ mod housekeep;
 pub mod ingest;
 mod judge;
 pub mod observe;
+mod policed;
 mod resolve;
+pub mod ruling;
 mod settings;
 mod verdict;
 
 pub use housekeep::housekeep;
-pub use judge::{InferenceCache, Judged, judge, redecide};
+pub use judge::{InferenceCache, Judged, judge, redecide, weigh};
 pub use observe::{complete, define_tool, end_session};
+pub use policed::moment;
 pub use resolve::{Resolved, resolve, stream_of};
 pub use settings::Settings;
 pub use verdict::settle;

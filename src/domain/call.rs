@@ -135,7 +135,9 @@ pub struct Call {
     /// How many secrets were masked.
     pub masked: u32,
     /// Whether the arguments aim at production.
-    pub raises_to_critical: bool,
+    pub aims_at_production: bool,
+    /// Whether the arguments destroy, force, or aim at everything.
+    pub destroys: bool,
     /// Features of the arguments, made by `detector::features`.
     pub arguments_features: Vec<ArgumentFeature>,
     /// Argument paths beyond the limit, not judged.
@@ -227,6 +229,8 @@ pub struct Outcome {
     pub result: Vec<u8>,
     /// Salted fingerprints of the result's value-like tokens.
     pub fingerprints: Vec<u64>,
+    /// Hashes of telling values in the result, in the form of argument values.
+    pub brought: Vec<u32>,
     /// When the call ended, by the caller's clock.
     pub end_time: Option<Timestamp>,
 }

@@ -214,16 +214,22 @@ pub enum Floor {
     DefinitionChanged,
     /// A detector failed: what it would have said is unknown.
     DetectorFailed,
+    /// The arguments do not match the tool's schema.
+    SchemaMismatch,
+    /// The call completes a composition rule that asks for a review.
+    Composition,
 }
 
 impl Floor {
     /// All floors; the stored bit is the place in this list.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::Trifecta,
         Self::SecretThenEgress,
         Self::RepeatOfDenied,
         Self::DefinitionChanged,
         Self::DetectorFailed,
+        Self::SchemaMismatch,
+        Self::Composition,
     ];
 
     /// Its name in policies.
@@ -234,6 +240,8 @@ impl Floor {
             Self::RepeatOfDenied => "repeat_of_denied",
             Self::DefinitionChanged => "definition_changed",
             Self::DetectorFailed => "detector_failed",
+            Self::SchemaMismatch => "schema_mismatch",
+            Self::Composition => "composition",
         }
     }
 
@@ -243,6 +251,9 @@ impl Floor {
             Self::Trifecta | Self::SecretThenEgress => 85,
             Self::RepeatOfDenied => 75,
             Self::DefinitionChanged | Self::DetectorFailed => 70,
+            Self::SchemaMismatch => 60,
+            // The rule's own level sets the risk.
+            Self::Composition => 0,
         }
     }
 
@@ -266,6 +277,8 @@ impl Floor {
             Self::RepeatOfDenied => "a call of the same tool was denied earlier in this session",
             Self::DefinitionChanged => "the tool's definition changed since it was first seen",
             Self::DetectorFailed => "a detector failed on this call, so that its judgement is missing",
+            Self::SchemaMismatch => "the arguments do not match the tool's schema",
+            Self::Composition => "this call completes a chain of calls that a composition rule watches for",
         }
     }
 }
@@ -289,11 +302,19 @@ pub enum Reason {
     RiskDenies,
     /// History, recorded as it happened.
     Imported,
+    /// The call is outside its rule's change window.
+    WindowClosed,
+    /// What the rule expects of an allowed call does not hold.
+    Unexpected,
+    /// The rule's condition could not be evaluated.
+    ConditionFailed,
+    /// A composition rule denies it.
+    CompositionDenies,
 }
 
 impl Reason {
     /// All reasons; the stored number is the place in this list plus one.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 12] = [
         Self::RuleAllows,
         Self::RuleReviews,
         Self::RuleDenies,
@@ -302,6 +323,10 @@ impl Reason {
         Self::FloorFired,
         Self::RiskDenies,
         Self::Imported,
+        Self::WindowClosed,
+        Self::Unexpected,
+        Self::ConditionFailed,
+        Self::CompositionDenies,
     ];
 
     /// The stored number, from 1.
@@ -347,6 +372,8 @@ pub struct Decision {
     pub threshold: i32,
     /// Whether the call counts against the review budget.
     pub counted: bool,
+    /// Ids of composition rules that the call completes.
+    pub compositions: Vec<String>,
     /// The assessment.
     pub assessment: Assessment,
 }

@@ -1,6 +1,7 @@
 //! Why the engine refused, with what the caller should do: `rpc::status` turns each into a gRPC status.
 
 use crate::decide::ingest::Violation;
+use crate::decide::ruling::Refusal;
 use crate::eventlog;
 
 /// A refusal. Cloneable, because one failed append answers many callers.
@@ -18,6 +19,9 @@ pub enum Error {
     /// The outcome of this call is recorded already, and it is another one.
     #[error("the outcome of call_id `{0}` is recorded already and differs")]
     OutcomeTaken(String),
+    /// A decision about rules cannot be; nothing happened.
+    #[error("{}", refusal_text(.0))]
+    Refused(Refusal),
     /// No such thing.
     #[error("{0} is not known")]
     NotFound(String),
@@ -47,6 +51,17 @@ pub enum Error {
 fn violations_text(violations: &[Violation]) -> String {
     let one = |violation: &Violation| format!("{} {}", violation.field, violation.description);
     violations.iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
+fn refusal_text(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::Faults(faults) => {
+            let shown: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            format!("the policy is not accepted: {}", shown.join("; "))
+        }
+        Refusal::Conflict(why) | Refusal::Full(why) => why.clone(),
+        Refusal::Unknown(what) => format!("{what} is not known"),
+    }
 }
 
 impl Error {

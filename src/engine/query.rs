@@ -221,7 +221,21 @@ pub(super) fn decided_at(
         policy_revision: event.policy_revision,
         repeated: true,
         skewed: proposed.skewed,
+        schema_fault: proposed.schema_fault,
     })
+}
+
+/// The masked arguments of the call proposed at a position; none if they were erased.
+pub(super) fn arguments_at(log: &Log, position: Position) -> Result<Option<Vec<u8>>, Error> {
+    match log.payload(position)? {
+        PayloadState::Present(bytes) => {
+            let payload = record::decode_payload(&bytes)
+                .map_err(|fault| Error::DataLoss(format!("the payload at position {position}: {fault}")))?;
+            Ok(Some(payload.arguments))
+        }
+        PayloadState::Erased => Ok(None),
+        PayloadState::None => Ok(Some(Vec::new())),
+    }
 }
 
 /// The event at a position.

@@ -1,13 +1,14 @@
 //! Folds the log again and decides every call anew: the same log must give the same decisions, bit for bit.
 
 use super::Error;
-use super::query::decode;
-use crate::decide::{SCORING_VERSION, redecide};
+use super::policies::not_accepted;
+use super::query::{arguments_at, decode};
+use crate::decide::{SCORING_VERSION, moment, redecide};
 use crate::domain::decision::Decision;
-use crate::domain::event::{Event, Payload, PolicyAdopted, Recorded};
+use crate::domain::event::{Event, Payload, Recorded};
 use crate::domain::position::Position;
 use crate::eventlog::Log;
-use crate::policy::{Policy, parse};
+use crate::policy::Book;
 use crate::projection::State;
 use std::ops::ControlFlow;
 
@@ -31,6 +32,8 @@ pub struct ReplayReport {
     pub decided: u64,
     /// Calls not compared, because another version of the scoring decided them.
     pub other_version: u64,
+    /// Calls not compared, because a rule looks at their arguments and those were erased.
+    pub erased: u64,
     /// Decisions that differ; the first [`DIFFERENCES_MAX`].
     pub differences: Vec<Difference>,
     /// How many differ in all.
@@ -44,17 +47,6 @@ pub struct ReplayReport {
 /// Differences kept in a report.
 pub(super) const DIFFERENCES_MAX: usize = 100;
 
-/// The policy of an event.
-pub(super) fn adopted_policy(event: &PolicyAdopted) -> Result<Policy, Error> {
-    if event.text.is_empty() {
-        return Ok(Policy::built_in(event.mode));
-    }
-    parse(&event.text, event.mode).map_err(|faults| {
-        let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
-        Error::DataLoss(format!("the recorded policy is not accepted any more: {}", faults.join("; ")))
-    })
-}
-
 /// Replays the log up to `to`. With `rescore`, every call is decided anew; without, the log is only
 /// folded. `progress` is told the position now and then.
 pub fn replay(
@@ -66,7 +58,7 @@ pub fn replay(
     let mut run = Run::new();
     let mut fault = None;
     log.scan(Position::FIRST, to, |view| {
-        let step = decode(&view, Payload::default()).and_then(|recorded| run.step(&recorded, rescore));
+        let step = decode(&view, Payload::default()).and_then(|recorded| run.step(log, &recorded, rescore));
         if run.state.position.get().is_multiple_of(PROGRESS_RECORDS) {
             progress(run.state.position);
         }
@@ -86,7 +78,7 @@ const PROGRESS_RECORDS: u64 = 10_000;
 
 struct Run {
     state: State,
-    policy: Policy,
+    book: Book,
     expected: Option<Decision>,
     report: ReplayReport,
 }
@@ -97,21 +89,33 @@ impl Run {
             records: 0,
             decided: 0,
             other_version: 0,
+            erased: 0,
             differences: Vec::new(),
             differing: 0,
             state_digest: [0; 32],
             position: Position::ZERO,
         };
-        Self { state: State::empty(), policy: Policy::default(), expected: None, report }
+        Self { state: State::empty(), book: Book::default(), expected: None, report }
     }
 
-    fn step(&mut self, recorded: &Recorded, rescore: bool) -> Result<(), Error> {
-        match &recorded.record.event {
-            Event::PolicyAdopted(event) => self.policy = adopted_policy(event)?,
+    fn step(&mut self, log: &Log, recorded: &Recorded, rescore: bool) -> Result<(), Error> {
+        let record = &recorded.record;
+        self.book
+            .apply(&record.event, record.receive_time)
+            .map_err(|faults| not_accepted(recorded.position, &faults))?;
+        match &record.event {
             Event::CallProposed(proposed) if rescore => {
-                let tenant = self.state.tenant(&proposed.tenant);
-                let session = tenant.and_then(|tenant| tenant.sessions.get(&recorded.record.stream));
-                self.expected = Some(redecide(tenant, session, proposed, &self.policy));
+                let policy = self.book.of(&proposed.tenant);
+                let arguments = if policy.needs_arguments() {
+                    arguments_at(log, recorded.position)?
+                } else {
+                    Some(Vec::new())
+                };
+                self.expected = arguments.map(|arguments| {
+                    let now = moment(proposed.origin, record.event_time, record.receive_time);
+                    redecide(&self.state, record.stream, proposed, policy, &arguments, now)
+                });
+                self.report.erased += u64::from(self.expected.is_none());
             }
             Event::CallDecided(event) => {
                 if event.scoring_version != SCORING_VERSION {

@@ -5,9 +5,11 @@ use super::committer::{Deferred, Group, Shared};
 use super::counters::add;
 use super::directory;
 use super::handover::ClosesHandover;
-use super::partition::{Command, Completed, Decided, Definedness, Import, Imported, Reply};
+use super::partition::{Command, Completed, Decided, Definedness, Import, Imported, Reply, Ruled};
 use super::registry::{Known, Registry};
+use super::schemas::Schemas;
 use crate::decide::observe::{Definition, KnownCall};
+use crate::decide::ruling::Ruling;
 use crate::decide::{self, InferenceCache, Settings};
 use crate::domain::call::{Call, Outcome, OutcomeStatus};
 use crate::domain::event::{CallCompleted, Event, Pending, Recorded};
@@ -15,8 +17,8 @@ use crate::domain::position::{Position, Revision};
 use crate::domain::stream::{CallKey, StreamId};
 use crate::domain::time::Timestamp;
 use crate::eventlog::Log;
-use crate::policy::Policy;
-use crate::projection::{State, TENANTS_MAX};
+use crate::policy::Book;
+use crate::projection::{State, TENANTS_MAX, Tool};
 use crate::stats::fingerprint::FingerprintKey;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -29,7 +31,8 @@ const DRAIN_MAX: usize = 256;
 pub(super) struct Worker {
     pub(super) state: State,
     pub(super) log: Log,
-    pub(super) policy: Arc<Policy>,
+    pub(super) book: Book,
+    pub(super) schemas: Schemas,
     pub(super) settings: Settings,
     pub(super) shared: Arc<Shared>,
     pub(super) commands: mpsc::Receiver<Command>,
@@ -91,6 +94,7 @@ impl Worker {
                 let ended = self.end_session(&tenant, &stream, now);
                 self.defer(reply, ended);
             }
+            Command::Rule(ruling, now, reply) => self.rule(*ruling, now, reply),
             Command::Ask(question) => {
                 let answer = question(&self.state);
                 self.group.deferred.push(Deferred::Other(answer));
@@ -169,8 +173,10 @@ impl Worker {
     }
 
     fn judge(&mut self, call: Call, key: CallKey, stream: StreamId) -> decide::Judged {
-        let Self { state, policy, settings, inferences, .. } = self;
-        let judged = decide::judge(state, call, key, stream, policy, settings, inferences);
+        let Self { state, book, settings, inferences, schemas, log, .. } = self;
+        let policy = book.of(&call.tenant);
+        let mut misfit = |tool: &Tool, arguments: &[u8]| schemas.fault(log, tool, arguments);
+        let judged = decide::judge(state, call, key, stream, policy, settings, inferences, &mut misfit);
         if let Event::CallDecided(event) = &judged.decided.event {
             let failed = crate::domain::decision::Floor::DetectorFailed.bit();
             let count = u64::from(event.decision.assessment.floors & failed != 0);
@@ -204,6 +210,11 @@ impl Worker {
         let recorded = Recorded { position: self.state.position.next(), record: pending };
         let entry = directory::before(&self.state, &recorded);
         self.state.apply(&recorded);
+        self.schemas.note(recorded.position, &recorded.record.event);
+        if self.book.apply(&recorded.record.event, recorded.record.receive_time).is_err() {
+            // It was checked before it was recorded; the next start reads it again and says so.
+            tracing::error!(position = recorded.position.get(), "a recorded rule is not accepted");
+        }
         self.group.directory.extend(entry.or_else(|| directory::after(&self.state, &recorded)));
         self.group.push(recorded);
         self.state.position
@@ -290,6 +301,20 @@ impl Worker {
         Some(self.take_up(ended))
     }
 
+    fn rule(&mut self, ruling: Ruling, now: Timestamp, reply: Reply<Ruled>) {
+        match decide::ruling::rule(&self.state, ruling, now) {
+            Ok(Some(pending)) => {
+                let position = self.take_up(pending);
+                self.defer(reply, Ruled { position, repeated: false });
+            }
+            Ok(None) => {
+                let position = self.state.position;
+                self.defer(reply, Ruled { position, repeated: true });
+            }
+            Err(refusal) => reply(Err(Error::Refused(refusal))),
+        }
+    }
+
     fn defer<T: Send + 'static>(&mut self, reply: Reply<T>, value: T) {
         let settle = Box::new(move |outcome: Result<(), Error>| reply(outcome.map(|()| value)));
         self.group.deferred.push(Deferred::Other(settle));
@@ -362,6 +387,7 @@ fn decided(
         policy_revision: event.policy_revision,
         repeated: false,
         skewed: proposed.skewed,
+        schema_fault: proposed.schema_fault.clone(),
     }
 }
 
@@ -388,6 +414,7 @@ pub(super) fn refuse(command: Command, error: Error) {
         Command::Complete { reply, .. } => reply(Err(error)),
         Command::DefineTools { reply, .. } => reply(Err(error)),
         Command::EndSession { reply, .. } => reply(Err(error)),
+        Command::Rule(_, _, reply) => reply(Err(error)),
         Command::Ask(_) => {}
         Command::Stop(reply) => reply(Err(error)),
     }

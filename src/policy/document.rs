@@ -83,19 +83,15 @@ struct Builder<'t> {
 }
 
 impl<'t> Builder<'t> {
-    /// The next event but comments.
     fn next(&mut self) -> Result<Option<(Event<'t>, Span)>, Fault> {
-        loop {
-            match self.events.next() {
-                None => return Ok(None),
-                Some(Ok((Event::Comment(..), _))) => {}
-                Some(Ok(next)) => return Ok(Some(next)),
-                Some(Err(fault)) => {
-                    let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-                    let mark = fault.marker();
-                    let message = format!("not YAML: {}", fault.info());
-                    return Err(Fault::error(number(mark.line()), number(mark.col() + 1), message));
-                }
+        match self.events.next() {
+            None => Ok(None),
+            Some(Ok(next)) => Ok(Some(next)),
+            Some(Err(fault)) => {
+                let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+                let mark = fault.marker();
+                let message = format!("not YAML: {}", fault.info());
+                Err(Fault::error(number(mark.line()), number(mark.col() + 1), message))
             }
         }
     }

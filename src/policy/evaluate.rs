@@ -146,11 +146,7 @@ impl Policy {
         })
     }
 
-    fn decide<'p>(
-        &'p self,
-        facts: &Facts<'_>,
-        told: &mut dyn FnMut(usize, Match, &str),
-    ) -> Outcome<'p> {
+    fn decide<'p>(&'p self, facts: &Facts<'_>, told: &mut dyn FnMut(usize, Match, &str)) -> Outcome<'p> {
         let mut links: Vec<Option<Winner<'p>>> = Vec::new();
         let mut general = None;
         for (place, compiled) in self.candidates(facts) {

@@ -78,6 +78,18 @@ pub fn parse(text: &str, mode: Mode, adopted: Timestamp) -> Result<Policy, Vec<F
     }
 }
 
+/// Reads one rule alone, such as a grant. It may have no id; it can refer to no windows.
+pub fn parse_rule(text: &str, adopted: Timestamp) -> Result<Rule, Vec<Fault>> {
+    let root = document::read(text).map_err(|fault| vec![fault])?;
+    let mut reader = Reader::default();
+    let (windows, reviews) = (BTreeMap::new(), Default::default());
+    let rule = file_rule::rule(&mut reader, &root, &Names { windows: &windows, reviews: &reviews, adopted });
+    match rule {
+        Some(rule) if reader.faults.iter().all(|fault| fault.severity != Severity::Error) => Ok(rule),
+        _ => Err(reader.faults),
+    }
+}
+
 /// Reads a policy and holds it against what the daemon knows: whether the people exist that it asks for.
 pub fn check(text: &str, mode: Mode, adopted: Timestamp, around: &Surroundings) -> Parsed {
     let mut read = read(text, mode, adopted);
@@ -246,7 +258,8 @@ fn unreachable(policy: &Policy, around: &Surroundings) -> Vec<Fault> {
     for (terms, category) in policy.reviews.by_category.iter().zip(RiskCategory::ALL) {
         if *terms != ReviewTerms::default() {
             let messages = unreachable_terms(terms, policy, around);
-            let told = messages.into_iter().map(|message| format!("reviews of category {category}: {message}"));
+            let told =
+                messages.into_iter().map(|message| format!("reviews of category {category}: {message}"));
             faults.extend(told.map(|message| Fault::error(1, 1, message)));
         }
     }

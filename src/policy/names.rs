@@ -53,7 +53,9 @@ impl Pattern {
     pub(super) fn matches(&self, name: &str) -> bool {
         match self {
             Self::Exact(exact) => exact == name,
-            Self::Prefix(prefix) => name.strip_prefix(prefix.as_str()).is_some_and(|rest| !rest.contains('/')),
+            Self::Prefix(prefix) => {
+                name.strip_prefix(prefix.as_str()).is_some_and(|rest| !rest.contains('/'))
+            }
             Self::Any => !name.contains('/'),
             Self::Glob(matcher, _) => matcher.is_match(name),
         }

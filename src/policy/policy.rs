@@ -140,6 +140,11 @@ impl Policy {
         self.rules.iter().map(|compiled| &compiled.rule)
     }
 
+    /// Whether some rule looks at a call beyond its names, so that deciding needs the call's arguments.
+    pub fn needs_arguments(&self) -> bool {
+        self.rules().any(|rule| rule.when.is_some() || rule.expect.is_some())
+    }
+
     /// The rules over several calls.
     pub fn compositions(&self) -> &[Composition] {
         &self.compositions

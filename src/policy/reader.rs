@@ -137,7 +137,8 @@ impl Reader {
         let text = self.text(node, what)?;
         match text.parse() {
             Ok(number) if (least..=most).contains(&number) => Some(number),
-            _ => self.wrong(node, format!("{what} must be a whole number from {least} to {most}, not `{text}`")),
+            _ => self
+                .wrong(node, format!("{what} must be a whole number from {least} to {most}, not `{text}`")),
         }
     }
 
@@ -152,7 +153,9 @@ impl Reader {
         match duration(text) {
             Some(span) if span > 0 && span <= most => Some(span),
             Some(_) => self.wrong(node, format!("{what} must be longer than 0 and at most {}", shown(most))),
-            None => self.wrong(node, format!("{what} must be a duration such as 30s, 5m, 2h or 7d, not `{text}`")),
+            None => {
+                self.wrong(node, format!("{what} must be a duration such as 30s, 5m, 2h or 7d, not `{text}`"))
+            }
         }
     }
 
@@ -162,7 +165,9 @@ impl Reader {
         let day = Timestamp::parse(&format!("{text}T00:00:00Z")).map(|start| start.plus_micros(DAY_US));
         match Timestamp::parse(text).or(day) {
             Some(at) => Some(at),
-            None => self.wrong(node, format!("{what} must be a date or a time such as 2026-12-31, not `{text}`")),
+            None => {
+                self.wrong(node, format!("{what} must be a date or a time such as 2026-12-31, not `{text}`"))
+            }
         }
     }
 }

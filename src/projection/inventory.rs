@@ -1,7 +1,7 @@
 //! Tools of a tenant: definitions, and when each was first seen.
 
 use crate::domain::call::Digest;
-use crate::domain::event::ToolDefined;
+use crate::domain::event::{ToolAccepted, ToolDefined};
 use crate::domain::position::Position;
 use crate::domain::risk::{Capabilities, RiskCategory};
 use crate::stats::table::{SetTable, Weigh};
@@ -27,6 +27,8 @@ pub struct Tool {
     pub capabilities: Capabilities,
     /// Position of the latest `ToolDefined`.
     pub defined_at: Position,
+    /// Position of the `ToolDefined` that is accepted: the first one, or one that a person looked at.
+    pub accepted_at: Position,
 }
 
 impl Weigh for Tool {
@@ -83,6 +85,7 @@ impl Inventory {
             category: event.category,
             capabilities: event.capabilities,
             defined_at: position,
+            accepted_at: position,
         };
         let Some(tool) = self.tools.entry(key, make) else { return };
         tool.changed |= event.previous_hash.is_some();
@@ -91,5 +94,16 @@ impl Inventory {
         tool.category = tool.category.max(event.category);
         tool.capabilities = tool.capabilities.with(event.capabilities);
         tool.defined_at = position;
+    }
+
+    /// Accepts the definition that is known now; another one changes nothing.
+    pub(super) fn accept(&mut self, key: u64, event: &ToolAccepted) {
+        let Some(tool) = self.tools.get_mut(key) else { return };
+        if tool.definition_hash == event.definition_hash {
+            tool.changed = false;
+            tool.category = event.category;
+            tool.capabilities = event.capabilities;
+            tool.accepted_at = tool.defined_at;
+        }
     }
 }

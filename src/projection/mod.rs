@@ -4,11 +4,15 @@
 //! events are stored, and what is decided on the state.
 
 mod inventory;
+mod policies;
 mod session;
 mod snapshot;
 mod state;
+mod trail;
 
 pub use inventory::{Inventory, Tool};
+pub use policies::{Grant, Policies};
 pub use session::{Session, Sessions};
 pub use snapshot::Error;
 pub use state::{STATE_VERSION, State, TENANTS_MAX, Tenant, gap_key, principal_hash, tool_hash};
+pub use trail::{Made, Trail, Trails, telling};

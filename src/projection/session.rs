@@ -3,6 +3,7 @@
 //! Bounded: at most `SESSIONS_MAX` sessions, each at most about 4 KB (see the constants). Sessions that
 //! are over are not here: the log has them.
 
+use super::trail::Trail;
 use crate::detector::learn::Lesson;
 use crate::domain::call::SessionSource;
 use crate::domain::position::{Position, Revision};
@@ -50,6 +51,10 @@ pub struct Session {
     pub tools: [u64; 2],
     /// Hashes of tools denied here.
     pub denied_tools: Vec<u64>,
+    /// The first of its parents, or itself: all sessions under it are one tree.
+    pub root: StreamId,
+    /// What was called in it lately.
+    pub trail: Trail,
     /// What it will teach when it closes.
     pub lesson: Lesson,
 }

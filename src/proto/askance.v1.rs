@@ -1375,6 +1375,8 @@ pub enum FloorKind {
     SecretThenEgress = 9,
     /// A detector broke, so that its judgement is missing. Risk 70.
     DetectorFailed = 10,
+    /// The arguments do not match the tool's schema. Risk 60.
+    SchemaMismatch = 11,
 }
 impl FloorKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1394,6 +1396,7 @@ impl FloorKind {
             Self::Rule => "FLOOR_KIND_RULE",
             Self::SecretThenEgress => "FLOOR_KIND_SECRET_THEN_EGRESS",
             Self::DetectorFailed => "FLOOR_KIND_DETECTOR_FAILED",
+            Self::SchemaMismatch => "FLOOR_KIND_SCHEMA_MISMATCH",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1410,6 +1413,7 @@ impl FloorKind {
             "FLOOR_KIND_RULE" => Some(Self::Rule),
             "FLOOR_KIND_SECRET_THEN_EGRESS" => Some(Self::SecretThenEgress),
             "FLOOR_KIND_DETECTOR_FAILED" => Some(Self::DetectorFailed),
+            "FLOOR_KIND_SCHEMA_MISMATCH" => Some(Self::SchemaMismatch),
             _ => None,
         }
     }

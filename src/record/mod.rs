@@ -8,6 +8,7 @@ mod decision;
 mod decode;
 mod encode;
 mod payload;
+mod policy;
 pub mod wire;
 
 pub use decode::decode;

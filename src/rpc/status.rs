@@ -4,6 +4,7 @@
 //! The text of an error is for a developer and holds no values from a request but names and ids.
 
 use crate::decide::ingest::Violation;
+use crate::decide::ruling::Refusal;
 use crate::engine::Error;
 use crate::proto::v1::{self, CallError, ErrorCode};
 use std::collections::HashMap;
@@ -147,7 +148,10 @@ impl From<Error> for Failure {
             Error::Overloaded => plain(ErrorCode::Overloaded).retry_after(QUEUE_PAUSE),
             Error::CallIdTaken(_) => plain(ErrorCode::CallIdReused),
             Error::OutcomeTaken(_) => plain(ErrorCode::OutcomeConflict),
-            Error::NotFound(_) => plain(ErrorCode::NotFound),
+            Error::Refused(Refusal::Faults(_)) => plain(ErrorCode::PolicyInvalid),
+            Error::Refused(Refusal::Conflict(_)) => plain(ErrorCode::RevisionConflict),
+            Error::Refused(Refusal::Full(_)) => plain(ErrorCode::QuotaExceeded),
+            Error::NotFound(_) | Error::Refused(Refusal::Unknown(_)) => plain(ErrorCode::NotFound),
             Error::TenantsFull(_) => plain(ErrorCode::QuotaExceeded).retry_after(SPACE_PAUSE),
             Error::DiskFull(_) => plain(ErrorCode::StorageFull).retry_after(SPACE_PAUSE),
             Error::Unknown(_) => plain(ErrorCode::StorageFailed),

@@ -1,9 +1,9 @@
 //! Gives every part of a condition a type and a meaning, or says what is wrong with it.
 
+use super::super::nearest::nearest;
 use super::ast::{Code, Fact, Form, Literal, Macro, Operator, Tree};
 use super::functions::{Function, NAMES};
 use super::{Fault, MACRO_NESTING_MAX};
-use super::super::nearest::nearest;
 use crate::domain::decision::Detector;
 use crate::domain::time::{DAY_US, HOUR_US, MINUTE_US, SECOND_US, Timestamp};
 use jiff::tz::TimeZone;
@@ -174,7 +174,12 @@ impl Checker {
     fn fact(&mut self, fact: Fact) -> Typed {
         let looks_at_risk = matches!(
             fact,
-            Fact::RiskScore | Fact::RiskCategory | Fact::Signal(_) | Fact::Evidence | Fact::Abstained | Fact::Floors
+            Fact::RiskScore
+                | Fact::RiskCategory
+                | Fact::Signal(_)
+                | Fact::Evidence
+                | Fact::Abstained
+                | Fact::Floors
         );
         self.uses_risk |= looks_at_risk;
         (Code::Fact(fact), fact_type(fact))
@@ -185,7 +190,9 @@ impl Checker {
             let kind = self.locals.get(place).map_or(Type::Any, |(_, kind)| kind.clone());
             return Ok((Code::Local(place), kind));
         }
-        if let Some((_, _, fact)) = FACTS.iter().find(|(first, second, _)| *first == name && second.is_empty()) {
+        if let Some((_, _, fact)) =
+            FACTS.iter().find(|(first, second, _)| *first == name && second.is_empty())
+        {
             return Ok(self.fact(*fact));
         }
         if FACTS.iter().any(|(first, _, _)| *first == name) {
@@ -285,7 +292,8 @@ impl Checker {
             _ => match arithmetic_type(operator, &one, &other) {
                 Some(kind) => result(left, right, kind),
                 None => {
-                    let message = format!("{} {} {} has no meaning", one.name(), operator.sign(), other.name());
+                    let message =
+                        format!("{} {} {} has no meaning", one.name(), operator.sign(), other.name());
                     Err(Fault::new(at, message))
                 }
             },
@@ -371,7 +379,8 @@ impl Checker {
     fn matches(&mut self, text: &Tree, pattern: &Tree) -> Result<Typed, Fault> {
         let (text, _) = self.expect(text, &Type::Text)?;
         let regex = literal_text(pattern, "a regular expression")?;
-        let built = RegexBuilder::new(regex).size_limit(REGEX_BYTES_MAX).dfa_size_limit(REGEX_BYTES_MAX).build();
+        let built =
+            RegexBuilder::new(regex).size_limit(REGEX_BYTES_MAX).dfa_size_limit(REGEX_BYTES_MAX).build();
         let built: Regex = built.map_err(|fault| {
             let fault = fault.to_string();
             let line = fault.lines().last().unwrap_or("").trim_start_matches("error: ").to_owned();
@@ -478,7 +487,9 @@ fn arithmetic_type(operator: Operator, one: &Type, other: &Type) -> Option<Type>
         (Operator::Add | Operator::Subtract, Type::Time, Type::Span) => Some(Type::Time),
         (Operator::Add | Operator::Subtract, Type::Span, Type::Span) => Some(Type::Span),
         (Operator::Subtract, Type::Time, Type::Time) => Some(Type::Span),
-        (_, Type::Any, Type::Int | Type::Double) | (_, Type::Int | Type::Double, Type::Any) => Some(Type::Any),
+        (_, Type::Any, Type::Int | Type::Double) | (_, Type::Int | Type::Double, Type::Any) => {
+            Some(Type::Any)
+        }
         (Operator::Add, Type::Any, Type::Text) | (Operator::Add, Type::Text, Type::Any) => Some(Type::Text),
         _ => None,
     }

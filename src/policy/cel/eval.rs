@@ -140,9 +140,8 @@ impl<'f> Run<'_, 'f> {
             Operator::In => self.contains(left, right).map(Value::Bool),
             Operator::Less | Operator::LessOrEqual | Operator::Greater | Operator::GreaterOrEqual => {
                 self.step(left.weight().min(right.weight()))?;
-                let no_order = || {
-                    Failure::Kind(format!("{} and {} have no order", left.kind(), right.kind()))
-                };
+                let no_order =
+                    || Failure::Kind(format!("{} and {} have no order", left.kind(), right.kind()));
                 let found = order(left, right).ok_or_else(no_order)?;
                 Ok(Value::Bool(match operator {
                     Operator::Less => found == Ordering::Less,
@@ -378,7 +377,9 @@ fn signal_value<'f>(fact: Fact, facts: &Facts<'f>) -> Value<'f> {
             let silent = scores.filter(|score| score.raw.is_none());
             Value::texts(silent.map(|score: &crate::domain::decision::Score| Detector::name(score.detector)))
         }
-        Fact::Floors => Value::texts(Floor::in_set(assessment.map_or(0, |found| found.floors)).map(Floor::name)),
+        Fact::Floors => {
+            Value::texts(Floor::in_set(assessment.map_or(0, |found| found.floors)).map(Floor::name))
+        }
         _ => Value::Int(assessment.map_or(0, |found| found.risk).into()),
     }
 }

@@ -53,7 +53,11 @@ fn texts_numbers_and_times() {
     check("1 + 2 * 3 - 4 % 3 == 6 && -args.n == -5 && 7 / 2 == 3", r#"{"n":5}"#, true);
     check("now.getHours() == 13 && now.getHours(\"Europe/Berlin\") == 14", "{}", true);
     check("now.getDayOfWeek() == 2", "{}", true);
-    check(r#"now > timestamp("2026-11-17T13:00:00Z") && now - duration("1h30m") < timestamp("2026-11-17T12:00:01Z")"#, "{}", true);
+    check(
+        r#"now > timestamp("2026-11-17T13:00:00Z") && now - duration("1h30m") < timestamp("2026-11-17T12:00:01Z")"#,
+        "{}",
+        true,
+    );
     check(r#"session.age >= duration("90s") && session.age.getSeconds() == 90"#, "{}", true);
     check(r#"args.n > 3 ? server == "k8s-eu" : false"#, r#"{"n":4}"#, true);
 }

@@ -45,6 +45,14 @@ impl Step {
 }
 
 impl Composition {
+    /// Whether `call` could be the last of a chain; cheap, and asked first.
+    pub fn can_end_with(&self, call: &Happened<'_>) -> bool {
+        match self.shape {
+            Shape::Ordered => self.steps.last().is_some_and(|step| step.matches(call)),
+            _ => self.steps.iter().any(|step| step.matches(call)),
+        }
+    }
+
     /// Whether `call` completes the rule after `before`, newest first.
     pub fn fires(&self, call: &Happened<'_>, before: &[Happened<'_>]) -> bool {
         let within = |earlier: &&Happened<'_>| call.at.since(earlier.at) <= self.timespan_us;
@@ -104,12 +112,7 @@ impl<'s, 't> Search<'s, 't> {
         }
     }
 
-    fn with(
-        &mut self,
-        place: usize,
-        call: &'s Happened<'t>,
-        then: impl FnOnce(&mut Self) -> bool,
-    ) -> bool {
+    fn with(&mut self, place: usize, call: &'s Happened<'t>, then: impl FnOnce(&mut Self) -> bool) -> bool {
         self.tries += 1;
         if self.tries > TRIES_MAX {
             return false;

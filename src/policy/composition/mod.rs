@@ -12,7 +12,7 @@ mod matching;
 mod read;
 
 pub use matching::Happened;
-pub(super) use read::read;
+pub(super) use read::{capabilities, read};
 
 use super::names::Pattern;
 use crate::domain::risk::Capabilities;
@@ -115,7 +115,7 @@ pub struct Composition {
 }
 
 /// The shipped rules.
-pub(super) fn shipped() -> Arc<Vec<Composition>> {
+pub fn shipped() -> Arc<Vec<Composition>> {
     static SHIPPED: LazyLock<Arc<Vec<Composition>>> = LazyLock::new(|| {
         let read = super::document::read(SHIPPED_TEXT).map(|root| {
             let mut reader = super::reader::Reader::default();

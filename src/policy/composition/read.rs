@@ -19,7 +19,8 @@ const EFFECTS: [(&str, OnFire); 3] =
     [("note", OnFire::Note), ("review", OnFire::Review), ("deny", OnFire::Deny)];
 const SCOPES: [(&str, Scope); 3] =
     [("session", Scope::Session), ("principal", Scope::Principal), ("session_tree", Scope::Tree)];
-const FIELDS: [(&str, Field); 3] = [("tool", Field::Tool), ("server", Field::Server), ("value", Field::Value)];
+const FIELDS: [(&str, Field); 3] =
+    [("tool", Field::Tool), ("server", Field::Server), ("value", Field::Value)];
 
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
@@ -138,7 +139,8 @@ fn correlated(reader: &mut Reader, node: &Node, steps: Vec<Step>) -> Option<Comp
     if matches!(shape, Shape::Ordered | Shape::Unordered) && steps.len() < 2 {
         return reader.wrong(node, "a temporal correlation needs at least two steps");
     }
-    let same_value = fields.get("same_value").map(|node| same_value(reader, node, &names)).unwrap_or_default();
+    let same_value =
+        fields.get("same_value").map(|node| same_value(reader, node, &names)).unwrap_or_default();
     Some(Composition {
         id: String::new(),
         title: String::new(),

@@ -50,7 +50,8 @@ fn the_shipped_rules_read_without_a_fault() {
     assert_eq!(reader.faults, Vec::new());
     assert!(rules.len() >= 12, "{} rules", rules.len());
     for rule in &rules {
-        let known = |tag: &String| ["atlas.aml.t", "owasp.", "attack.t"].iter().any(|start| tag.starts_with(start));
+        let known =
+            |tag: &String| ["atlas.aml.t", "owasp.", "attack.t"].iter().any(|start| tag.starts_with(start));
         assert!(!rule.tags.is_empty() && rule.tags.iter().all(known), "{}: {:?}", rule.id, rule.tags);
     }
 }
@@ -59,8 +60,16 @@ fn the_shipped_rules_read_without_a_fault() {
 fn config_then_key_then_outbound() {
     check(
         "config-key-outbound",
-        &[(0, "fs/read_config", &[], &[], &[]), (1, "vault/get_key", SECRET, &[], &[]), (2, "web/post", OUT, &[], &[])],
-        &[(0, "vault/get_key", SECRET, &[], &[]), (1, "fs/read_config", &[], &[], &[]), (2, "web/post", OUT, &[], &[])],
+        &[
+            (0, "fs/read_config", &[], &[], &[]),
+            (1, "vault/get_key", SECRET, &[], &[]),
+            (2, "web/post", OUT, &[], &[]),
+        ],
+        &[
+            (0, "vault/get_key", SECRET, &[], &[]),
+            (1, "fs/read_config", &[], &[], &[]),
+            (2, "web/post", OUT, &[], &[]),
+        ],
     );
 }
 
@@ -86,19 +95,38 @@ fn a_credential_is_read_before_a_deployment() {
 fn untrusted_text_private_data_and_a_way_out() {
     check(
         "lethal-trifecta",
-        &[(0, "crm/get_user", PRIVATE, &[], &[]), (1, "mail/read", UNTRUSTED, &[], &[]), (2, "mail/send", OUT, &[], &[])],
-        &[(0, "crm/get_user", PRIVATE, &[], &[]), (1, "crm/get_user", PRIVATE, &[], &[]), (2, "mail/send", OUT, &[], &[])],
+        &[
+            (0, "crm/get_user", PRIVATE, &[], &[]),
+            (1, "mail/read", UNTRUSTED, &[], &[]),
+            (2, "mail/send", OUT, &[], &[]),
+        ],
+        &[
+            (0, "crm/get_user", PRIVATE, &[], &[]),
+            (1, "crm/get_user", PRIVATE, &[], &[]),
+            (2, "mail/send", OUT, &[], &[]),
+        ],
     );
     // One call that is both untrusted and private fills one step only.
-    assert!(!fires("lethal-trifecta", &[(0, "mail/read", &["reads_untrusted", "reads_private"], &[], &[]), (2, "mail/send", OUT, &[], &[])]));
+    assert!(!fires(
+        "lethal-trifecta",
+        &[(0, "mail/read", &["reads_untrusted", "reads_private"], &[], &[]), (2, "mail/send", OUT, &[], &[])]
+    ));
 }
 
 #[test]
 fn the_parts_of_a_trifecta_in_nested_sessions() {
     check(
         "trifecta-over-sessions",
-        &[(0, "web/fetch", UNTRUSTED, &[], &[]), (60, "vault/get", SECRET, &[], &[]), (200, "mail/send", OUT, &[], &[])],
-        &[(0, "web/fetch", UNTRUSTED, &[], &[]), (60, "vault/get", SECRET, &[], &[]), (290, "mail/send", OUT, &[], &[])],
+        &[
+            (0, "web/fetch", UNTRUSTED, &[], &[]),
+            (60, "vault/get", SECRET, &[], &[]),
+            (200, "mail/send", OUT, &[], &[]),
+        ],
+        &[
+            (0, "web/fetch", UNTRUSTED, &[], &[]),
+            (60, "vault/get", SECRET, &[], &[]),
+            (290, "mail/send", OUT, &[], &[]),
+        ],
     );
 }
 
@@ -160,7 +188,8 @@ fn a_stranger_s_text_names_who_is_paid() {
 #[test]
 fn a_spree_of_destruction() {
     let story = |minutes: i64| {
-        let calls: Vec<Told> = (0..10).map(|n| (n * minutes, "db/delete", DESTROY, &[][..], &[][..])).collect();
+        let calls: Vec<Told> =
+            (0..10).map(|n| (n * minutes, "db/delete", DESTROY, &[][..], &[][..])).collect();
         calls
     };
     check("destruction-spree", &story(1), &story(2));
@@ -190,8 +219,18 @@ fn an_agent_changes_its_own_rights() {
 fn data_leaves_by_many_doors() {
     check(
         "fan-out-egress",
-        &[(0, "a/send", OUT, &[], &[]), (1, "b/send", OUT, &[], &[]), (2, "c/send", OUT, &[], &[]), (3, "d/send", OUT, &[], &[])],
-        &[(0, "a/send", OUT, &[], &[]), (1, "b/send", OUT, &[], &[]), (2, "c/send", OUT, &[], &[]), (3, "a/send", OUT, &[], &[])],
+        &[
+            (0, "a/send", OUT, &[], &[]),
+            (1, "b/send", OUT, &[], &[]),
+            (2, "c/send", OUT, &[], &[]),
+            (3, "d/send", OUT, &[], &[]),
+        ],
+        &[
+            (0, "a/send", OUT, &[], &[]),
+            (1, "b/send", OUT, &[], &[]),
+            (2, "c/send", OUT, &[], &[]),
+            (3, "a/send", OUT, &[], &[]),
+        ],
     );
 }
 

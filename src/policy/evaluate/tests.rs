@@ -109,7 +109,13 @@ rules:
     simple(&policy, "scale", r#"{"n":3}"#, Some("first"), Effect::Allow);
     simple(&policy, "scale", r#"{"n":7}"#, Some("second"), Effect::Review);
     simple(&policy, "scale", r#"{"n":70}"#, None, Effect::Review);
-    check_outcome(&policy, &Asked { tool: "scale", server: "other", ..ASKED }, Some("plain"), Effect::Deny, Cause::AsWritten);
+    check_outcome(
+        &policy,
+        &Asked { tool: "scale", server: "other", ..ASKED },
+        Some("plain"),
+        Effect::Deny,
+        Cause::AsWritten,
+    );
 }
 
 #[test]
@@ -174,7 +180,9 @@ rules:
   - {id: dated, tool: patch, effect: review, expires: 2026-11-18}
 "#,
     );
-    let ask = |tool, at, rule, effect, cause| check_outcome(&policy, &Asked { tool, at, ..ASKED }, rule, effect, cause);
+    let ask = |tool, at, rule, effect, cause| {
+        check_outcome(&policy, &Asked { tool, at, ..ASKED }, rule, effect, cause)
+    };
     ask("deploy", "2026-11-17T14:00:00Z", Some("deploy"), Effect::Allow, Cause::AsWritten);
     ask("deploy", "2026-11-17T03:12:00Z", Some("deploy"), Effect::Review, Cause::WindowClosed);
     ask("migrate", "2026-11-17T14:00:00Z", Some("migrate"), Effect::Deny, Cause::WindowClosed);
@@ -217,7 +225,8 @@ fn explaining_shows_every_rule_whose_names_match() {
 #[test]
 fn further_rules_take_their_place_and_cannot_replace_one() {
     let base = policy("version: 1\nrules: [{id: a, tool: x_*, effect: review}]\n");
-    let more = base.with_rules([Rule::plain("grant-1", "x_read", Effect::Allow), Rule::plain("a", "*", Effect::Allow)]);
+    let more = base
+        .with_rules([Rule::plain("grant-1", "x_read", Effect::Allow), Rule::plain("a", "*", Effect::Allow)]);
     simple(&more, "x_read", "{}", Some("grant-1"), Effect::Allow);
     simple(&more, "x_write", "{}", Some("a"), Effect::Review);
     simple(&more, "other", "{}", None, Effect::Review);

@@ -54,9 +54,14 @@ fn a_rule_for_everything_must_be_acknowledged() {
     let rule = |more: &str| format!("version: 1\nrules:\n  - {{id: all, tool: '*', effect: allow{more}}}\n");
     assert_eq!(
         faults(&rule("")),
-        ["3:5: rule `all`: allows every tool, critical ones too; narrow it, or write `acknowledge: true` if it is meant"]
+        [
+            "3:5: rule `all`: allows every tool, critical ones too; narrow it, or write `acknowledge: true` if it is meant"
+        ]
     );
-    assert_eq!(faults(&rule(", acknowledge: true")), ["3:5: warning: rule `all`: allows every tool, critical ones too"]);
+    assert_eq!(
+        faults(&rule(", acknowledge: true")),
+        ["3:5: warning: rule `all`: allows every tool, critical ones too"]
+    );
     assert_eq!(faults(&rule(", risk: low")), [""; 0]);
     assert_eq!(faults(&rule(", server: docs")), [""; 0]);
 }
@@ -64,14 +69,22 @@ fn a_rule_for_everything_must_be_acknowledged() {
 #[test]
 fn reviews_that_nobody_could_settle_are_refused() {
     let policy = |rule: &str| {
-        format!("version: 1\ngroups: {{sre: [user:ann], dba: [user:ann, user:bob]}}\nrules:\n  - {{id: r, tool: x, effect: review, {rule}}}\n")
+        format!(
+            "version: 1\ngroups: {{sre: [user:ann], dba: [user:ann, user:bob]}}\nrules:\n  - {{id: r, tool: x, effect: review, {rule}}}\n"
+        )
     };
     let check = |rule: &str, expected: &[&str]| assert_eq!(faults(&policy(rule)), expected, "{rule}");
-    check("approvers: {count: 2, groups: [sre]}", &["4:1: rule `r`: 2 approvers are needed and 1 can be reached"]);
+    check(
+        "approvers: {count: 2, groups: [sre]}",
+        &["4:1: rule `r`: 2 approvers are needed and 1 can be reached"],
+    );
     check("approvers: {count: 2, groups: [sre, dba]}", &[]);
     check(
         "approvers: {groups: [ops]}",
-        &["4:1: rule `r`: group `ops` has no members", "4:1: rule `r`: 1 approvers are needed and 0 can be reached"],
+        &[
+            "4:1: rule `r`: group `ops` has no members",
+            "4:1: rule `r`: 1 approvers are needed and 0 can be reached",
+        ],
     );
     check(
         "timeout: {after: 5m, then: escalate, to: [nobody]}",
@@ -107,8 +120,10 @@ rules:
     assert_eq!(critical.groups, ["sre"]);
     let own = policy.review_terms("r", RiskCategory::Critical);
     assert_eq!((own.approvers, minutes(own.release_within_us)), (2, 60));
-    let escalates =
-        WhenSilent::Escalate { to: vec!["oncall".to_owned()], deny_after_us: 20 * crate::domain::time::MINUTE_US };
+    let escalates = WhenSilent::Escalate {
+        to: vec!["oncall".to_owned()],
+        deny_after_us: 20 * crate::domain::time::MINUTE_US,
+    };
     assert_eq!(own.when_silent, escalates);
     let low = policy.review_terms("", RiskCategory::Low);
     assert_eq!((low.when_silent(RiskCategory::Low), minutes(low.after_us)), (&WhenSilent::Approve, 60));
@@ -144,7 +159,8 @@ compositions:
     assert_eq!(policy.label("x", "any", inferred).0, RiskCategory::High);
     let of_id = |id: &str| policy.compositions().iter().filter(|rule| rule.id == id).count();
     assert_eq!((of_id("lethal-trifecta"), of_id("destruction-spree")), (1, 1));
-    let bare = parse("version: 1\nshipped_compositions: false\n", Mode::Enforce, Timestamp::from_micros(0)).unwrap();
+    let bare =
+        parse("version: 1\nshipped_compositions: false\n", Mode::Enforce, Timestamp::from_micros(0)).unwrap();
     assert!(bare.compositions().is_empty());
 }
 
@@ -154,6 +170,7 @@ fn what_is_no_policy() {
     assert!(faults("- a\n")[0].contains("must be a map"));
     assert_eq!(faults("mode: observe\n"), ["1:1: the policy needs `version`"]);
     assert!(faults("version: 1\nversion: 1\n")[0].contains("stands twice"));
-    let many: String = (0..RULES_MAX + 1).map(|n| format!("  - {{id: r{n}, tool: t, effect: deny}}\n")).collect();
+    let many: String =
+        (0..RULES_MAX + 1).map(|n| format!("  - {{id: r{n}, tool: t, effect: deny}}\n")).collect();
     assert!(faults(&format!("version: 1\nrules:\n{many}"))[0].contains("10001 rules, at most 10000"));
 }
