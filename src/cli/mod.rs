@@ -19,6 +19,7 @@ pub mod score;
 mod serve;
 mod sessions;
 mod settings;
+mod tools;
 pub mod trace_file;
 pub mod trace_line;
 mod verify;
@@ -89,9 +90,22 @@ enum Command {
     Replay(replay::Args),
     /// Check everything that was promised about the bytes on disk.
     Verify(verify::Args),
-    /// Look at policies.
-    #[command(subcommand)]
-    Policy(policy::Action),
+    /// Check, explain, test, adopt and try policies.
+    Policy {
+        /// The tenant.
+        #[arg(long, global = true, default_value = "default")]
+        tenant: String,
+        #[command(subcommand)]
+        action: policy::Action,
+    },
+    /// Look at registered tools and accept changed definitions.
+    Tools {
+        /// The tenant.
+        #[arg(long, global = true, default_value = "default")]
+        tenant: String,
+        #[command(subcommand)]
+        action: tools::Action,
+    },
     /// Look at the configuration.
     #[command(subcommand)]
     Config(settings::Action),
@@ -119,7 +133,8 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Sessions(action) => wait(sessions::run(action, &global, &output)),
         Command::Replay(args) => replay::run(&args, &global, &output),
         Command::Verify(args) => verify::run(&args, &global, &output),
-        Command::Policy(action) => policy::run(action, &global, &output),
+        Command::Policy { tenant, action } => wait(policy::run(action, &tenant, &global, &output)),
+        Command::Tools { tenant, action } => wait(tools::run(action, &tenant, &global, &output)),
         Command::Config(action) => settings::run(&action, &global, &output),
         Command::Bench(args) => bench::run(&args, &global, &output),
         Command::Doctor(args) => wait(doctor::run(args, &global, &output)),

@@ -5,6 +5,7 @@ use super::committer::{self, Group, Shared};
 use super::counters::{CountersView, add};
 use super::directory::{self, SessionSummary};
 use super::handover::{ClosesHandover, Handover};
+use super::history;
 use super::partition::{Command, Reply, Ruled};
 use super::policies::book;
 use super::query::{self, EventView, SessionFilter, TimelineEvent};
@@ -24,7 +25,8 @@ use crate::domain::position::{Position, Revision};
 use crate::domain::stream::{CallKey, StreamId};
 use crate::domain::time::Timestamp;
 use crate::eventlog::{self, Log, OpenReport, Writer};
-use crate::policy::Surroundings;
+use crate::policy::suggest::Suggestion;
+use crate::policy::{Policy, Surroundings};
 use crate::projection::{STATE_VERSION, State};
 use crate::stats::fingerprint::FingerprintKey;
 use std::path::{Path, PathBuf};
@@ -234,6 +236,32 @@ impl Engine {
             }))
         })
         .await
+    }
+
+    /// Tries a policy on history: see [`history::backtest`]. Blocks on disk reads.
+    pub fn backtest(
+        &self,
+        range: &history::Range,
+        policy: &Policy,
+        changed: impl FnMut(history::Changed) -> bool,
+        progress: impl FnMut(Position, u64) -> bool,
+    ) -> Result<history::Backtest, Error> {
+        history::backtest(self.log(&range.tenant), range, policy, changed, progress)
+    }
+
+    /// What the policy covers: see [`history::coverage`]. Blocks on disk reads.
+    pub fn coverage(&self, range: &history::Range) -> Result<history::Coverage, Error> {
+        history::coverage(self.log(&range.tenant), range)
+    }
+
+    /// Rules that history gives ground for: see [`history::suggestions`]. Blocks on disk reads.
+    pub fn suggestions(&self, range: &history::Range, policy: &Policy) -> Result<Vec<Suggestion>, Error> {
+        history::suggestions(self.log(&range.tenant), range, policy)
+    }
+
+    /// Positions of the policies that were adopted for a tenant or for all, oldest first. Blocks on disk reads.
+    pub fn policy_revisions(&self, tenant: &str) -> Result<Vec<Position>, Error> {
+        history::policy_revisions(self.log(tenant), tenant)
     }
 
     /// Decides about rules for a tenant; answered once it is durable.

@@ -27,6 +27,7 @@ pub mod review_terms;
 mod rule;
 #[cfg(feature = "server")]
 mod schema;
+pub mod suggest;
 pub mod window;
 
 pub use book::{Book, GRANTS_MAX, adopted, granted};
@@ -37,7 +38,7 @@ pub use evaluate::{Cause, Considered, Match, Outcome};
 pub use fault::{Fault, Severity};
 pub use file::{Parsed, Surroundings, check, parse, parse_rule};
 pub use policy::Policy;
-pub use reader::shown as shown_duration;
+pub use reader::{duration, shown as shown_duration};
 pub use review_terms::{Groups, ReviewTerms, WhenSilent};
 pub use rule::{Defaults, Effect, Rule, Thresholds};
 #[cfg(feature = "server")]

@@ -173,7 +173,7 @@ impl Reader {
 }
 
 /// A duration in microseconds.
-pub(super) fn duration(text: &str) -> Option<i64> {
+pub fn duration(text: &str) -> Option<i64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let number: i64 = text.get(..digits)?.parse().ok()?;
     let factor = match text.get(digits..)? {

@@ -131,13 +131,13 @@ pub struct Thresholds {
 
 /// What the policy says of tools, over what was inferred.
 #[derive(Clone, Debug)]
-pub struct ToolLabel {
+pub(super) struct ToolLabel {
     pub(super) tool: Pattern,
     pub(super) server: Option<Pattern>,
     /// Category; none: as inferred.
-    pub risk: Option<RiskCategory>,
+    pub(super) risk: Option<RiskCategory>,
     /// Capabilities; none: as inferred.
-    pub capabilities: Option<Capabilities>,
+    pub(super) capabilities: Option<Capabilities>,
 }
 
 impl ToolLabel {

@@ -8,9 +8,9 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Parts of a schema with every reference written out.
-pub const UNFOLDED_MAX: u64 = 20_000;
+const UNFOLDED_MAX: u64 = 20_000;
 /// Parts of a schema times parts of the arguments: about how many comparisons a check may take.
-pub const WORK_MAX: u64 = 4_000_000;
+const WORK_MAX: u64 = 4_000_000;
 /// Bytes of a path that is told.
 const PATH_BYTES_MAX: usize = 200;
 /// Bytes of a compiled regular expression.

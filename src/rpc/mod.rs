@@ -25,6 +25,8 @@ mod options;
 mod ordered;
 mod outbox;
 mod page;
+mod policy;
+mod policy_history;
 mod router;
 pub mod server;
 mod sessions;

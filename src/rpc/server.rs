@@ -5,6 +5,7 @@ use super::accept::{Conn, Gate, Listener, Refused};
 use super::connection::{self, Http};
 use super::control::Control;
 use super::gateway::Gateway;
+use super::policy::Policies;
 use super::router::{Extra, Router};
 use super::shared::{Phase, Shared};
 use super::timeline::Timeline;
@@ -13,6 +14,7 @@ use crate::engine::Engine;
 use crate::proto::FILE_DESCRIPTOR_SET;
 use crate::proto::v1::control_service_server::ControlServiceServer;
 use crate::proto::v1::gateway_service_server::GatewayServiceServer;
+use crate::proto::v1::policy_service_server::PolicyServiceServer;
 use crate::proto::v1::timeline_service_server::TimelineServiceServer;
 use crate::proto::v1::tool_service_server::ToolServiceServer;
 use std::net::SocketAddr;
@@ -92,6 +94,7 @@ impl Bound {
             phase: following,
             reads: Semaphore::new(limits.reads_max),
             watches: Arc::new(Semaphore::new(limits.watches_max)),
+            backtests: Arc::new(Semaphore::new(1)),
             streams: Arc::new(Semaphore::new(limits.streams_max)),
             started: engine.now(),
             gate: Arc::new(Gate::new(limits)),
@@ -209,6 +212,7 @@ fn assemble(
         .add(GatewayServiceServer::new(Gateway::new(Arc::clone(shared))).max_decoding_message_size(max))
         .add(TimelineServiceServer::new(Timeline::new(Arc::clone(shared))).max_decoding_message_size(max))
         .add(ToolServiceServer::new(Tools::new(Arc::clone(shared))).max_decoding_message_size(max))
+        .add(PolicyServiceServer::new(Policies::new(Arc::clone(shared))).max_decoding_message_size(max))
         .add(ControlServiceServer::new(Control::new(Arc::clone(shared))).max_decoding_message_size(max))
         .add(tonic_health::pb::health_server::HealthServer::new(health).max_decoding_message_size(max))
         .add(reflection().build_v1().map_err(unusable)?.max_decoding_message_size(max))

@@ -6,6 +6,7 @@ use super::status::Failure;
 use crate::decide::ingest::DEFAULT_TENANT;
 use crate::domain::time::Timestamp;
 use crate::engine::{self, Engine};
+use crate::policy::Surroundings;
 use crate::proto::v1::ErrorCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +35,8 @@ pub(super) struct Shared {
     pub(super) reads: Semaphore,
     /// A permit for each watch.
     pub(super) watches: Arc<Semaphore>,
+    /// The permit of the one backtest that may run.
+    pub(super) backtests: Arc<Semaphore>,
     /// A permit for each stream of requests.
     pub(super) streams: Arc<Semaphore>,
     /// When the server was bound.
@@ -60,6 +63,22 @@ impl Shared {
     /// A place for a watch.
     pub(super) fn watch_place(&self) -> Result<OwnedSemaphorePermit, Failure> {
         place(&self.watches, "watches", self.options.limits.watches_max)
+    }
+
+    /// The place of the one backtest that may run.
+    pub(super) fn backtest_place(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        place(&self.backtests, "backtest", 1)
+    }
+
+    /// What is known of the people that policies ask for.
+    pub(super) fn surroundings(&self) -> Surroundings {
+        Surroundings::default()
+    }
+
+    /// Who sent a request, as the log names them.
+    pub(super) fn actor<T>(&self, request: &tonic::Request<T>) -> Result<String, Failure> {
+        let peer = request.extensions().get::<super::router::Arrival>().map(|arrival| *arrival.peer);
+        Ok(format!("peer:{peer:?}"))
     }
 
     /// A place for a stream of requests.

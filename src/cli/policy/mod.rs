@@ -2,6 +2,7 @@
 //! and looks at what they do.
 
 mod file;
+mod remote;
 
 use super::Global;
 use super::output::Output;
@@ -26,13 +27,16 @@ pub(super) enum Action {
         /// The examples: a YAML list of {tool, server, principal, args, at, risk, expect, rule}.
         examples: PathBuf,
     },
+    #[command(flatten)]
+    Ask(remote::Asked),
 }
 
 /// Runs the command.
-pub(super) fn run(action: Action, global: &Global, output: &Output) -> Result<ExitCode> {
+pub(super) async fn run(action: Action, tenant: &str, global: &Global, output: &Output) -> Result<ExitCode> {
     match action {
         Action::Check { file } => file::check(&file, global, output),
         Action::Explain(args) => file::explain(&args, global, output),
         Action::Test { file, examples } => file::test(&file, &examples, global, output),
+        Action::Ask(asked) => remote::run(asked, tenant, global, output).await,
     }
 }

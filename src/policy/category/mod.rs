@@ -268,8 +268,9 @@ mod tests {
         category: RiskCategory,
         reason: &str,
     ) {
-        let read = |text: &'static str| (!text.is_empty()).then(|| Json::parse(text.as_bytes()).unwrap());
-        let (annotations, schema) = (annotations.to_owned().leak(), schema.to_owned().leak());
+        fn read(text: &str) -> Option<Json<'_>> {
+            (!text.is_empty()).then(|| Json::parse(text.as_bytes()).unwrap())
+        }
         let (annotations, schema) = (read(annotations), read(schema));
         let inferred = infer(tool, description, annotations.as_ref(), schema.as_ref());
         assert_eq!((inferred.category, inferred.reason.as_str()), (category, reason), "{tool}");

@@ -19,14 +19,23 @@ struct Asked<'a> {
     chain: &'a [&'a str],
     arguments: &'a str,
     at: &'a str,
+    risk: u8,
 }
 
-const ASKED: Asked<'_> =
-    Asked { tool: "", server: "k8s", chain: &["user:ann", "agent:ops"], arguments: "{}", at: TUESDAY };
+const ASKED: Asked<'_> = Asked {
+    tool: "",
+    server: "k8s",
+    chain: &["user:ann", "agent:ops"],
+    arguments: "{}",
+    at: TUESDAY,
+    risk: 0,
+};
 
 fn with_facts<T>(asked: &Asked<'_>, then: impl FnOnce(&Facts<'_>) -> T) -> T {
     let chain: Vec<String> = asked.chain.iter().map(|link| (*link).to_owned()).collect();
     let arguments = Arguments::new(asked.arguments.as_bytes());
+    let mut assessment = unscored();
+    assessment.risk = asked.risk;
     then(&Facts {
         tool: asked.tool,
         server: asked.server,
@@ -37,7 +46,7 @@ fn with_facts<T>(asked: &Asked<'_>, then: impl FnOnce(&Facts<'_>) -> T) -> T {
         changed: false,
         arguments: &arguments,
         session: SessionFacts::default(),
-        assessment: None,
+        assessment: Some(&assessment),
         compositions: &[],
         now: Timestamp::parse(asked.at).unwrap(),
     })
@@ -195,14 +204,14 @@ rules:
 #[test]
 fn an_allow_rule_can_demand_calm() {
     let policy = policy("version: 1\nrules: [{id: calm, tool: t, effect: allow, expect: risk.score < 40}]\n");
-    with_facts(&Asked { tool: "t", ..ASKED }, |facts| {
-        assert_eq!(policy.evaluate(facts).after_scoring(facts).effect, Effect::Allow);
-        let mut assessment = unscored();
-        assessment.risk = 40;
-        let facts = Facts { assessment: Some(&assessment), ..*facts };
-        let outcome = policy.evaluate(&facts).after_scoring(&facts);
-        assert_eq!((outcome.effect, outcome.cause), (Effect::Review, Cause::Unexpected));
-    });
+    let check = |risk, effect, cause| {
+        with_facts(&Asked { tool: "t", risk, ..ASKED }, |facts| {
+            let outcome = policy.evaluate(facts).after_scoring(facts);
+            assert_eq!((outcome.effect, outcome.cause), (effect, cause), "risk {risk}");
+        });
+    };
+    check(39, Effect::Allow, Cause::AsWritten);
+    check(40, Effect::Review, Cause::Unexpected);
 }
 
 fn unscored() -> crate::domain::decision::Assessment {
