@@ -138,8 +138,8 @@ impl Offline {
         let key = call_key(self.calls);
         let Self { state, policy, settings, inferences, .. } = self;
         let mut misfit = |_: &Tool, _: &[u8]| String::new();
-        let mut judged =
-            decide::judge(state, call, key, resolved.stream, policy, settings, inferences, &mut misfit);
+        let aids = decide::Aids { inferences, schema_fault: &mut misfit };
+        let mut judged = decide::judge(state, call, key, resolved.stream, policy, settings, aids);
         if take == Take::Test {
             self.judge_frozen(&mut judged, &tenant, &resolved.stream);
         }

@@ -32,6 +32,14 @@ pub struct Judged {
 #[derive(Debug, Default)]
 pub struct InferenceCache(HashMap<u64, (RiskCategory, Capabilities)>);
 
+/// What judging needs besides the state.
+pub struct Aids<'a> {
+    /// What was inferred for tools that were never registered.
+    pub inferences: &'a mut InferenceCache,
+    /// Where and how arguments do not match a registered tool's schema; empty: they do.
+    pub schema_fault: &'a mut dyn FnMut(&Tool, &[u8]) -> String,
+}
+
 /// Tools remembered before the memo starts afresh.
 const INFERENCES_MAX: usize = 8_192;
 
@@ -47,8 +55,7 @@ impl InferenceCache {
     }
 }
 
-/// Judges `call` of the open session `stream`. `schema_fault` tells where arguments do not match a
-/// registered tool's schema, empty if they do.
+/// Judges `call` of the open session `stream`.
 pub fn judge(
     state: &State,
     call: Call,
@@ -56,8 +63,7 @@ pub fn judge(
     stream: StreamId,
     policy: &Policy,
     settings: &Settings,
-    inferences: &mut InferenceCache,
-    schema_fault: &mut dyn FnMut(&Tool, &[u8]) -> String,
+    aids: Aids<'_>,
 ) -> Judged {
     let key = state.key();
     let (at, skewed) = event_time(&call, settings);
@@ -66,9 +72,9 @@ pub fn judge(
     let tool = tool_hash(&key, &call.server, &call.tool);
     let known = tenant.and_then(|tenant| tenant.inventory.get(tool));
     let (tool_category, capabilities) =
-        known.map_or_else(|| inferences.infer(tool, &call.tool), |tool| (tool.category, tool.capabilities));
+        known.map_or_else(|| aids.inferences.infer(tool, &call.tool), |tool| (tool.category, tool.capabilities));
     let (tool_category, capabilities) = policy.label(&call.tool, &call.server, (tool_category, capabilities));
-    let schema_fault = known.map_or_else(String::new, |tool| schema_fault(tool, &call.arguments));
+    let schema_fault = known.map_or_else(String::new, |tool| (aids.schema_fault)(tool, &call.arguments));
     let features = CallFeatures {
         tool,
         principal: principal_hash(&key, call.principal()),

@@ -15,7 +15,7 @@ mod settings;
 mod verdict;
 
 pub use housekeep::housekeep;
-pub use judge::{InferenceCache, Judged, judge, redecide, weigh};
+pub use judge::{Aids, InferenceCache, Judged, judge, redecide, weigh};
 pub use observe::{complete, define_tool, end_session};
 pub use policed::moment;
 pub use resolve::{Resolved, resolve, stream_of};

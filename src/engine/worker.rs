@@ -176,7 +176,8 @@ impl Worker {
         let Self { state, book, settings, inferences, schemas, log, .. } = self;
         let policy = book.of(&call.tenant);
         let mut misfit = |tool: &Tool, arguments: &[u8]| schemas.fault(log, tool, arguments);
-        let judged = decide::judge(state, call, key, stream, policy, settings, inferences, &mut misfit);
+        let aids = decide::Aids { inferences, schema_fault: &mut misfit };
+        let judged = decide::judge(state, call, key, stream, policy, settings, aids);
         if let Event::CallDecided(event) = &judged.decided.event {
             let failed = crate::domain::decision::Floor::DetectorFailed.bit();
             let count = u64::from(event.decision.assessment.floors & failed != 0);
