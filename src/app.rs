@@ -37,6 +37,7 @@ pub struct Start {
 
 /// A daemon whose engine is open.
 pub struct App {
+    dir: PathBuf,
     engine: Engine,
     server: rpc::Options,
     broken: Arc<Notify>,
@@ -63,7 +64,7 @@ impl App {
         for (number, opened) in opened.iter().enumerate() {
             report(number, opened);
         }
-        Ok(Self { engine, server: server_options(config), broken })
+        Ok(Self { dir: dir.to_owned(), engine, server: server_options(config), broken })
     }
 
     /// The engine.
@@ -76,7 +77,8 @@ impl App {
         let bound = Bound::bind(self.engine.clone(), self.server, [])?;
         let addresses = bound.addresses();
         tracing::info!(tcp = ?addresses.tcp, unix = ?addresses.unix, "listening");
-        Ok(Running { engine: self.engine, bound, broken: self.broken })
+        let told = Listening::tell(&self.dir, addresses);
+        Ok(Running { engine: self.engine, bound, broken: self.broken, told })
     }
 }
 
@@ -85,6 +87,7 @@ pub struct Running {
     engine: Engine,
     bound: Bound,
     broken: Arc<Notify>,
+    told: Listening,
 }
 
 impl Running {
@@ -96,7 +99,7 @@ impl Running {
     /// Serves until `shutdown` comes; then drains, writes the last snapshot, and lets go of the data
     /// directory. An engine thread that dies ends it with an error.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<()> {
-        let Self { engine, bound, broken } = self;
+        let Self { engine, bound, broken, told: noted } = self;
         let (tell, told) = oneshot::channel();
         let watched = engine.clone();
         let served = bound
@@ -111,6 +114,7 @@ impl Running {
                 let _heard = tell.send(died);
             })
             .await;
+        drop(noted);
         if told.await.unwrap_or(false) {
             bail!(
                 "an engine thread died; the log above says why. what was acknowledged is on disk: start again"
@@ -122,6 +126,43 @@ impl Running {
         tracing::info!("stopped");
         Ok(())
     }
+}
+
+/// A file in the data directory that says where its daemon listens, for whoever finds the directory in use.
+/// Gone with the daemon; one that was killed leaves it behind.
+struct Listening(PathBuf);
+
+impl Listening {
+    const FILE: &str = "listening";
+
+    fn tell(dir: &Path, addresses: &rpc::server::Addresses) -> Self {
+        let path = dir.join(Self::FILE);
+        let unix = addresses.unix.iter().map(|path| {
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            format!("unix:{}\n", path.display())
+        });
+        let lines: String =
+            unix.chain(addresses.tcp.iter().map(|address| format!("http://{address}\n"))).collect();
+        if let Err(fault) = std::fs::write(&path, lines) {
+            tracing::warn!(path = ?path, fault = %fault, "cannot note where we listen");
+        }
+        Self(path)
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        let _gone_already = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Where the daemon that has this data directory open listens; empty: none has, or it did not say.
+pub fn listening(dir: &Path) -> Vec<String> {
+    if is_idle(dir) {
+        return Vec::new();
+    }
+    let text = std::fs::read_to_string(dir.join(Listening::FILE)).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
 }
 
 /// SIGTERM and SIGINT, heard from the moment this is made.
@@ -337,10 +378,10 @@ fn write_once(dir: &Path, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 fn advise(error: engine::Error, dir: &Path) -> anyhow::Error {
     let text = error.to_string();
     if text.contains("in use by another writer") {
-        return anyhow!(
-            "{text}; a daemon runs there: talk to it with `--daemon unix:{}`, or stop it first",
-            dir.join("askance.sock").display()
-        );
+        let talk = listening(dir).first().map_or_else(String::new, |address| {
+            format!("talk to it with `--daemon {}`, or ", crate::detector::sentence::shown(address))
+        });
+        return anyhow!("{text}; a daemon or another command has it open: {talk}stop it first");
     }
     anyhow!(error)
 }

@@ -7,15 +7,18 @@ use super::import::wire_time;
 use super::output::{Output, table};
 use crate::detector::sentence::shown;
 use crate::domain::time::{SECOND_US, Timestamp};
+use crate::proto::v1::control_service_client::ControlServiceClient;
 use crate::proto::v1::event::Data;
 use crate::proto::v1::timeline_service_client::TimelineServiceClient;
 use crate::proto::v1::{
-    Event, EventFilter, GetSessionRequest, ListEventsRequest, ListSessionsRequest, Session, SessionState,
-    Verdict,
+    Event, EventFilter, GetSessionRequest, GetStatusRequest, ListEventsRequest, ListSessionsRequest, Session,
+    SessionState, Verdict,
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use serde_json::{Value, json};
 use std::process::ExitCode;
+use tonic::Code;
+use tonic::transport::Channel;
 
 /// Sessions asked for at once.
 const PAGE: u32 = 500;
@@ -36,9 +39,9 @@ pub(super) enum Action {
 /// Arguments of `askance sessions list`.
 #[derive(Debug, clap::Args)]
 pub(super) struct ListArgs {
-    /// Tenant.
-    #[arg(long, default_value = "", value_name = "NAME")]
-    tenant: String,
+    /// Only of this tenant; without it those of all.
+    #[arg(long, value_name = "NAME")]
+    tenant: Option<String>,
     /// Only with this principal.
     #[arg(long, default_value = "", value_name = "NAME")]
     principal: String,
@@ -64,9 +67,9 @@ pub(super) struct ListArgs {
 pub(super) struct ShowArgs {
     /// The session's key, or the first 6 or more digits of it.
     key: String,
-    /// Tenant.
-    #[arg(long, default_value = "", value_name = "NAME")]
-    tenant: String,
+    /// Its tenant; without it every tenant is looked through.
+    #[arg(long, value_name = "NAME")]
+    tenant: Option<String>,
     /// Show arguments and results, masked as they are stored.
     #[arg(long)]
     payloads: bool,
@@ -103,7 +106,33 @@ pub(super) async fn run(action: Action, global: &Global, output: &Output) -> Res
     Ok(ExitCode::SUCCESS)
 }
 
+/// The tenant asked for, or all that the daemon knows.
+async fn tenants(asked: Option<&String>, connection: &Connection) -> Result<Vec<String>> {
+    if let Some(tenant) = asked {
+        return Ok(vec![tenant.clone()]);
+    }
+    let mut client = ControlServiceClient::new(connection.channel());
+    let status = client.get_status(GetStatusRequest::default()).await.map_err(|status| refused(&status))?;
+    Ok(status.into_inner().tenants.into_iter().map(|tenant| tenant.tenant).collect())
+}
+
 async fn list(args: &ListArgs, connection: &Connection, output: &Output) -> Result<()> {
+    let mut sessions = Vec::new();
+    for tenant in tenants(args.tenant.as_ref(), connection).await? {
+        sessions.extend(list_of(tenant, args, connection).await?);
+    }
+    sessions.sort_by_key(|session| std::cmp::Reverse(session.start_time.map(|at| (at.seconds, at.nanos))));
+    sessions.truncate(args.limit);
+    let json: Vec<Value> = sessions.iter().map(session_json).collect();
+    output.result(&json, || {
+        let head =
+            ["SESSION", "TENANT", "ID", "PRINCIPAL", "STARTED", "STATE", "CALLS", "REVIEW", "DENY", "RISK"];
+        table(head, sessions.iter().map(session_row))
+    })
+}
+
+/// The newest sessions of a tenant that pass.
+async fn list_of(tenant: String, args: &ListArgs, connection: &Connection) -> Result<Vec<Session>> {
     let mut client = TimelineServiceClient::new(connection.channel());
     let verdict = args.verdict.map_or(Verdict::Unspecified, |name| match name {
         VerdictName::Allow => Verdict::Allow,
@@ -111,7 +140,7 @@ async fn list(args: &ListArgs, connection: &Connection, output: &Output) -> Resu
         VerdictName::Deny => Verdict::Deny,
     });
     let mut request = ListSessionsRequest {
-        tenant: args.tenant.clone(),
+        tenant,
         principal: args.principal.clone(),
         verdict: verdict.into(),
         risk_min: args.risk_min,
@@ -130,20 +159,12 @@ async fn list(args: &ListArgs, connection: &Connection, output: &Output) -> Resu
         }
         request.page_token = page.next_page_token;
     }
-    let json: Vec<Value> = sessions.iter().map(session_json).collect();
-    output.result(&json, || {
-        let head =
-            ["SESSION", "TENANT", "ID", "PRINCIPAL", "STARTED", "STATE", "CALLS", "REVIEW", "DENY", "RISK"];
-        table(head, sessions.iter().map(session_row))
-    })
+    Ok(sessions)
 }
 
 async fn show(args: &ShowArgs, connection: &Connection, output: &Output) -> Result<()> {
     let mut client = TimelineServiceClient::new(connection.channel());
-    let asked = GetSessionRequest { tenant: args.tenant.clone(), session_key: args.key.clone() };
-    let answer = client.get_session(asked).await.map_err(|status| refused(&status))?.into_inner();
-    let session =
-        answer.session.context("the daemon answered without a session; is it of another version?")?;
+    let session = find(args, &mut client, connection).await?;
     let mut request = ListEventsRequest {
         filter: Some(EventFilter {
             tenant: session.tenant.clone(),
@@ -169,6 +190,27 @@ async fn show(args: &ShowArgs, connection: &Connection, output: &Output) -> Resu
         let head = ["TIME", "POSITION", "EVENT", "TOOL", "VERDICT", "RISK", "WHAT"];
         format!("{}\n\n{}", session_text(&session), table(head, rows(&events)))
     })
+}
+
+/// The session asked for: of the tenant named, or of the first that has one.
+async fn find(
+    args: &ShowArgs,
+    client: &mut TimelineServiceClient<Channel>,
+    connection: &Connection,
+) -> Result<Session> {
+    let mut refusal = None;
+    for tenant in tenants(args.tenant.as_ref(), connection).await? {
+        let asked = GetSessionRequest { tenant, session_key: args.key.clone() };
+        match client.get_session(asked).await {
+            Ok(answer) => {
+                let session = answer.into_inner().session;
+                return session.context("the daemon answered without a session; is it of another version?");
+            }
+            Err(status) if status.code() == Code::NotFound => refusal = Some(status),
+            Err(status) => return Err(refused(&status)),
+        }
+    }
+    Err(refusal.map_or_else(|| anyhow!("there are no sessions yet"), |status| refused(&status)))
 }
 
 /// An instant of the API in words; a dash if it is absent.

@@ -97,7 +97,7 @@ section! {
         unix: Socket = Socket::InDataDir, "".."";
         /// Time to decide in when the client sets no deadline.
         decision_timeout: Duration = Duration::from_secs(1), "1ms".."1h";
-        /// What a gateway is told when the decision comes too late. `allow` fails open.
+        /// What a gateway is told when the decision comes too late: `allow` fails open. In observe mode it is always `allow`.
         fallback: Verdict = Verdict::Review, "".."";
         /// Time for open requests to end when the daemon stops.
         shutdown_grace: Duration = Duration::from_secs(10), "0s".."1h";

@@ -140,6 +140,11 @@ impl Engine {
         add(counter(&self.partition(tenant).shared.counters), 1);
     }
 
+    /// The mode of the policy in force for a tenant; single rules may set another one.
+    pub fn mode(&self, tenant: &str) -> Mode {
+        self.partition(tenant).shared.mode()
+    }
+
     /// Whether every partition can write.
     pub fn is_writable(&self) -> bool {
         self.partitions.iter().all(|partition| {
@@ -227,8 +232,8 @@ impl Engine {
     ) -> Result<T, Error> {
         Self::call_to(partition, |reply| {
             Command::Ask(Box::new(move |state| {
-                let answer = question(state);
-                Box::new(move |durable| reply(durable.map(|()| answer)))
+                let answer = state.map(question);
+                Box::new(move |durable| reply(durable.and(answer)))
             }))
         })
         .await
@@ -264,8 +269,7 @@ impl Engine {
 
     /// Number of the partition that a tenant lives in.
     pub fn partition_of(&self, tenant: &str) -> usize {
-        let number = self.log(tenant).partition();
-        number as usize
+        self.log(tenant).partition() as usize
     }
 
     /// Up to `max` events of a partition from a position on; none if there is no such partition.
@@ -357,6 +361,8 @@ fn open_partition(options: &Options, number: u32) -> Result<(Partition, Opened),
     let policy = Arc::new(adopted_policy(&text)?);
 
     let shared = Arc::new(Shared::default());
+    add(&shared.counters.records_lost_accepted, log_report.records_lost());
+    shared.set_mode(policy.mode);
     let (tail_sender, tail) = watch::channel(log.position());
     log.set_on_append(Box::new(move |position| {
         tail_sender.send_replace(position);

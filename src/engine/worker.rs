@@ -92,7 +92,7 @@ impl Worker {
                 self.defer(reply, ended);
             }
             Command::Ask(question) => {
-                let answer = question(&self.state);
+                let answer = question(Ok(&self.state));
                 self.group.deferred.push(Deferred::Other(answer));
             }
             Command::Stop(_) => {}
@@ -388,7 +388,7 @@ pub(super) fn refuse(command: Command, error: Error) {
         Command::Complete { reply, .. } => reply(Err(error)),
         Command::DefineTools { reply, .. } => reply(Err(error)),
         Command::EndSession { reply, .. } => reply(Err(error)),
-        Command::Ask(_) => {}
+        Command::Ask(question) => question(Err(error))(Ok(())),
         Command::Stop(reply) => reply(Err(error)),
     }
 }

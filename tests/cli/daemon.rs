@@ -57,6 +57,12 @@ fn the_data_directory_belongs_to_one_daemon_and_its_owner() {
     place.run(&["replay"]).exits(0).says("STATE DIGEST");
     place.run(&["verify"]).exits(0);
     assert_eq!(daemon.stop(), 0);
+    // A daemon that listens elsewhere is named as it is, and found by who knows only the directory.
+    let daemon = place.serve_at("elsewhere.sock", &["--unix", "elsewhere.sock"]);
+    place.run(&["serve"]).exits(1).says("in use by another writer").says("elsewhere.sock");
+    place.run(&["sessions", "list", "--json"]).exits(0);
+    assert_eq!(daemon.stop(), 0, "{}", place.log());
+    assert!(!place.path().join("askance-data/listening").exists());
     place.run(&["serve", "--set", "engine.partitions=2"]).exits(1).says("set engine.partitions = 1");
     place.file("askance-data/keys/mask.key", "short");
     place.run(&["serve"]).exits(1).says("5 bytes long, not 32");

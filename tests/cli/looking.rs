@@ -97,6 +97,11 @@ fn sessions_are_listed_and_shown() {
     assert_eq!(shown["events"][1]["data"]["arguments"]["n"], 0, "{shown}");
     assert_eq!(shown["events"][3]["event_time"], "2026-01-05T12:00:00.000Z", "an outcome ends when it ended");
     place.run(&["sessions", "show", key, "--tenant", "test"]).exits(0).says("get_logs");
+    // Without a tenant all are looked through; one that has none shows none.
+    place.run(&["sessions", "list"]).exits(0).says("two").says("test");
+    place.run(&["sessions", "show", key]).exits(0).says("get_logs");
+    let none = place.run(&["sessions", "list", "--tenant", "nobody", "--json"]).exits(0).json();
+    assert_eq!(none.as_array().map(Vec::len), Some(0));
     place.run(&["sessions", "show", "000000", "--tenant", "test"]).exits(1).says("NotFound");
     assert_eq!(daemon.stop(), 0);
     place.run(&["sessions", "list", "--tenant", "test"]).exits(0).says("in this process").says("two");
