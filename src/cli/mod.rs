@@ -5,6 +5,7 @@
 //! `lock`, `tools`, `export`, `hook`, `mcp`).
 
 mod bench;
+mod bench_memory;
 mod client;
 mod doctor;
 mod evaluate;

@@ -3,10 +3,8 @@
 use super::Error;
 use super::committer::{self, Group, Shared};
 use super::counters::{CountersView, add};
-use super::directory::{self, SessionSummary};
 use super::handover::{ClosesHandover, Handover};
 use super::partition::{Command, Reply};
-use super::query::{self, EventView, SessionFilter, TimelineEvent};
 use super::recovery::{Recovered, recover};
 use super::registry::Registry;
 use super::replay::adopted_policy;
@@ -239,29 +237,6 @@ impl Engine {
         .await
     }
 
-    /// Up to `max` events of a session from a revision on. Blocks on disk reads.
-    pub fn session_events(
-        &self,
-        tenant: &str,
-        stream: StreamId,
-        from: Revision,
-        max: usize,
-        view: EventView,
-    ) -> Result<Vec<TimelineEvent>, Error> {
-        query::session_events(self.log(tenant), stream, from, max, view)
-    }
-
-    /// Up to `max` events of a tenant's partition from a position on, of all its tenants. Blocks on disk reads.
-    pub fn log_events(
-        &self,
-        tenant: &str,
-        from: Position,
-        max: usize,
-        view: EventView,
-    ) -> Result<Vec<TimelineEvent>, Error> {
-        query::log_events(self.log(tenant), from, max, view)
-    }
-
     /// How many partitions there are.
     pub fn partitions(&self) -> usize {
         self.partitions.len()
@@ -272,52 +247,9 @@ impl Engine {
         self.log(tenant).partition() as usize
     }
 
-    /// Up to `max` events of a partition from a position on; none if there is no such partition.
-    /// Blocks on disk reads.
-    pub fn partition_events(
-        &self,
-        partition: usize,
-        from: Position,
-        max: usize,
-        view: EventView,
-    ) -> Result<Vec<TimelineEvent>, Error> {
-        let Some(partition) = self.partitions.get(partition) else { return Ok(Vec::new()) };
-        query::log_events(&partition.log, from, max, view)
-    }
-
     /// Follows the position up to which a partition's log is durable.
     pub fn partition_tail(&self, partition: usize) -> Option<watch::Receiver<Position>> {
         self.partitions.get(partition).map(|partition| partition.tail.clone())
-    }
-
-    /// One page of a tenant's sessions, newest first, with the key of the next page. The figures of live
-    /// sessions are those of their opening: [`Engine::live_sessions`] has the present ones. Blocks on disk reads.
-    pub fn list_sessions(
-        &self,
-        tenant: &str,
-        after: Option<Vec<u8>>,
-        filter: &SessionFilter,
-        page: usize,
-    ) -> Result<(Vec<SessionSummary>, Option<Vec<u8>>), Error> {
-        query::list_sessions(self.log(tenant), &self.key(tenant), tenant, after, filter, page)
-    }
-
-    /// The present figures of those of `streams` that are live, in the same order.
-    pub async fn live_sessions(
-        &self,
-        tenant: &str,
-        streams: Vec<StreamId>,
-    ) -> Result<Vec<Option<SessionSummary>>, Error> {
-        let name = tenant.to_owned();
-        self.ask(tenant, move |state| {
-            let known = state.tenant(&name);
-            let live = |stream: &StreamId| {
-                let session = known?.sessions.get(stream)?;
-                Some(directory::summary(&name, stream, session, None))
-            };
-            streams.iter().map(live).collect()
-        })
-        .await
     }
 
     /// Waits until a partition takes no more commands: it was stopped, or its thread died.

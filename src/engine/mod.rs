@@ -18,6 +18,7 @@ mod handover;
 mod health;
 mod partition;
 mod query;
+mod reads;
 mod recovery;
 mod registry;
 mod replay;

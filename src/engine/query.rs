@@ -9,9 +9,10 @@ use crate::domain::event::{Event, Payload, Pending, Recorded};
 use crate::domain::position::{Position, Revision};
 use crate::domain::stream::{CallKey, StreamId};
 use crate::domain::time::Timestamp;
-use crate::eventlog::{Log, PayloadState, RecordView, StoredRecord, StreamFrom};
+use crate::eventlog::{Log, PayloadRef, RecordView, StreamFrom};
 use crate::record;
 use crate::stats::fingerprint::FingerprintKey;
+use std::ops::ControlFlow;
 
 /// An event of a timeline.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,27 +81,46 @@ pub(super) fn decode(view: &RecordView<'_>, payload: Payload) -> Result<Recorded
     })
 }
 
-/// Turns a stored record into an event of a timeline.
-pub(super) fn timeline_event(
-    log: &Log,
-    stored: &StoredRecord,
-    view: EventView,
-) -> Result<TimelineEvent, Error> {
-    let record = stored.view();
-    let mut erased = false;
-    let mut payload = Payload::default();
-    if view == EventView::Full && record.has_payload() {
-        match log.payload(record.position())? {
-            PayloadState::Present(bytes) => {
-                payload = record::decode_payload(&bytes).map_err(|fault| {
-                    Error::DataLoss(format!("the payload at position {}: {fault}", record.position()))
-                })?;
-            }
-            PayloadState::Erased => erased = true,
-            PayloadState::None => {}
+/// Turns a record into an event of a timeline.
+fn timeline_event(record: &RecordView<'_>, payload: PayloadRef<'_>) -> Result<TimelineEvent, Error> {
+    let (payload, erased) = match payload {
+        PayloadRef::Present { bytes, .. } => {
+            let read = record::decode_payload(bytes).map_err(|fault| {
+                Error::DataLoss(format!("the payload at position {}: {fault}", record.position()))
+            })?;
+            (read, false)
         }
-    }
-    Ok(TimelineEvent { recorded: decode(&record, payload)?, erased, hash: record.hash() })
+        PayloadRef::Erased => (Payload::default(), true),
+        PayloadRef::None => (Payload::default(), false),
+    };
+    Ok(TimelineEvent { recorded: decode(record, payload)?, erased, hash: record.hash() })
+}
+
+/// The events at these positions, as long as their records stay within `bytes_max` together.
+fn events_at(
+    log: &Log,
+    positions: impl IntoIterator<Item = Position>,
+    view: EventView,
+    bytes_max: usize,
+) -> Result<Vec<TimelineEvent>, Error> {
+    let (mut events, mut bytes, mut fault) = (Vec::new(), 0, None);
+    log.visit(positions, view == EventView::Full, |record, payload| {
+        bytes += record.bytes().len();
+        if bytes > bytes_max && !events.is_empty() {
+            return ControlFlow::Break(());
+        }
+        match timeline_event(&record, payload) {
+            Ok(event) => {
+                events.push(event);
+                ControlFlow::Continue(())
+            }
+            Err(error) => {
+                fault = Some(error);
+                ControlFlow::Break(())
+            }
+        }
+    })?;
+    fault.map_or(Ok(events), Err)
 }
 
 /// Up to `max` events of a session from a revision on.
@@ -111,8 +131,8 @@ pub(super) fn session_events(
     max: usize,
     view: EventView,
 ) -> Result<Vec<TimelineEvent>, Error> {
-    let records = log.stream(stream, StreamFrom::Revision(from), max)?;
-    records.iter().map(|stored| timeline_event(log, stored, view)).collect()
+    let positions = log.stream_positions(stream, StreamFrom::Revision(from), max)?;
+    events_at(log, positions, view, usize::MAX)
 }
 
 /// Up to `max` events of the whole partition from a position on.
@@ -122,8 +142,9 @@ pub(super) fn log_events(
     max: usize,
     view: EventView,
 ) -> Result<Vec<TimelineEvent>, Error> {
-    let records = log.read(from, max, READ_BYTES_MAX)?;
-    records.iter().map(|stored| timeline_event(log, stored, view)).collect()
+    let from = from.get().max(Position::FIRST.get());
+    let end = from.saturating_add(max as u64).min(log.position().get() + 1);
+    events_at(log, (from..end).map(Position::new), view, READ_BYTES_MAX)
 }
 
 /// Bytes of records read at once.
