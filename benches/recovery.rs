@@ -174,7 +174,7 @@ fn spread(what: &str, times: &mut [Duration]) {
     );
 }
 
-fn find_long(engine: &Engine) -> askance::domain::StreamId {
+fn find_long(engine: &Engine) -> StreamId {
     let (page, _) = engine.list_sessions("default", None, &Default::default(), usize::MAX).expect("lists");
     let long = page.into_iter().find(|session| session.session_id == "one-long-session");
     long.expect("the long session is listed").stream

@@ -32,6 +32,9 @@ pub(super) struct Shared {
     pub disk_full: AtomicBool,
     /// Whether the policy in force only observes: an answer without a decision must then let the call go.
     pub observes: AtomicBool,
+    /// Set while an append waits for room on the disk: until then the worker's state is ahead of the log, and
+    /// nothing may be told from it.
+    pub stalled: AtomicBool,
     /// Set when the partition is asked to stop.
     pub stopping: AtomicBool,
     /// Set for good when an append failed: the worker's state is ahead of the log.
@@ -175,10 +178,14 @@ pub(super) fn commit(writer: &mut Writer, group: &mut Group, shared: &Shared) ->
 fn append(writer: &mut Writer, before: Position, batch: &Batch, shared: &Shared) -> Result<(), Error> {
     loop {
         match writer.append(before, batch) {
-            Ok(_) => return Ok(()),
+            Ok(_) => {
+                shared.stalled.store(false, Ordering::Relaxed);
+                return Ok(());
+            }
             Err(eventlog::Error::DiskFull { .. }) if !shared.stopping.load(Ordering::Relaxed) => {
                 add(&shared.counters.appends_refused_disk_full, 1);
                 shared.disk_full.store(true, Ordering::Relaxed);
+                shared.stalled.store(true, Ordering::Relaxed);
                 std::thread::sleep(DISK_FULL_PAUSE);
             }
             Err(error) => {

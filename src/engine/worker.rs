@@ -74,7 +74,8 @@ impl Worker {
             return refuse(command, Error::WritesOff(cause));
         }
         let reads = matches!(command, Command::Ask(_) | Command::Score(..));
-        if !reads && self.shared.disk_full.load(Ordering::Relaxed) {
+        let full = self.shared.disk_full.load(Ordering::Relaxed);
+        if full && (!reads || self.shared.stalled.load(Ordering::Relaxed)) {
             return refuse(command, Error::DiskFull("below the hard watermark".to_owned()));
         }
         match command {

@@ -132,7 +132,12 @@ async fn up_to_date(
     if streams.is_empty() {
         return Ok(sessions);
     }
-    let mut live = engine.live_sessions(tenant, streams).await?.into_iter();
+    let mut live = match engine.live_sessions(tenant, streams).await {
+        Ok(live) => live.into_iter(),
+        // Their figures are then those of their opening.
+        Err(error) if error.is_state_withheld() => return Ok(sessions),
+        Err(error) => return Err(error.into()),
+    };
     for session in sessions.iter_mut().filter(|session| session.closed.is_none()) {
         if let Some(Some(present)) = live.next() {
             *session = present;
