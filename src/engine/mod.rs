@@ -35,5 +35,5 @@ pub use health::PartitionHealth;
 pub use partition::{Command, Completed, Decided, Definedness, Import, Imported, Reply};
 pub use query::{EventView, SessionFilter, TimelineEvent};
 pub use recovery::fold;
-pub use replay::{Difference, ReplayReport, replay};
+pub use replay::{Change, Changed, Plan, Redecided, ReplayReport, Step, replay, replay_with};
 pub use verify::{Verified, verify};

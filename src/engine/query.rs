@@ -245,6 +245,34 @@ pub(super) fn decided_at(
     })
 }
 
+/// The key of a call: keyed hashes of tenant and id.
+pub(super) fn call_key(key: &FingerprintKey, tenant: &str, call_id: &str) -> CallKey {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&key.texts(&["call", tenant, call_id]).to_be_bytes());
+    bytes[8..].copy_from_slice(&key.texts(&["id", tenant, call_id]).to_be_bytes());
+    CallKey::from_bytes(bytes)
+}
+
+/// A call's proposal, with its payload, and its decision.
+pub(super) fn call_events(
+    log: &Log,
+    key: &FingerprintKey,
+    tenant: &str,
+    call_id: &str,
+) -> Result<Option<(TimelineEvent, TimelineEvent)>, Error> {
+    let Some(proposed_at) = log.find_call(call_key(key, tenant, call_id))? else { return Ok(None) };
+    let positions = [proposed_at, proposed_at.next()];
+    let mut events = events_at(log, positions, EventView::Full, usize::MAX)?.into_iter();
+    let (Some(proposed), Some(decided)) = (events.next(), events.next()) else {
+        return Err(Error::DataLoss(format!("no decision follows the call at position {proposed_at}")));
+    };
+    let is_ours = match &proposed.recorded.record.event {
+        Event::CallProposed(event) => event.tenant == tenant && event.call_id == call_id,
+        _ => false,
+    };
+    Ok(is_ours.then_some((proposed, decided)))
+}
+
 /// The event at a position.
 pub(super) fn event_at(log: &Log, position: Position) -> Result<Recorded, Error> {
     let stored = log.get(position)?.ok_or_else(|| Error::NotFound(format!("position {position}")))?;

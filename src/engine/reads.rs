@@ -4,8 +4,11 @@ use super::Error;
 use super::directory::{self, SessionSummary};
 use super::handle::Engine;
 use super::query::{self, EventView, SessionFilter, TimelineEvent};
+use super::replay::adopted_policy;
+use crate::domain::event::Event;
 use crate::domain::position::{Position, Revision};
 use crate::domain::stream::StreamId;
+use crate::policy::Policy;
 
 impl Engine {
     /// Up to `max` events of a session from a revision on. Blocks on disk reads.
@@ -77,5 +80,22 @@ impl Engine {
             streams.iter().map(live).collect()
         })
         .await
+    }
+
+    /// A call's proposal, with its payload, and its decision, if the tenant has such a call. Blocks on disk reads.
+    pub fn call_events(
+        &self,
+        tenant: &str,
+        call_id: &str,
+    ) -> Result<Option<(TimelineEvent, TimelineEvent)>, Error> {
+        query::call_events(self.log(tenant), &self.key(tenant), tenant, call_id)
+    }
+
+    /// The policy that came into force at a position of a tenant's log. Blocks on disk reads.
+    pub fn policy_at(&self, tenant: &str, position: Position) -> Result<Policy, Error> {
+        match query::event_at(self.log(tenant), position)?.record.event {
+            Event::PolicyAdopted(event) => adopted_policy(&event),
+            _ => Err(Error::NotFound(format!("policy revision {position}"))),
+        }
     }
 }

@@ -297,11 +297,7 @@ impl Worker {
     }
 
     fn call_key(&self, tenant: &str, call_id: &str) -> CallKey {
-        let key = self.state.key();
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&key.texts(&["call", tenant, call_id]).to_be_bytes());
-        bytes[8..].copy_from_slice(&key.texts(&["id", tenant, call_id]).to_be_bytes());
-        CallKey::from_bytes(bytes)
+        super::query::call_key(&self.state.key(), tenant, call_id)
     }
 
     /// The decision on record for this `call_id`, if there is one; an error if it is of another call.

@@ -35,6 +35,8 @@ pub(super) struct Shared {
     pub(super) reads: Semaphore,
     /// A permit for each watch.
     pub(super) watches: Arc<Semaphore>,
+    /// The one permit for a replay.
+    pub(super) replays: Arc<Semaphore>,
     /// A permit for each stream of requests.
     pub(super) streams: Arc<Semaphore>,
     /// When the server was bound.

@@ -10,20 +10,20 @@ use std::path::{Path, PathBuf};
 /// Calls on record before the damage.
 const CALLS: u64 = 60;
 
-async fn ask(daemon: &Daemon) -> Vec<Decision> {
+async fn ask(daemon: &Daemon) -> Result<Vec<Decision>, tonic::Status> {
     let mut client = daemon.client().await;
     let mut decisions = Vec::new();
     for number in 0..CALLS {
         let call = call("damage", number, &format!("s-{}", number / 10), "get_logs");
-        decisions.push(evaluate(&mut client, call).await.unwrap());
+        decisions.push(evaluate(&mut client, call).await?);
     }
-    decisions
+    Ok(decisions)
 }
 
 /// A directory with decisions in it, and the decisions. `killed`: they are in the write-ahead log alone.
 async fn recorded(dir: &Path, killed: bool) -> Vec<Decision> {
     let daemon = Daemon::start(dir, &[]).await;
-    let decisions = ask(&daemon).await;
+    let decisions = ask(&daemon).await.unwrap();
     if killed {
         daemon.kill();
         released(dir).await;
@@ -66,7 +66,14 @@ async fn start(dir: &Path, decisions: &[Decision]) -> Result<bool, String> {
     match Daemon::try_start(refused, socket).await {
         Err(refusal) => Err(refusal),
         Ok(daemon) => {
-            let again = ask(&daemon).await;
+            let again = match ask(&daemon).await {
+                Ok(again) => again,
+                // Met while it was read: refused, and said what is damaged.
+                Err(status) => {
+                    assert_eq!(status.code(), tonic::Code::DataLoss, "{status}");
+                    return Ok(false);
+                }
+            };
             let same = again.iter().zip(decisions).all(|(again, before)| {
                 again.repeated_call && (again.position, again.risk) == (before.position, before.risk)
             });

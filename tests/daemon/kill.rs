@@ -74,6 +74,9 @@ async fn lost(daemon: &Daemon, acknowledged: &Acknowledged, sample: usize) -> us
     let is_there = |(number, decision): &&(u64, Decision)| {
         found.get(number).is_some_and(|again| again.repeated_call && same(again, decision))
     };
+    if let Some((number, before)) = all.iter().find(|known| !is_there(known)) {
+        println!("call {number} was {before:?}; now {:?}", found.get(number));
+    }
     all.len() - all.iter().filter(is_there).count()
 }
 

@@ -13,7 +13,10 @@ use tonic::transport::{Channel, Endpoint};
 
 /// The program under test.
 pub fn program() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_askance"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_askance"));
+    // Settings of these tests are none of the daemon's.
+    command.env_remove("ASKANCE_KILLS").env_remove("ASKANCE_FLOOD");
+    command
 }
 
 /// A running daemon; killed when dropped.
