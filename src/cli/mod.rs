@@ -10,16 +10,19 @@ mod client;
 mod doctor;
 mod eval;
 mod evaluate;
+mod explain;
 mod import;
 pub mod output;
 mod policy;
 pub mod refused;
 mod replay;
+mod replay_session;
 pub mod requests;
 pub mod score;
 mod serve;
 mod sessions;
 mod settings;
+mod timeline;
 pub mod trace_file;
 pub mod trace_line;
 mod verify;
@@ -86,7 +89,9 @@ enum Command {
     /// Look at sessions.
     #[command(subcommand)]
     Sessions(sessions::Action),
-    /// Decide every recorded call again and compare.
+    /// Show how the decision about a call came about, and what would have changed it.
+    Explain(explain::Args),
+    /// Decide recorded calls again: those of one session in the terminal, or all, also by another policy.
     Replay(replay::Args),
     /// Check everything that was promised about the bytes on disk.
     Verify(verify::Args),
@@ -118,7 +123,11 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Score(args) => score::run(&args, &output),
         Command::Eval(args) => eval::run(&args, &output),
         Command::Sessions(action) => wait(sessions::run(action, &global, &output)),
-        Command::Replay(args) => replay::run(&args, &global, &output),
+        Command::Explain(args) => wait(explain::run(args, &global, &output)),
+        Command::Replay(args) => match args.session()? {
+            Some(wanted) => wait(replay_session::run(wanted, &global, &output)),
+            None => replay::run(&args, &global, &output),
+        },
         Command::Verify(args) => verify::run(&args, &global, &output),
         Command::Policy(action) => policy::run(&action, &global, &output),
         Command::Config(action) => settings::run(&action, &global, &output),

@@ -194,24 +194,39 @@ pub(super) fn session_of(log: &Log, stream: StreamId) -> Result<(String, Session
 }
 
 /// What the log knows of the call proposed at a position.
-pub(super) fn known_call(log: &Log, proposed_at: Position, key: &CallKey) -> Result<Known, Error> {
+pub(super) fn known_call(log: &Log, proposed_at: Position) -> Result<Known, Error> {
     let recorded = event_at(log, proposed_at)?;
     let Event::CallProposed(proposed) = &recorded.record.event else {
         return Err(Error::DataLoss(format!("position {proposed_at} is indexed as a call and is none")));
     };
     let stream = recorded.record.stream;
-    let later = log.stream(stream, StreamFrom::Position(proposed_at), LATER_EVENTS_MAX)?;
-    let completed = later
-        .iter()
-        .filter(|stored| stored.view().kind() == crate::domain::event::kind::CALL_COMPLETED)
-        .find(|stored| stored.view().call() == *key)
-        .map(|stored| decode(&stored.view(), Payload::default()))
-        .transpose()?
-        .and_then(|recorded| match recorded.record.event {
-            Event::CallCompleted(event) => Some(super::worker::completion_fingerprint(&event)),
-            _ => None,
-        });
-    Ok(Known { proposed_at, stream, digest: proposed.digest, decided: None, completed })
+    Ok(Known {
+        proposed_at,
+        stream,
+        digest: proposed.digest,
+        decided: None,
+        completed: None,
+        is_completion_known: false,
+    })
+}
+
+/// What tells the recorded outcome of a call from another one, if there is one.
+pub(super) fn completion(log: &Log, known: &Known, key: &CallKey) -> Result<Option<u64>, Error> {
+    let later =
+        log.stream_positions(known.stream, StreamFrom::Position(known.proposed_at), LATER_EVENTS_MAX)?;
+    let (mut found, mut fault) = (None, None);
+    log.visit(later, false, |record, _| {
+        if record.kind() != crate::domain::event::kind::CALL_COMPLETED || record.call() != *key {
+            return ControlFlow::Continue(());
+        }
+        match decode(&record, Payload::default()).map(|recorded| recorded.record.event) {
+            Ok(Event::CallCompleted(event)) => found = Some(super::worker::completion_fingerprint(&event)),
+            Ok(_) => {}
+            Err(error) => fault = Some(error),
+        }
+        ControlFlow::Break(())
+    })?;
+    fault.map_or(Ok(found), Err)
 }
 
 /// Events of a session looked through for an outcome recorded earlier.

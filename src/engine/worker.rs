@@ -164,6 +164,7 @@ impl Worker {
             digest,
             decided: Some(Arc::new(decided.clone())),
             completed: None,
+            is_completion_known: true,
         };
         self.registry.insert(key, known);
         Ok(decided)
@@ -238,7 +239,16 @@ impl Worker {
             Ok(None) => return reply(Err(Error::NotFound(format!("call_id `{call_id}`")))),
             Err(error) => return reply(Err(error)),
         };
-        match known.completed {
+        let completed = if known.is_completion_known {
+            Ok(known.completed)
+        } else {
+            super::query::completion(&self.log, &known, &key)
+        };
+        let completed = match completed {
+            Ok(completed) => completed,
+            Err(error) => return reply(Err(error)),
+        };
+        match completed {
             Some(earlier) if earlier == fingerprint => {
                 return self.defer(reply, Completed { position: known.proposed_at, repeated: true });
             }
@@ -320,7 +330,7 @@ impl Worker {
             return Ok(Some(known.clone()));
         }
         let Some(proposed_at) = self.log.find_call(*key)? else { return Ok(None) };
-        let known = super::query::known_call(&self.log, proposed_at, key)?;
+        let known = super::query::known_call(&self.log, proposed_at)?;
         self.registry.insert(*key, known.clone());
         Ok(Some(known))
     }

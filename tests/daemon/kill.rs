@@ -60,6 +60,8 @@ async fn lost(daemon: &Daemon, acknowledged: &Acknowledged, sample: usize) -> us
         .map(|(number, _)| EvaluateStreamRequest {
             tag: *number,
             call: Some(asked(*number)),
+            // All at once: the last of thousands may take longer than the default second.
+            timeout: Some(prost_types::Duration { seconds: 60, nanos: 0 }),
             ..EvaluateStreamRequest::default()
         })
         .collect();
@@ -75,7 +77,8 @@ async fn lost(daemon: &Daemon, acknowledged: &Acknowledged, sample: usize) -> us
         found.get(number).is_some_and(|again| again.repeated_call && same(again, decision))
     };
     if let Some((number, before)) = all.iter().find(|known| !is_there(known)) {
-        println!("call {number} was {before:?}; now {:?}", found.get(number));
+        let now = found.get(number).map(|again| (again.position, again.repeated_call, again.risk));
+        println!("call {number} was {:?}; now {now:?}", (before.position, before.risk));
     }
     all.len() - all.iter().filter(is_there).count()
 }

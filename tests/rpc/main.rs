@@ -13,6 +13,7 @@ mod echo;
 mod input;
 mod late;
 mod load;
+mod lookback;
 mod stop;
 mod support;
 mod timeline;
