@@ -12,7 +12,7 @@ use crate::decide::HARD_EVIDENCE;
 use crate::decide::ingest::check_name;
 use crate::detector::models::NOTABLE;
 use crate::detector::sentence::{Names, shown};
-use crate::domain::decision::{Decision, Floor, Reason, Score, Verdict};
+use crate::domain::decision::{Assessment, Decision, Floor, Reason, Score, Verdict};
 use crate::domain::event::{CallProposed, Event};
 use crate::engine::{Error, TimelineEvent};
 use crate::proto::v1;
@@ -74,7 +74,7 @@ fn breakdown(decision: &Decision) -> v1::RiskBreakdown {
     v1::RiskBreakdown {
         base: base.into(),
         evidence_millibits: assessment.evidence,
-        raised: risk(base, MilliBits::new(assessment.evidence.into()), 0).into(),
+        raised: risk(base, MilliBits::new(assessment.evidence), 0).into(),
         floor: Floor::in_set(assessment.floors).map(Floor::risk).max().unwrap_or(0).into(),
         threshold_millibits: decision.threshold,
         category_weight_millibits: decision.category.weight_millibits(),
@@ -128,17 +128,7 @@ fn counterfactuals(decision: &Decision, names: &Names<'_>) -> Vec<String> {
                     .to_owned(),
             );
         }
-        Reason::FloorFired => {
-            let floors: Vec<String> = Floor::in_set(assessment.floors)
-                .map(|floor| format!("\u{201c}{}\u{201d}", floor.sentence()))
-                .collect();
-            let then = if evidence < limit {
-                "it would have been allowed".to_owned()
-            } else {
-                format!("its evidence, {}, would have sent it to a human all the same", bits(evidence))
-            };
-            told.push(format!("If this did not hold: {}; then {then}.", floors.join(" and ")));
-        }
+        Reason::FloorFired => told.push(without_floors(assessment, limit)),
         Reason::RiskDenies => {
             told.push(format!(
                 "With a risk under the policy's threshold for denial; it was {}.",
@@ -160,18 +150,7 @@ fn counterfactuals(decision: &Decision, names: &Names<'_>) -> Vec<String> {
             told.push(format!("Without rule `{rule}`: {then}."));
         }
         Reason::CategoryDefault => {
-            let tool = shown(names.tool);
-            if quiet {
-                told.push(format!(
-                    "A rule that allows {tool} would have let it pass: its evidence, {}, is under the limit of {}.",
-                    bits(evidence), bits(limit)
-                ));
-            } else {
-                told.push(format!(
-                    "A rule that allows {tool} alone would not have let it pass: its evidence, {}, or a floor asks for a human.",
-                    bits(evidence)
-                ));
-            }
+            told.push(by_a_rule(evidence, limit, quiet, names));
             told.push(format!(
                 "In a lower category than {} the default may be another one.",
                 decision.category
@@ -183,12 +162,38 @@ fn counterfactuals(decision: &Decision, names: &Names<'_>) -> Vec<String> {
     told
 }
 
+fn without_floors(assessment: &Assessment, limit: i32) -> String {
+    let floors: Vec<String> = Floor::in_set(assessment.floors)
+        .map(|floor| format!("\u{201c}{}\u{201d}", floor.sentence()))
+        .collect();
+    let then = if assessment.evidence < limit {
+        "it would have been allowed".to_owned()
+    } else {
+        format!("its evidence, {}, would have sent it to a human all the same", bits(assessment.evidence))
+    };
+    format!("If this did not hold: {}; then {then}.", floors.join(" and "))
+}
+
+fn by_a_rule(evidence: i32, limit: i32, quiet: bool, names: &Names<'_>) -> String {
+    let (tool, evidence) = (shown(names.tool), bits(evidence));
+    if quiet {
+        let limit = bits(limit);
+        return format!(
+            "A rule that allows {tool} would have let it pass: its evidence, {evidence}, is under the limit of {limit}."
+        );
+    }
+    format!(
+        "A rule that allows {tool} alone would not have let it pass: its evidence, {evidence}, or a floor asks for a \
+         human."
+    )
+}
+
 /// What the combination before its calibration would have been without each notable finding, the largest first.
 fn without_each(scores: &[Score]) -> Vec<String> {
     let judged: Vec<(&Score, MilliBits)> = scores
         .iter()
         .filter(|score| score.raw.is_some())
-        .map(|score| (score, MilliBits::new(score.surprise.into())))
+        .map(|score| (score, MilliBits::new(score.surprise)))
         .collect();
     let of = |left_out: Option<usize>| {
         let kept: Vec<MilliBits> = judged

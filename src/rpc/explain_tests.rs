@@ -1,5 +1,5 @@
 use super::*;
-use crate::domain::decision::{Assessment, Detector, Evidence};
+use crate::domain::decision::{Detector, Evidence};
 use crate::domain::risk::RiskCategory;
 
 fn decision(reason: Reason, verdict: Verdict, surprises: [i32; 7], evidence: i32) -> Decision {
