@@ -55,6 +55,8 @@ pub mod cli;
 #[cfg(feature = "server")]
 pub mod config;
 #[cfg(feature = "server")]
+pub mod export;
+#[cfg(feature = "server")]
 pub mod offline;
 #[cfg(feature = "server")]
 pub mod telemetry;

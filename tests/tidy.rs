@@ -32,6 +32,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("app", 8),
     ("bench", 8),
     ("cli", 8),
+    ("export", 8),
     ("config", 8),
     ("offline", 8),
     ("main", 9),

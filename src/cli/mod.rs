@@ -2,7 +2,7 @@
 //!
 //! Every command speaks tables to people and, with `--json`, JSON to programs. Exit codes: 0 ok, 1 failure,
 //! 2 usage, 3 denied, 4 review pending. Deliberately absent: what only a later issue brings (`review`,
-//! `lock`, `tools`, `export`, `hook`, `mcp`).
+//! `lock`, `tools`, `hook`, `mcp`).
 
 mod bench;
 mod bench_memory;
@@ -11,6 +11,7 @@ mod doctor;
 mod eval;
 mod evaluate;
 mod explain;
+mod export;
 mod import;
 pub mod output;
 mod policy;
@@ -89,6 +90,8 @@ enum Command {
     /// Look at sessions.
     #[command(subcommand)]
     Sessions(sessions::Action),
+    /// Export calls or events: JSON lines, CSV, OCSF, ECS; once, or as they come.
+    Export(export::Args),
     /// Show how the decision about a call came about, and what would have changed it.
     Explain(explain::Args),
     /// Decide recorded calls again: those of one session in the terminal, or all, also by another policy.
@@ -123,6 +126,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Score(args) => score::run(&args, &output),
         Command::Eval(args) => eval::run(&args, &output),
         Command::Sessions(action) => wait(sessions::run(action, &global, &output)),
+        Command::Export(args) => wait(export::run(args, &global, &output)),
         Command::Explain(args) => wait(explain::run(args, &global, &output)),
         Command::Replay(args) => match args.session()? {
             Some(wanted) => wait(replay_session::run(wanted, &global, &output)),

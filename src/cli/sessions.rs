@@ -110,7 +110,7 @@ pub(super) enum VerdictName {
     Deny,
 }
 
-fn time(text: &str) -> Result<Timestamp, String> {
+pub(super) fn time(text: &str) -> Result<Timestamp, String> {
     Timestamp::parse(text).ok_or_else(|| "give a time such as 2026-11-17T03:12:00Z".to_owned())
 }
 

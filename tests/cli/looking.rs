@@ -126,7 +126,7 @@ fn sessions_are_listed_and_shown() {
     assert_eq!(none.as_array().map(Vec::len), Some(0));
     place.run(&["sessions", "show", "000000", "--tenant", "test"]).exits(1).says("NotFound");
     place.run(&["sessions", "list", "--tool", "get_logs", "--sort", "risk"]).exits(0).says("one");
-    place.run(&["explain", "one/0"]).exits(0).says("DETECTOR").says("what would have changed it");
+    place.run(&["explain", "test/one/0"]).exits(0).says("DETECTOR").says("what would have changed it");
     place.run(&["explain", "none"]).exits(1).says("NotFound");
     place.run(&["replay", "one", "--speed", "1000000x"]).exits(0).says("get_logs").says("0 differ");
     let again = place.run(&["replay", key, "--json"]).exits(0).json();
