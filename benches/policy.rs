@@ -33,8 +33,10 @@ fn policy() -> Policy {
             2 => format!("args.name.startsWith(\"n{number}\") || session.calls > {number}00"),
             _ => "now.getHours(\"Europe/Berlin\") in [9, 10, 11] && risk.score < 5".to_owned(),
         };
-        let _written =
-            writeln!(text, "  - {{id: c{number}, tool: 'svc_{service}_scale*', when: '{when}', effect: review}}");
+        let _written = writeln!(
+            text,
+            "  - {{id: c{number}, tool: 'svc_{service}_scale*', when: '{when}', effect: review}}"
+        );
     }
     parse(&text, Mode::Enforce, Timestamp::from_micros(0)).unwrap_or_default()
 }
@@ -86,7 +88,9 @@ fn compositions(criterion: &mut Criterion) {
     let before: Vec<Happened<'_>> = (0..48).rev().map(|second| call(second, reads)).collect();
     let last = call(60, Capabilities::EGRESS.with(Capabilities::MUTATES));
     criterion.bench_function("shipped_compositions_full_trail", |bench| {
-        bench.iter(|| policy.compositions().iter().filter(|rule| rule.fires(black_box(&last), &before)).count());
+        bench.iter(|| {
+            policy.compositions().iter().filter(|rule| rule.fires(black_box(&last), &before)).count()
+        });
     });
 }
 

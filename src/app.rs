@@ -4,6 +4,7 @@
 
 mod reload;
 
+use crate::admin::Admin;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::decide::Settings;
@@ -17,6 +18,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use reload::PolicyFile;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Write};
+use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -40,6 +42,8 @@ pub struct Start {
 
 /// A daemon whose engine is open.
 pub struct App {
+    dir: PathBuf,
+    admin: Option<SocketAddr>,
     engine: Engine,
     server: rpc::Options,
     policy: PolicyFile,
@@ -68,7 +72,8 @@ impl App {
             report(number, opened);
         }
         let policy = PolicyFile { path: config.engine.policy.0.clone(), mode: config.engine.mode };
-        Ok(Self { engine, server: server_options(config), policy, broken })
+        let admin = config.admin.listen.0;
+        Ok(Self { dir: dir.to_owned(), admin, engine, server: server_options(config), policy, broken })
     }
 
     /// The engine.
@@ -81,7 +86,15 @@ impl App {
         let bound = Bound::bind(self.engine.clone(), self.server, [])?;
         let addresses = bound.addresses();
         tracing::info!(tcp = ?addresses.tcp, unix = ?addresses.unix, "listening");
-        Ok(Running { engine: self.engine, bound, policy: self.policy, broken: self.broken })
+        let admin = self.admin.map(|address| {
+            let bound =
+                Admin::bind(address).with_context(|| format!("cannot listen on {address} (admin)"))?;
+            tracing::info!(address = ?bound.address(), "metrics and health");
+            anyhow::Ok(bound)
+        });
+        let admin = admin.transpose()?;
+        let told = Listening::tell(&self.dir, addresses);
+        Ok(Running { engine: self.engine, bound, policy: self.policy, broken: self.broken, told, admin })
     }
 }
 
@@ -91,6 +104,8 @@ pub struct Running {
     bound: Bound,
     policy: PolicyFile,
     broken: Arc<Notify>,
+    told: Listening,
+    admin: Option<Admin>,
 }
 
 impl Running {
@@ -102,8 +117,9 @@ impl Running {
     /// Serves until `shutdown` comes; then drains, writes the last snapshot, and lets go of the data
     /// directory. An engine thread that dies ends it with an error.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<()> {
-        let Self { engine, bound, policy, broken } = self;
+        let Self { engine, bound, policy, broken, told: noted, admin } = self;
         let reloading = tokio::spawn(reload::on_hangup(engine.clone(), policy));
+        let admin = admin.map(|admin| tokio::spawn(admin.run(engine.clone(), bound.door())));
         let (tell, told) = oneshot::channel();
         let watched = engine.clone();
         let served = bound
@@ -119,6 +135,10 @@ impl Running {
             })
             .await;
         reloading.abort();
+        drop(noted);
+        if let Some(admin) = admin {
+            admin.abort();
+        }
         if told.await.unwrap_or(false) {
             bail!(
                 "an engine thread died; the log above says why. what was acknowledged is on disk: start again"
@@ -130,6 +150,43 @@ impl Running {
         tracing::info!("stopped");
         Ok(())
     }
+}
+
+/// A file in the data directory that says where its daemon listens, for whoever finds the directory in use.
+/// Gone with the daemon; one that was killed leaves it behind.
+struct Listening(PathBuf);
+
+impl Listening {
+    const FILE: &str = "listening";
+
+    fn tell(dir: &Path, addresses: &rpc::server::Addresses) -> Self {
+        let path = dir.join(Self::FILE);
+        let unix = addresses.unix.iter().map(|path| {
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            format!("unix:{}\n", path.display())
+        });
+        let lines: String =
+            unix.chain(addresses.tcp.iter().map(|address| format!("http://{address}\n"))).collect();
+        if let Err(fault) = std::fs::write(&path, lines) {
+            tracing::warn!(path = ?path, fault = %fault, "cannot note where we listen");
+        }
+        Self(path)
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        let _gone_already = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Where the daemon that has this data directory open listens; empty: none has, or it did not say.
+pub fn listening(dir: &Path) -> Vec<String> {
+    if is_idle(dir) {
+        return Vec::new();
+    }
+    let text = std::fs::read_to_string(dir.join(Listening::FILE)).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
 }
 
 /// SIGTERM and SIGINT, heard from the moment this is made.
@@ -345,10 +402,10 @@ fn write_once(dir: &Path, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 fn advise(error: engine::Error, dir: &Path) -> anyhow::Error {
     let text = error.to_string();
     if text.contains("in use by another writer") {
-        return anyhow!(
-            "{text}; a daemon runs there: talk to it with `--daemon unix:{}`, or stop it first",
-            dir.join("askance.sock").display()
-        );
+        let talk = listening(dir).first().map_or_else(String::new, |address| {
+            format!("talk to it with `--daemon {}`, or ", crate::detector::sentence::shown(address))
+        });
+        return anyhow!("{text}; a daemon or another command has it open: {talk}stop it first");
     }
     anyhow!(error)
 }

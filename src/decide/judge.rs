@@ -71,8 +71,8 @@ pub fn judge(
     let session = tenant.and_then(|tenant| tenant.sessions.get(&stream));
     let tool = tool_hash(&key, &call.server, &call.tool);
     let known = tenant.and_then(|tenant| tenant.inventory.get(tool));
-    let (tool_category, capabilities) =
-        known.map_or_else(|| aids.inferences.infer(tool, &call.tool), |tool| (tool.category, tool.capabilities));
+    let (tool_category, capabilities) = known
+        .map_or_else(|| aids.inferences.infer(tool, &call.tool), |tool| (tool.category, tool.capabilities));
     let (tool_category, capabilities) = policy.label(&call.tool, &call.server, (tool_category, capabilities));
     let schema_fault = known.map_or_else(String::new, |tool| (aids.schema_fault)(tool, &call.arguments));
     let features = CallFeatures {

@@ -191,7 +191,7 @@ pub fn suggestions(log: &Log, range: &Range, policy: &Policy) -> Result<Vec<Sugg
 
 /// A call whose verdict another policy would change.
 #[derive(Clone, Debug)]
-pub struct Changed {
+pub struct Reversed {
     /// The call's id.
     pub call_id: String,
     /// Its session.
@@ -234,7 +234,7 @@ pub fn backtest(
     log: &Log,
     range: &Range,
     policy: &Policy,
-    mut changed: impl FnMut(Changed) -> bool,
+    mut changed: impl FnMut(Reversed) -> bool,
     mut progress: impl FnMut(Position, u64) -> bool,
 ) -> Result<Backtest, Error> {
     let mut run = Run {
@@ -281,7 +281,7 @@ impl Run {
         recorded: &Recorded,
         range: &Range,
         policy: &Policy,
-    ) -> Result<Option<Changed>, Error> {
+    ) -> Result<Option<Reversed>, Error> {
         let record = &recorded.record;
         self.book
             .apply(&record.event, record.receive_time)
@@ -338,7 +338,7 @@ impl Run {
         call_id: String,
         before: Decision,
         after: Decision,
-    ) -> Option<Changed> {
+    ) -> Option<Reversed> {
         let found = &mut self.found;
         found.calls += 1;
         found.reviews_before += u64::from(before.verdict == Verdict::Review);
@@ -357,6 +357,6 @@ impl Run {
             }
         }
         let (stream, position) = (recorded.record.stream, recorded.position);
-        Some(Changed { call_id, stream, position, before, after })
+        Some(Reversed { call_id, stream, position, before, after })
     }
 }

@@ -77,7 +77,8 @@ impl Worker {
             return refuse(command, Error::WritesOff(cause));
         }
         let reads = matches!(command, Command::Ask(_) | Command::Score(..));
-        if !reads && self.shared.disk_full.load(Ordering::Relaxed) {
+        let full = self.shared.disk_full.load(Ordering::Relaxed);
+        if full && (!reads || self.shared.stalled.load(Ordering::Relaxed)) {
             return refuse(command, Error::DiskFull("below the hard watermark".to_owned()));
         }
         match command {
@@ -96,7 +97,7 @@ impl Worker {
             }
             Command::Rule(ruling, now, reply) => self.rule(*ruling, now, reply),
             Command::Ask(question) => {
-                let answer = question(&self.state);
+                let answer = question(Ok(&self.state));
                 self.group.deferred.push(Deferred::Other(answer));
             }
             Command::Stop(_) => {}
@@ -167,6 +168,7 @@ impl Worker {
             digest,
             decided: Some(Arc::new(decided.clone())),
             completed: None,
+            is_completion_known: true,
         };
         self.registry.insert(key, known);
         Ok(decided)
@@ -216,6 +218,9 @@ impl Worker {
             // It was checked before it was recorded; the next start reads it again and says so.
             tracing::error!(position = recorded.position.get(), "a recorded rule is not accepted");
         }
+        if matches!(recorded.record.event, Event::PolicyAdopted(_)) {
+            self.shared.set_mode(self.book.of("").mode);
+        }
         self.group.directory.extend(entry.or_else(|| directory::after(&self.state, &recorded)));
         self.group.push(recorded);
         self.state.position
@@ -249,7 +254,16 @@ impl Worker {
             Ok(None) => return reply(Err(Error::NotFound(format!("call_id `{call_id}`")))),
             Err(error) => return reply(Err(error)),
         };
-        match known.completed {
+        let completed = if known.is_completion_known {
+            Ok(known.completed)
+        } else {
+            super::query::completion(&self.log, &known, &key)
+        };
+        let completed = match completed {
+            Ok(completed) => completed,
+            Err(error) => return reply(Err(error)),
+        };
+        match completed {
             Some(earlier) if earlier == fingerprint => {
                 return self.defer(reply, Completed { position: known.proposed_at, repeated: true });
             }
@@ -322,11 +336,7 @@ impl Worker {
     }
 
     fn call_key(&self, tenant: &str, call_id: &str) -> CallKey {
-        let key = self.state.key();
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&key.texts(&["call", tenant, call_id]).to_be_bytes());
-        bytes[8..].copy_from_slice(&key.texts(&["id", tenant, call_id]).to_be_bytes());
-        CallKey::from_bytes(bytes)
+        super::query::call_key(&self.state.key(), tenant, call_id)
     }
 
     /// The decision on record for this `call_id`, if there is one; an error if it is of another call.
@@ -349,7 +359,7 @@ impl Worker {
             return Ok(Some(known.clone()));
         }
         let Some(proposed_at) = self.log.find_call(*key)? else { return Ok(None) };
-        let known = super::query::known_call(&self.log, proposed_at, key)?;
+        let known = super::query::known_call(&self.log, proposed_at)?;
         self.registry.insert(*key, known.clone());
         Ok(Some(known))
     }
@@ -416,7 +426,7 @@ pub(super) fn refuse(command: Command, error: Error) {
         Command::DefineTools { reply, .. } => reply(Err(error)),
         Command::EndSession { reply, .. } => reply(Err(error)),
         Command::Rule(_, _, reply) => reply(Err(error)),
-        Command::Ask(_) => {}
+        Command::Ask(question) => question(Err(error))(Ok(())),
         Command::Stop(reply) => reply(Err(error)),
     }
 }

@@ -7,7 +7,7 @@ use super::policy::{PAGE, check_text, current_policy, named, parsed, suggestion}
 use super::shared::Shared;
 use super::status::Failure;
 use crate::domain::time::{DAY_US, Timestamp};
-use crate::engine::{Changed, HistoryRange};
+use crate::engine::{HistoryRange, Reversed};
 use crate::policy::suggest::Suggestion;
 use crate::proto::v1;
 use std::pin::Pin;
@@ -55,7 +55,7 @@ pub(super) fn backtest(
         return Err(Failure::invalid(faults));
     }
     let mut examples = size(request.examples_max, EXAMPLES.0, EXAMPLES.1);
-    let place = shared.backtest_place()?;
+    let place = super::replay::permit(shared)?;
     let (sender, receiver) = mpsc::channel(MESSAGES_MAX);
     let engine = shared.engine.clone();
     tokio::task::spawn_blocking(move || {
@@ -63,7 +63,7 @@ pub(super) fn backtest(
         let range = HistoryRange { tenant: tenant.clone(), from, to };
         let end = engine.log(&tenant).position().get();
         let send = |step| sender.blocking_send(Ok(v1::BacktestPolicyResponse { step: Some(step) })).is_ok();
-        let changed = |one: Changed| {
+        let changed = |one: Reversed| {
             if examples == 0 {
                 return true;
             }
@@ -86,7 +86,7 @@ pub(super) fn backtest(
     Ok(BacktestStream(receiver))
 }
 
-fn example(one: Changed) -> v1::ReplayedCall {
+fn example(one: Reversed) -> v1::ReplayedCall {
     let difference = format!(
         "{} by {} becomes {} by {}",
         one.before.verdict,

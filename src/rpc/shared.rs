@@ -4,6 +4,7 @@ use super::Options;
 use super::accept::Gate;
 use super::status::Failure;
 use crate::decide::ingest::DEFAULT_TENANT;
+use crate::domain::decision::{Mode, Verdict};
 use crate::domain::time::Timestamp;
 use crate::engine::{self, Engine};
 use crate::policy::Surroundings;
@@ -35,8 +36,8 @@ pub(super) struct Shared {
     pub(super) reads: Semaphore,
     /// A permit for each watch.
     pub(super) watches: Arc<Semaphore>,
-    /// The permit of the one backtest that may run.
-    pub(super) backtests: Arc<Semaphore>,
+    /// The one permit for a replay.
+    pub(super) replays: Arc<Semaphore>,
     /// A permit for each stream of requests.
     pub(super) streams: Arc<Semaphore>,
     /// When the server was bound.
@@ -60,14 +61,18 @@ impl Shared {
         }
     }
 
+    /// What a gateway is told about a call of this tenant that there was no time to decide: in observe mode
+    /// nothing binds, so it is `ALLOW`.
+    pub(super) fn fallback(&self, tenant: &str) -> Verdict {
+        match self.engine.mode(tenant) {
+            Mode::Observe => Verdict::Allow,
+            Mode::Enforce => self.options.fallback,
+        }
+    }
+
     /// A place for a watch.
     pub(super) fn watch_place(&self) -> Result<OwnedSemaphorePermit, Failure> {
         place(&self.watches, "watches", self.options.limits.watches_max)
-    }
-
-    /// The place of the one backtest that may run.
-    pub(super) fn backtest_place(&self) -> Result<OwnedSemaphorePermit, Failure> {
-        place(&self.backtests, "backtest", 1)
     }
 
     /// What is known of the people that policies ask for.

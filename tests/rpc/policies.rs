@@ -39,7 +39,11 @@ async fn evaluate(server: &Server, call: v1::ToolCall) -> v1::Decision {
 }
 
 async fn adopt(server: &Server, text: &str) -> Result<v1::AdoptPolicyResponse, tonic::Status> {
-    let request = v1::AdoptPolicyRequest { text: text.to_owned(), comment: "as tested".to_owned(), ..Default::default() };
+    let request = v1::AdoptPolicyRequest {
+        text: text.to_owned(),
+        comment: "as tested".to_owned(),
+        ..Default::default()
+    };
     policies(server).await.adopt_policy(request).await.map(tonic::Response::into_inner)
 }
 
@@ -62,9 +66,14 @@ async fn a_policy_is_in_force_from_the_next_call_on_and_a_bad_one_changes_nothin
 
     let again = adopt(&server, FIVE).await.unwrap().policy.unwrap();
     assert_eq!(again.revision, adopted.revision, "the same text changes nothing");
-    let stale = v1::AdoptPolicyRequest { text: "version: 1\n".to_owned(), base_revision: "1".to_owned(), ..Default::default() };
+    let stale = v1::AdoptPolicyRequest {
+        text: "version: 1\n".to_owned(),
+        base_revision: "1".to_owned(),
+        ..Default::default()
+    };
     assert_eq!(policies(&server).await.adopt_policy(stale).await.unwrap_err().code(), Code::Aborted);
-    let listed = policies(&server).await.list_policies(v1::ListPoliciesRequest::default()).await.unwrap().into_inner();
+    let listed =
+        policies(&server).await.list_policies(v1::ListPoliciesRequest::default()).await.unwrap().into_inner();
     assert_eq!(listed.policies.len(), 2, "the built-in one and ours: {listed:?}");
     let got = policies(&server).await.get_policy(v1::GetPolicyRequest::default()).await.unwrap().into_inner();
     assert_eq!((got.current, got.policy.unwrap().text.as_str()), (true, FIVE));
@@ -76,7 +85,12 @@ async fn the_five_rules_decide_as_they_read() {
     adopt(&server, FIVE).await.unwrap();
     let check = async |id: &str, tool: &str, arguments: &str, rule: &str, verdict: v1::Verdict| {
         let decision = evaluate(&server, asked(id, tool, arguments)).await;
-        assert_eq!((decision.rule_id.as_str(), decision.verdict()), (rule, verdict), "{tool} {arguments}: {}", decision.reason);
+        assert_eq!(
+            (decision.rule_id.as_str(), decision.verdict()),
+            (rule, verdict),
+            "{tool} {arguments}: {}",
+            decision.reason
+        );
     };
     check("1", "get_service_status", "{}", "status", v1::Verdict::Allow).await;
     check("2", "scale_replicas", r#"{"count":3}"#, "scale", v1::Verdict::Allow).await;
@@ -89,14 +103,30 @@ async fn the_five_rules_decide_as_they_read() {
 async fn why_a_rule_wins_is_told() {
     let server = Server::start().await;
     adopt(&server, FIVE).await.unwrap();
-    let request = v1::ExplainPolicyRequest { call: Some(asked("", "deploy_service", r#"{"env":"production"}"#)), ..Default::default() };
+    let request = v1::ExplainPolicyRequest {
+        call: Some(asked("", "deploy_service", r#"{"env":"production"}"#)),
+        ..Default::default()
+    };
     let told = policies(&server).await.explain_policy(request).await.unwrap().into_inner();
-    assert_eq!((told.rule_id.as_str(), told.verdict(), told.category()), ("deploy-production", v1::Verdict::Review, v1::RiskCategory::Critical));
-    let rules: Vec<(&str, v1::RuleMatch)> = told.rules.iter().map(|rule| (rule.rule_id.as_str(), rule.r#match())).collect();
-    assert_eq!(rules, [("deploy-staging", v1::RuleMatch::ConditionFalse), ("deploy-production", v1::RuleMatch::Won)]);
-    let faults = policies(&server).await
-        .check_policy(v1::CheckPolicyRequest { text: "version: 1\nrules: [{id: x, tool: y, effect: allow, when: arg.x == 1}]\n".to_owned(), ..Default::default() })
-        .await.unwrap().into_inner();
+    assert_eq!(
+        (told.rule_id.as_str(), told.verdict(), told.category()),
+        ("deploy-production", v1::Verdict::Review, v1::RiskCategory::Critical)
+    );
+    let rules: Vec<(&str, v1::RuleMatch)> =
+        told.rules.iter().map(|rule| (rule.rule_id.as_str(), rule.r#match())).collect();
+    assert_eq!(
+        rules,
+        [("deploy-staging", v1::RuleMatch::ConditionFalse), ("deploy-production", v1::RuleMatch::Won)]
+    );
+    let faults = policies(&server)
+        .await
+        .check_policy(v1::CheckPolicyRequest {
+            text: "version: 1\nrules: [{id: x, tool: y, effect: allow, when: arg.x == 1}]\n".to_owned(),
+            ..Default::default()
+        })
+        .await
+        .unwrap()
+        .into_inner();
     assert!(!faults.adoptable);
     assert_eq!((faults.faults[0].nearest_name.as_str(), faults.faults[0].line), ("args", 2));
 }
@@ -128,7 +158,11 @@ async fn arguments_that_break_the_schema_are_reviewed_and_the_place_is_told() {
     assert_eq!(bad.verdict(), v1::Verdict::Review);
     let finding = bad.findings.iter().find(|finding| finding.detector() == v1::Detector::Schema).unwrap();
     assert_eq!(finding.argument_pointer, "/count");
-    assert!(finding.sentence.contains("maximum") && !finding.sentence.contains("900"), "{}", finding.sentence);
+    assert!(
+        finding.sentence.contains("maximum") && !finding.sentence.contains("900"),
+        "{}",
+        finding.sentence
+    );
 }
 
 #[tokio::test]
@@ -141,7 +175,11 @@ async fn a_changed_definition_is_reviewed_until_it_is_accepted() {
     let call = evaluate(&server, asked("a", "scale_replicas", r#"{"count":3}"#)).await;
     assert_eq!(call.verdict(), v1::Verdict::Review);
     let mut tools = ToolServiceClient::new(server.channel().await);
-    let named = v1::GetToolRequest { server: "k8s".to_owned(), tool: "scale_replicas".to_owned(), ..Default::default() };
+    let named = v1::GetToolRequest {
+        server: "k8s".to_owned(),
+        tool: "scale_replicas".to_owned(),
+        ..Default::default()
+    };
     let shown = tools.get_tool(named.clone()).await.unwrap().into_inner();
     assert_eq!(shown.accepted_definition.unwrap().description, "Scales.");
     let accept = |digest: Vec<u8>| v1::AcceptToolRequest {
@@ -163,7 +201,8 @@ async fn a_changed_definition_is_reviewed_until_it_is_accepted() {
 async fn history_is_tried_covered_and_taken_as_ground_for_rules() {
     let server = Server::start().await;
     for number in 0..8 {
-        evaluate(&server, asked(&format!("c{number}"), "scale_replicas", r#"{"service":"api","count":3}"#)).await;
+        evaluate(&server, asked(&format!("c{number}"), "scale_replicas", r#"{"service":"api","count":3}"#))
+            .await;
     }
     let mut client = policies(&server).await;
     let request = v1::BacktestPolicyRequest { text: FIVE.to_owned(), ..Default::default() };
@@ -187,7 +226,8 @@ async fn history_is_tried_covered_and_taken_as_ground_for_rules() {
     let found = client.list_suggestions(v1::ListSuggestionsRequest::default()).await.unwrap().into_inner();
     let one = &found.suggestions[0];
     assert!(one.rule_text.contains("args.count == 3 && args.service == \"api\""), "{}", one.rule_text);
-    let accept = v1::AcceptSuggestionRequest { suggestion_id: one.suggestion_id.clone(), ..Default::default() };
+    let accept =
+        v1::AcceptSuggestionRequest { suggestion_id: one.suggestion_id.clone(), ..Default::default() };
     let grant = client.accept_suggestion(accept).await.unwrap().into_inner().grant.unwrap();
     let same = evaluate(&server, asked("same", "scale_replicas", r#"{"service":"api","count":3}"#)).await;
     assert_eq!((same.verdict(), &same.rule_id), (v1::Verdict::Allow, &grant.grant_id));
