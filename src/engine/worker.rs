@@ -181,8 +181,7 @@ impl Worker {
 
     /// Closes what is over, then finds or opens the call's session.
     fn open_session(&mut self, call: &Call) -> decide::Resolved {
-        let at = call.call_time.unwrap_or(call.receive_time);
-        let now = if call.origin == crate::domain::call::Origin::Imported { at } else { call.receive_time };
+        let (now, _) = decide::event_time(call, &self.settings);
         for closing in decide::housekeep(&self.state, &call.tenant, now, call.receive_time, &self.settings) {
             if let Event::SessionClosed(event) = &closing.event {
                 let evicted = event.reason == crate::domain::event::CloseReason::Evicted;
