@@ -53,6 +53,10 @@ pub mod kind {
     pub const CHECKPOINT_SIGNED: u8 = 21;
     /// A payload was erased.
     pub const PAYLOAD_ERASED: u8 = 22;
+    /// A granted rule was taken back.
+    pub const RULE_REVOKED: u8 = 23;
+    /// A tool's changed definition was accepted.
+    pub const TOOL_ACCEPTED: u8 = 24;
 }
 
 /// An event.
