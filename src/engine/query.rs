@@ -190,7 +190,7 @@ pub(super) fn known_call(log: &Log, proposed_at: Position, key: &CallKey) -> Res
             Event::CallCompleted(event) => Some(super::worker::completion_fingerprint(&event)),
             _ => None,
         });
-    Ok(Known { proposed_at, stream, digest: proposed.digest, decided: None, completed })
+    Ok(Known { proposed_at, stream, digest: proposed.digest, completed })
 }
 
 /// Events of a session looked through for an outcome recorded earlier.
