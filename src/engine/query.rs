@@ -204,7 +204,6 @@ pub(super) fn known_call(log: &Log, proposed_at: Position) -> Result<Known, Erro
         proposed_at,
         stream,
         digest: proposed.digest,
-        decided: None,
         completed: None,
         is_completion_known: false,
     })

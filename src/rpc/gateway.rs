@@ -44,15 +44,15 @@ impl Gateway {
         &self,
         echo: Echo,
         by: Instant,
-        command: impl FnOnce(Reply<Decided>) -> Command,
+        command: impl FnOnce(Reply<Arc<Decided>>) -> Command,
     ) -> Result<v1::Decision, Failure> {
         let (sender, receiver) = oneshot::channel();
-        let reply: Reply<Decided> = Box::new(move |answer| {
+        let reply: Reply<Arc<Decided>> = Box::new(move |answer| {
             let _gone = sender.send(answer);
         });
         self.shared.engine.submit(&echo.tenant, command(reply));
         match timeout_at(by, receiver).await {
-            Ok(Ok(Ok(decided))) => Ok(decision::decided(decided, echo)),
+            Ok(Ok(Ok(decided))) => Ok(decision::decided(&decided, echo)),
             Ok(Ok(Err(error))) => Err(error.into()),
             Ok(Err(_)) => Err(Error::Stopping.into()),
             Err(_) => {
