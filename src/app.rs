@@ -2,6 +2,7 @@
 //!
 //! The only file that knows every module. Deliberately absent: anything that decides or stores.
 
+use crate::admin::Admin;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::decide::Settings;
@@ -14,6 +15,7 @@ use crate::telemetry;
 use anyhow::{Context, Result, anyhow, bail};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Write};
+use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -38,6 +40,7 @@ pub struct Start {
 /// A daemon whose engine is open.
 pub struct App {
     dir: PathBuf,
+    admin: Option<SocketAddr>,
     engine: Engine,
     server: rpc::Options,
     broken: Arc<Notify>,
@@ -64,7 +67,8 @@ impl App {
         for (number, opened) in opened.iter().enumerate() {
             report(number, opened);
         }
-        Ok(Self { dir: dir.to_owned(), engine, server: server_options(config), broken })
+        let admin = config.admin.listen.0;
+        Ok(Self { dir: dir.to_owned(), admin, engine, server: server_options(config), broken })
     }
 
     /// The engine.
@@ -77,8 +81,15 @@ impl App {
         let bound = Bound::bind(self.engine.clone(), self.server, [])?;
         let addresses = bound.addresses();
         tracing::info!(tcp = ?addresses.tcp, unix = ?addresses.unix, "listening");
+        let admin = self.admin.map(|address| {
+            let bound =
+                Admin::bind(address).with_context(|| format!("cannot listen on {address} (admin)"))?;
+            tracing::info!(address = ?bound.address(), "metrics and health");
+            anyhow::Ok(bound)
+        });
+        let admin = admin.transpose()?;
         let told = Listening::tell(&self.dir, addresses);
-        Ok(Running { engine: self.engine, bound, broken: self.broken, told })
+        Ok(Running { engine: self.engine, bound, broken: self.broken, told, admin })
     }
 }
 
@@ -88,6 +99,7 @@ pub struct Running {
     bound: Bound,
     broken: Arc<Notify>,
     told: Listening,
+    admin: Option<Admin>,
 }
 
 impl Running {
@@ -99,7 +111,8 @@ impl Running {
     /// Serves until `shutdown` comes; then drains, writes the last snapshot, and lets go of the data
     /// directory. An engine thread that dies ends it with an error.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<()> {
-        let Self { engine, bound, broken, told: noted } = self;
+        let Self { engine, bound, broken, told: noted, admin } = self;
+        let admin = admin.map(|admin| tokio::spawn(admin.run(engine.clone(), bound.door())));
         let (tell, told) = oneshot::channel();
         let watched = engine.clone();
         let served = bound
@@ -115,6 +128,9 @@ impl Running {
             })
             .await;
         drop(noted);
+        if let Some(admin) = admin {
+            admin.abort();
+        }
         if told.await.unwrap_or(false) {
             bail!(
                 "an engine thread died; the log above says why. what was acknowledged is on disk: start again"

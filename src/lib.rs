@@ -49,6 +49,8 @@ pub mod bench;
 pub mod rpc;
 
 #[cfg(feature = "server")]
+pub mod admin;
+#[cfg(feature = "server")]
 pub mod app;
 #[cfg(feature = "server")]
 pub mod cli;

@@ -48,19 +48,27 @@ pub(super) struct Args {
     partition: u32,
     /// Only what was received from this time on, such as 2026-11-17T00:00:00Z.
     #[arg(long, value_name = "TIME", value_parser = time)]
-    since: Option<Timestamp>,
+    pub(super) since: Option<Timestamp>,
     /// Only what was received before this time.
     #[arg(long, value_name = "TIME", value_parser = time, conflicts_with = "follow")]
-    until: Option<Timestamp>,
+    pub(super) until: Option<Timestamp>,
     /// Include arguments, masked as they are stored.
     #[arg(long)]
-    payloads: bool,
+    pub(super) payloads: bool,
     /// Go on as events come, until told to stop.
     #[arg(long)]
-    follow: bool,
+    pub(super) follow: bool,
     /// Where the export stands; it goes on from there.
     #[arg(long, value_name = "FILE")]
-    checkpoint: Option<PathBuf>,
+    pub(super) checkpoint: Option<PathBuf>,
+    /// The collector, for otlp.
+    #[arg(
+        long,
+        default_value = "http://127.0.0.1:4317",
+        value_name = "ADDRESS",
+        env = "OTEL_EXPORTER_OTLP_ENDPOINT"
+    )]
+    pub(super) endpoint: String,
 }
 
 /// A form of export.
@@ -74,6 +82,8 @@ enum Form {
     Ocsf,
     /// Elastic Common Schema: one document a decided call.
     Ecs,
+    /// OpenTelemetry traces, to a collector.
+    Otlp,
 }
 
 /// Runs the command.
@@ -87,6 +97,9 @@ pub(super) async fn run(args: Args, global: &Global, output: &Output) -> Result<
 }
 
 async fn export(args: &Args, connection: &Connection, output: &Output) -> Result<()> {
+    if args.form == Form::Otlp {
+        return super::export_otlp::run(args, connection, output).await;
+    }
     let mut client =
         TimelineServiceClient::new(connection.channel()).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let mut sink = Sink::open(args)?;
@@ -105,7 +118,7 @@ async fn export(args: &Args, connection: &Connection, output: &Output) -> Result
 }
 
 impl Args {
-    fn filter(&self) -> EventFilter {
+    pub(super) fn filter(&self) -> EventFilter {
         EventFilter {
             tenant: self.tenant.clone(),
             include_payloads: self.payloads,
@@ -115,7 +128,7 @@ impl Args {
     }
 
     /// What is exported: an export goes on only with a checkpoint of its own.
-    fn of(&self) -> String {
+    pub(super) fn of(&self) -> String {
         let whose = if self.tenant.is_empty() {
             format!("partition {}", self.partition)
         } else {
@@ -266,7 +279,7 @@ impl Sink {
         let is_proposal = matches!(event.data, Some(crate::proto::v1::event::Data::CallProposed(_)));
         if let Some(row) = self.rows.take(event) {
             match self.form {
-                Form::Jsonl => {}
+                Form::Jsonl | Form::Otlp => {}
                 Form::Csv => self.line(&csv::line(&row))?,
                 Form::Ecs => self.line(&ecs::document(&row).to_string())?,
                 Form::Ocsf => {

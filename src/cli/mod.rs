@@ -12,6 +12,7 @@ mod eval;
 mod evaluate;
 mod explain;
 mod export;
+mod export_otlp;
 mod import;
 pub mod output;
 mod policy;
@@ -90,7 +91,7 @@ enum Command {
     /// Look at sessions.
     #[command(subcommand)]
     Sessions(sessions::Action),
-    /// Export calls or events: JSON lines, CSV, OCSF, ECS; once, or as they come.
+    /// Export calls or events: JSON lines, CSV, OCSF, ECS, OpenTelemetry traces; once, or as they come.
     Export(export::Args),
     /// Show how the decision about a call came about, and what would have changed it.
     Explain(explain::Args),

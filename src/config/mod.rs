@@ -119,6 +119,15 @@ section! {
 }
 
 section! {
+    /// The admin port.
+    AdminSection, admin, "admin." {
+        /// TCP address of `/metrics`, `/healthz` and `/readyz` (plain HTTP, read only, no credentials).
+        listen: Listen = Listen(None), ""..""
+        ;
+    }
+}
+
+section! {
     /// The event log on disk.
     LogSection, log, "log." {
         /// Memory for records not yet in table files, and write-ahead log to replay at most.
@@ -172,6 +181,8 @@ pub struct Config {
     pub general: General,
     /// `[server]`
     pub server: Server,
+    /// `[admin]`
+    pub admin: AdminSection,
     /// `[log]`
     pub log: LogSection,
     /// `[engine]`
@@ -181,7 +192,13 @@ pub struct Config {
 impl Config {
     /// Every setting there is, in order.
     pub fn fields() -> impl Iterator<Item = &'static Field> {
-        let sections = [General::FIELDS, Server::FIELDS, LogSection::FIELDS, EngineSection::FIELDS];
+        let sections = [
+            General::FIELDS,
+            Server::FIELDS,
+            AdminSection::FIELDS,
+            LogSection::FIELDS,
+            EngineSection::FIELDS,
+        ];
         sections.into_iter().flatten()
     }
 
@@ -195,6 +212,13 @@ impl Config {
             faults.push(format!(
                 "server.listen: {address} can be reached from other machines, and there are no credentials yet: \
                  listen on 127.0.0.1, or set server.allow_remote = true behind a proxy that checks who calls"
+            ));
+        }
+        let remote = self.admin.listen.0.filter(|address| !address.ip().is_loopback());
+        if let (Some(address), false) = (remote, self.server.allow_remote) {
+            faults.push(format!(
+                "admin.listen: {address} can be reached from other machines: listen on 127.0.0.1, or set \
+                 server.allow_remote = true"
             ));
         }
         if self.server.listen.0.is_none() && self.socket_path().is_none() {

@@ -21,12 +21,15 @@ pub struct Checkpoint {
     pub next: u64,
     /// Bytes of the output up to there.
     pub bytes: u64,
+    /// Positions behind `next` that were exported already, where an export is not in the order of the log.
+    #[serde(default)]
+    pub made: Vec<u64>,
 }
 
 impl Checkpoint {
     /// An export of this that begins.
     pub fn new(of: String) -> Self {
-        Self { version: VERSION, of, next: 1, bytes: 0 }
+        Self { version: VERSION, of, next: 1, bytes: 0, made: Vec::new() }
     }
 
     /// Reads the checkpoint of an export; a new one if there is no file yet.

@@ -17,5 +17,6 @@ mod lookback;
 mod stop;
 mod support;
 mod timeline;
+mod traces;
 mod watching;
 mod wire;
