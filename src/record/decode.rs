@@ -4,7 +4,7 @@ use super::decision::read_decision;
 use super::encode::ARGUMENT_BYTES;
 use super::wire::{Field, Reader};
 use super::{Error, named, wire};
-use crate::domain::call::{ArgumentFeature, CallFeatures, Origin, OutcomeStatus, SessionSource};
+use crate::domain::call::{ArgumentFeature, CallFeatures, CallWords, Origin, OutcomeStatus, SessionSource};
 use crate::domain::decision::Mode;
 use crate::domain::event::{
     CallCompleted, CallDecided, CallProposed, CloseReason, Event, LogCreated, PolicyAdopted, SessionClosed,
@@ -143,6 +143,7 @@ fn call_proposed(body: &[u8]) -> Result<CallProposed, Error> {
             at: None,
             utc_offset_minutes: 0,
             arguments: Vec::new(),
+            words: CallWords::default(),
         },
     };
     each(body, |field| {
@@ -175,6 +176,7 @@ fn features(body: &[u8]) -> Result<CallFeatures, Error> {
         at: None,
         utc_offset_minutes: 0,
         arguments: Vec::new(),
+        words: CallWords::default(),
     };
     each(body, |field| {
         match field.number {
@@ -184,11 +186,23 @@ fn features(body: &[u8]) -> Result<CallFeatures, Error> {
             4 => features.at = Some(Timestamp::from_micros(field.sint())),
             5 => features.utc_offset_minutes = field.sfit()?,
             6 => features.arguments = unpack_arguments(field)?,
+            7 => features.words.request = unpack_words(field)?,
+            8 => features.words.tool = unpack_words(field)?,
+            9 => features.words.arguments = unpack_words(field)?,
+            10 => features.words.counts = field.bytes().to_vec(),
             _ => {}
         }
         Ok(())
     })?;
     Ok(features)
+}
+
+fn unpack_words(field: &Field<'_>) -> Result<Vec<u32>, Error> {
+    let (words, rest) = field.bytes().as_chunks::<4>();
+    if !rest.is_empty() {
+        return Err(wire::Error::Range(field.number).into());
+    }
+    Ok(words.iter().map(|word| u32::from_le_bytes(*word)).collect())
 }
 
 fn unpack_arguments(field: &Field<'_>) -> Result<Vec<ArgumentFeature>, Error> {
@@ -230,6 +244,7 @@ fn call_completed(body: &[u8]) -> Result<CallCompleted, Error> {
         latency_us: None,
         result_bytes: 0,
         fingerprints: Vec::new(),
+        words: None,
     };
     each(body, |field| {
         match field.number {
@@ -239,6 +254,7 @@ fn call_completed(body: &[u8]) -> Result<CallCompleted, Error> {
             4 => event.latency_us = Some(field.uint()),
             5 => event.result_bytes = field.uint(),
             6 => event.fingerprints = field.packed_fixed64()?,
+            7 => event.words = Some(unpack_words(field)?),
             _ => {}
         }
         Ok(())

@@ -24,6 +24,15 @@ impl FingerprintKey {
         Self(bytes)
     }
 
+    /// The key of the published function of `words`: derived from this one, which it does not tell.
+    pub fn for_words(&self) -> Self {
+        let half = |n: u64| self.numbers(&[0x776f_7264_7331, n]).to_le_bytes();
+        let mut key = [0; 16];
+        key[..8].copy_from_slice(&half(0));
+        key[8..].copy_from_slice(&half(1));
+        Self(key)
+    }
+
     /// Fingerprint of bytes.
     pub fn bytes(&self, bytes: &[u8]) -> u64 {
         SipHasher13::new_with_key(&self.0).hash(bytes)

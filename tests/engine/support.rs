@@ -94,6 +94,7 @@ pub fn ok_outcome() -> RawOutcome<'static> {
         result_bytes: 12,
         result: b"ok",
         fingerprints: Vec::new(),
+        words: None,
         end_time: None,
     }
 }
