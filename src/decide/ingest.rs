@@ -2,7 +2,9 @@
 //! it runs beside the engine.
 
 use crate::detector::features;
-use crate::domain::call::{Call, CallWords, Digest, Origin, Outcome, OutcomeStatus, SessionRef, SessionSource, limits};
+use crate::domain::call::{
+    Call, CallWords, Digest, Origin, Outcome, OutcomeStatus, SessionRef, SessionSource, limits,
+};
 use crate::domain::json::Json;
 use crate::domain::mask::Masker;
 use crate::domain::stream::StreamId;
@@ -47,8 +49,8 @@ pub struct RawCall<'a> {
     pub traceparent: &'a str,
     /// What the user asked.
     pub user_request: &'a str,
-    /// Its words as fingerprints, where the text is not handed in.
-    pub request_words: &'a [u64],
+    /// Its words as fingerprints with the name of their key, where the text is not handed in.
+    pub request_words: Option<(&'a str, &'a [u64])>,
     /// Assistant message that made the call.
     pub turn: Option<u32>,
     /// The caller's time, microseconds since 1970.
@@ -197,9 +199,10 @@ impl Ingest {
         Some(Arguments { text, features, words, dropped, masked: masked as u32, aims_at_production })
     }
 
-    fn request_words(&self, text: &str, given: &[u64]) -> Vec<u32> {
+    fn request_words(&self, text: &str, given: Option<(&str, &[u64])>) -> Vec<u32> {
         let mut found: Vec<u32> = if text.is_empty() {
-            given.iter().map(|print| fold(*print)).collect()
+            let known = given.filter(|(id, _)| *id == self.key.words_id());
+            known.map_or_else(Vec::new, |(_, prints)| prints.iter().map(|print| fold(*print)).collect())
         } else {
             words(text, &self.key.for_words(), usize::MAX)
         };
@@ -248,12 +251,13 @@ impl Ingest {
         }
         let mut text = String::from_utf8_lossy(raw.result);
         self.masker.mask_text(&mut text);
-        let words = match (text.is_empty(), &raw.words) {
-            (false, _) => Some(words(&text, &self.key.for_words(), limits::RESULT_WORDS_MAX)),
-            (true, Some(given)) => {
-                Some(given.iter().take(limits::RESULT_WORDS_MAX).map(|print| fold(*print)).collect())
-            }
-            (true, None) => None,
+        let words = if text.is_empty() {
+            let known = raw.words.filter(|(id, _)| *id == self.key.words_id());
+            known.map(|(_, prints)| {
+                prints.iter().take(limits::RESULT_WORDS_MAX).map(|print| fold(*print)).collect()
+            })
+        } else {
+            Some(words(&text, &self.key.for_words(), limits::RESULT_WORDS_MAX))
         };
         Ok(Outcome {
             status: raw.status,
@@ -283,8 +287,8 @@ pub struct RawOutcome<'a> {
     pub result: &'a [u8],
     /// See [`Outcome::fingerprints`].
     pub fingerprints: Vec<u64>,
-    /// Its words as fingerprints, where the text is not handed in.
-    pub words: Option<Vec<u64>>,
+    /// Its words as fingerprints with the name of their key, where the text is not handed in.
+    pub words: Option<(String, Vec<u64>)>,
     /// See [`Outcome::end_time`].
     pub end_time: Option<Timestamp>,
 }

@@ -162,8 +162,13 @@ fn assess(
 }
 
 /// What the session has read, with the request that came with this call.
-fn reading<'s>(tenant: Option<&Tenant>, session: Option<&'s Session>, features: &CallFeatures) -> Cow<'s, Reading> {
-    let known = session.map_or_else(|| Cow::Owned(Reading::default()), |session| Cow::Borrowed(&session.reading));
+fn reading<'s>(
+    tenant: Option<&Tenant>,
+    session: Option<&'s Session>,
+    features: &CallFeatures,
+) -> Cow<'s, Reading> {
+    let known =
+        session.map_or_else(|| Cow::Owned(Reading::default()), |session| Cow::Borrowed(&session.reading));
     let (Some(tenant), Some(request)) = (tenant, known.request_with(&features.words.request)) else {
         return known;
     };

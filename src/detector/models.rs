@@ -82,7 +82,11 @@ impl Models {
         }
     }
 
-    fn judge(&self, features: &CallFeatures, session: &SessionContext<'_>) -> ([Score; DETECTORS], MilliBits) {
+    fn judge(
+        &self,
+        features: &CallFeatures,
+        session: &SessionContext<'_>,
+    ) -> ([Score; DETECTORS], MilliBits) {
         let time = local_hour_and_day(features);
         let day = time.map_or(0, |(_, day, _)| day);
         let raw = [
@@ -99,7 +103,7 @@ impl Models {
         let scores = Detector::ALL.map(|detector| {
             let raw = raw[detector.index()];
             let surprise = raw.map(|raw| self.calibrators[detector.index()].calibrate(raw));
-            if let Some(surprise) = surprise {
+            if let (Some(surprise), true) = (surprise, detector != Detector::Results) {
                 present[count] = surprise;
                 count += 1;
             }
@@ -108,7 +112,9 @@ impl Models {
                 if surprise >= NOTABLE { self.explain(detector, features, session) } else { Evidence::None };
             Score { detector, raw: raw.map(MilliBits::as_i32), surprise, evidence }
         });
-        (scores, combine(&present[..count]))
+        let results = scores.iter().find(|score| score.detector == Detector::Results && score.raw.is_some());
+        let results = results.map(|score| MilliBits::new(score.surprise));
+        (scores, weigh(&present[..count], results))
     }
 
     fn explain(&self, detector: Detector, features: &CallFeatures, session: &SessionContext<'_>) -> Evidence {
@@ -188,6 +194,23 @@ pub fn combined(scores: &[Score; DETECTORS], left_out: Option<Detector>) -> Mill
     }
     combine(&present[..count])
 }
+
+/// One surprise of all: that of the results where they were judged, with a share of the others'.
+///
+/// Where it is known what the user asked and what the results said, whether a call follows the one or the
+/// other says more than how usual it is: what is merely new is seldom wrong. So the other detectors together
+/// count [`OTHERS_SHARE`] of their bits beside it, and raise an alarm of their own only [`OTHERS_LESS`] later.
+fn weigh(others: &[MilliBits], results: Option<MilliBits>) -> MilliBits {
+    let others = combine(others);
+    let Some(results) = results else { return others };
+    let share = MilliBits::new(others.as_i32() * OTHERS_SHARE / 100);
+    results.saturating_add(share).max(MilliBits::new(others.as_i32() - OTHERS_LESS))
+}
+
+/// Percent.
+const OTHERS_SHARE: i32 = 30;
+/// Milli-bits.
+const OTHERS_LESS: i32 = 8_000;
 
 /// The assessment of a call that nothing is known of.
 pub fn unknown(base: u8, floors: u16) -> Assessment {

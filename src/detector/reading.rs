@@ -211,13 +211,15 @@ impl Reading {
     }
 
     fn has_read(&self, word: u32) -> bool {
-        let holds = |place: usize| self.read.get(place / 64).is_some_and(|bits| bits >> (place % 64) & 1 == 1);
+        let holds =
+            |place: usize| self.read.get(place / 64).is_some_and(|bits| bits >> (place % 64) & 1 == 1);
         places(word).into_iter().all(holds)
     }
 
     /// Where an argument's value comes from: most of its words, of a short one all.
     pub fn source(&self, value: u32, words: &[u32]) -> Source {
-        let enough = |held: usize| if words.len() > 6 { held * 10 >= words.len() * 6 } else { held == words.len() };
+        let enough =
+            |held: usize| if words.len() > 6 { held * 10 >= words.len() * 6 } else { held == words.len() };
         if !words.is_empty() {
             if enough(words.iter().filter(|word| self.asked(**word)).count()) {
                 return Source::Request;

@@ -121,7 +121,8 @@ impl RequestModel {
         }
         shares.sort_by(|one, other| other.1.total_cmp(&one.1).then(one.0.cmp(&other.0)));
         shares.truncate(WANTED_MAX);
-        let scale = |(tool, share): (u32, f64)| (tool, (share / (whole + PRIOR) * WHOLE).min(65_535.0) as u16);
+        let scale =
+            |(tool, share): (u32, f64)| (tool, (share / (whole + PRIOR) * WHOLE).min(65_535.0) as u16);
         Wanted {
             tools: shares.into_iter().map(scale).collect(),
             weight: (whole / (whole + PRIOR) * WHOLE) as u32,
@@ -139,7 +140,8 @@ impl RequestModel {
 
     /// Chance that a text with this answer leads to `tool`; `usual`: of any request.
     pub fn chance(wanted: &Wanted, tool: u32, usual: f64) -> f64 {
-        let own = wanted.tools.iter().find(|(known, _)| *known == tool).map_or(0.0, |(_, share)| f64::from(*share));
+        let own =
+            wanted.tools.iter().find(|(known, _)| *known == tool).map_or(0.0, |(_, share)| f64::from(*share));
         own / WHOLE + (1.0 - f64::from(wanted.weight) / WHOLE) * usual
     }
 
@@ -189,7 +191,9 @@ impl RequestModel {
         let sketch = Sketch { key, words, length: 0, sessions: 0, tools: Vec::new(), last: self.clock };
         if self.sketches.len() < SKETCHES_MAX {
             self.sketches.push(sketch);
-        } else if let Some(least) = self.sketches.iter_mut().min_by_key(|kept| (kept.sessions.min(8), kept.last)) {
+        } else if let Some(least) =
+            self.sketches.iter_mut().min_by_key(|kept| (kept.sessions.min(8), kept.last))
+        {
             *least = sketch;
         }
     }
@@ -224,9 +228,8 @@ mod tests {
             model.learn(&[1, 2, 100 + n], &[7]);
             model.learn(&[1, 3, 200 + n], &[8, 9]);
         }
-        let chance = |words: &[u32], tool| {
-            RequestModel::chance(&model.wanted(words), tool, model.usual(tool))
-        };
+        let chance =
+            |words: &[u32], tool| RequestModel::chance(&model.wanted(words), tool, model.usual(tool));
         assert!(chance(&[1, 2, 105], 7) > 0.5, "{}", chance(&[1, 2, 105], 7));
         assert!(chance(&[1, 2, 105], 8) < 0.2);
         assert!(chance(&[999], 7) > 0.3 && chance(&[999], 7) < 0.6, "nothing known: as for any request");

@@ -210,8 +210,15 @@ impl ResultsModel {
     }
 
     /// Surprise at a call that follows what results brought in.
-    pub fn score(&self, features: &CallFeatures, reading: &Reading, turn: Option<u32>, tool: ToolWords<'_>) -> Option<MilliBits> {
-        self.strongest(features, reading, turn, tool).map(|found| found.map_or(MilliBits::ZERO, |found| found.1))
+    pub fn score(
+        &self,
+        features: &CallFeatures,
+        reading: &Reading,
+        turn: Option<u32>,
+        tool: ToolWords<'_>,
+    ) -> Option<MilliBits> {
+        self.strongest(features, reading, turn, tool)
+            .map(|found| found.map_or(MilliBits::ZERO, |found| found.1))
     }
 
     fn strongest<'r>(
@@ -298,7 +305,13 @@ impl ResultsModel {
     }
 
     /// The figures behind a score.
-    pub fn explain(&self, features: &CallFeatures, reading: &Reading, turn: Option<u32>, tool: ToolWords<'_>) -> Evidence {
+    pub fn explain(
+        &self,
+        features: &CallFeatures,
+        reading: &Reading,
+        turn: Option<u32>,
+        tool: ToolWords<'_>,
+    ) -> Evidence {
         match self.strongest(features, reading, turn, tool) {
             Some(Some((matched, _, text))) => Evidence::Results {
                 explained: matched.explained.into(),
@@ -363,4 +376,3 @@ impl ResultsModel {
         self.requests.wanted(request)
     }
 }
-

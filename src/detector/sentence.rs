@@ -239,7 +239,9 @@ fn following(tool: &str, words: [u32; 2], text: [u32; 2], learnt: [u32; 2]) -> W
     let of_call = plural(unexplained, "word");
     let new = plural(new_words, "word");
     Words {
-        observed: format!("{explained} of {of_call} that the user did not say come from new text in a result"),
+        observed: format!(
+            "{explained} of {of_call} that the user did not say come from new text in a result"
+        ),
         expected: "calls that follow what the user said".to_owned(),
         sentence: format!(
             "{tool} follows an earlier result more than the request: that result has {new} in new places compared with {} of its tool, {requestlike} of them more at home in {} by users; {explained} of {of_call} of this call that the user did not say are there.",
@@ -312,7 +314,14 @@ mod tests {
         );
         check(
             Detector::Results,
-            Evidence::Results { explained: 3, unexplained: 4, new_words: 57, requestlike: 21, results: 120, requests: 80 },
+            Evidence::Results {
+                explained: 3,
+                unexplained: 4,
+                new_words: 57,
+                requestlike: 21,
+                results: 120,
+                requests: 80,
+            },
             "scale_replicas follows an earlier result more than the request: that result has 57 words in new places compared with 120 results of its tool, 21 of them more at home in 80 requests by users; 3 of 4 words of this call that the user did not say are there.",
         );
         check(

@@ -1,13 +1,13 @@
 //! Tools of a tenant: definitions, and when each was first seen.
 
+use crate::domain::call::CallFeatures;
 use crate::domain::call::Digest;
 use crate::domain::event::ToolDefined;
 use crate::domain::position::Position;
 use crate::domain::risk::{Capabilities, RiskCategory};
+use crate::stats::fingerprint::FingerprintKey;
 use crate::stats::table::{SetTable, Weigh};
 use crate::stats::words::words;
-use crate::stats::fingerprint::FingerprintKey;
-use crate::domain::call::CallFeatures;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -114,7 +114,13 @@ impl Inventory {
         }
     }
 
-    pub(super) fn define(&mut self, key: u64, event: &ToolDefined, words_key: &FingerprintKey, position: Position) {
+    pub(super) fn define(
+        &mut self,
+        key: u64,
+        event: &ToolDefined,
+        words_key: &FingerprintKey,
+        position: Position,
+    ) {
         let make = || Tool {
             server: event.server.clone(),
             tool: event.tool.clone(),

@@ -28,7 +28,8 @@ fn places(key: u64) -> impl Iterator<Item = usize> {
 }
 
 fn holds(filter: &[u64], key: u64) -> bool {
-    !filter.is_empty() && places(key).all(|bit| filter.get(bit / 64).is_some_and(|word| word >> (bit % 64) & 1 == 1))
+    !filter.is_empty()
+        && places(key).all(|bit| filter.get(bit / 64).is_some_and(|word| word >> (bit % 64) & 1 == 1))
 }
 
 impl Seen {

@@ -136,7 +136,7 @@ fn raw<'a>(
             .user_request
             .as_ref()
             .and_then(|request| request.fingerprints.as_ref())
-            .map_or(&[], |fingerprints| fingerprints.stems.as_slice()),
+            .map(|fingerprints| (fingerprints.key_id.as_str(), fingerprints.stems.as_slice())),
         turn: call.turn,
         call_time,
         utc_offset_minutes: call.utc_offset_minutes,
@@ -255,7 +255,9 @@ pub(in crate::rpc) fn outcome(
         outcome.result_text.as_ref()
     };
     let words = match outcome.result_fingerprints {
-        Some(fingerprints) if outcome.result_text.is_empty() => Some(fingerprints.stems),
+        Some(fingerprints) if outcome.result_text.is_empty() => {
+            Some((fingerprints.key_id, fingerprints.stems))
+        }
         _ => None,
     };
     let raw = RawOutcome {
