@@ -99,7 +99,6 @@ impl Gateway {
             .await?;
         let (asked, server) = (names.clone(), request.server);
         let name = tenant.clone();
-        let name_of_log = tenant.clone();
         let known = engine
             .ask(&tenant, move |state| {
                 let inventory = state.tenant(&name).map(|tenant| &tenant.inventory);
@@ -135,12 +134,10 @@ impl Gateway {
         let engine = &self.shared.engine;
         let now = engine.now();
         let name = tenant.clone();
-        let name_of_log = tenant.clone();
         let closed =
             engine.call(&tenant, |reply| Command::EndSession { tenant: name, stream, now, reply }).await?;
         if closed.is_none() {
             let name = tenant.clone();
-            let name_of_log = tenant.clone();
             let first = self
                 .shared
                 .read(move |engine| {
@@ -180,16 +177,13 @@ impl Gateway {
         check_name("tenant", &tenant, false).map_err(Failure::invalid)?;
         let revision = self.shared.engine.ask(&tenant, |state| state.policy_revision).await?;
         let name = tenant.clone();
-        let name_of_log = tenant.clone();
-        let adopted = self
-            .shared
-            .read(move |engine| engine.log_events(&name_of_log, revision, 1, EventView::Basic))
-            .await?;
+        let adopted =
+            self.shared.read(move |engine| engine.log_events(&name, revision, 1, EventView::Basic)).await?;
         let mode = adopted.first().and_then(|event| match &event.recorded.record.event {
             Event::PolicyAdopted(adopted) => Some(v1::Mode::from(adopted.mode)),
             _ => None,
         });
-        let key = self.shared.engine.ingest(&name).key;
+        let key = self.shared.engine.ingest(&tenant).key;
         let options = &self.shared.options;
         let fallback = |category: RiskCategory| v1::FallbackVerdict {
             category: v1::RiskCategory::from(category).into(),
@@ -207,7 +201,6 @@ impl Gateway {
             fingerprint_key_id: key.words_id(),
             fingerprint_key: key.told_for_words().to_vec().into(),
             server_version: env!("CARGO_PKG_VERSION").to_owned(),
-            ..v1::GetGatewaySettingsResponse::default()
         })
     }
 }
