@@ -45,7 +45,7 @@ impl Default for TimeModel {
 }
 
 impl TimeModel {
-    /// Surprise at this hour: the greater of the principal's and the tool's.
+    /// Surprise at this hour for the principal; for the tool where the principal is not known yet.
     pub fn score(&self, features: &CallFeatures, hour_of_week: u8, day: i32) -> Option<MilliBits> {
         let of = |hours: Option<&Hours>| {
             let hours = &hours?.0;
@@ -53,15 +53,17 @@ impl TimeModel {
         };
         let principal = of(self.principals.get(features.principal));
         let tool = of(self.tools.get(tool_slot(tool_key(features.tool))));
-        principal.max(tool)
+        principal.or(tool)
     }
 
     /// The figures behind a score.
     pub fn explain(&self, features: &CallFeatures, hour_of_week: u8, minute: u8, day: i32) -> Evidence {
-        let surprise = |hours: &Hours| hours.0.surprise(hour_of_week.into(), day);
-        let principal = self.principals.get(features.principal);
+        let judged = |hours: &&Hours| {
+            hours.0.active_hours() >= HOURS_MIN && hours.0.surprise(hour_of_week.into(), day).is_some()
+        };
+        let principal = self.principals.get(features.principal).filter(judged);
         let tool = self.tools.get(tool_slot(tool_key(features.tool)));
-        let Some(hours) = [principal, tool].into_iter().flatten().max_by_key(|hours| surprise(hours)) else {
+        let Some(hours) = principal.or(tool) else {
             return Evidence::None;
         };
         Evidence::Hour {

@@ -177,16 +177,13 @@ impl Gateway {
         check_name("tenant", &tenant, false).map_err(Failure::invalid)?;
         let revision = self.shared.engine.ask(&tenant, |state| state.policy_revision).await?;
         let name = tenant.clone();
-        let name_of_log = tenant.clone();
-        let adopted = self
-            .shared
-            .read(move |engine| engine.log_events(&name_of_log, revision, 1, EventView::Basic))
-            .await?;
+        let adopted =
+            self.shared.read(move |engine| engine.log_events(&name, revision, 1, EventView::Basic)).await?;
         let mode = adopted.first().and_then(|event| match &event.recorded.record.event {
             Event::PolicyAdopted(adopted) => Some(v1::Mode::from(adopted.mode)),
             _ => None,
         });
-        let key = self.shared.engine.ingest(&name).key;
+        let key = self.shared.engine.ingest(&tenant).key;
         let options = &self.shared.options;
         let late = self.shared.fallback(&tenant);
         let fallback = |category: RiskCategory| v1::FallbackVerdict {
@@ -205,7 +202,6 @@ impl Gateway {
             fingerprint_key_id: key.words_id(),
             fingerprint_key: key.told_for_words().to_vec().into(),
             server_version: env!("CARGO_PKG_VERSION").to_owned(),
-            ..v1::GetGatewaySettingsResponse::default()
         })
     }
 }
