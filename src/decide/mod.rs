@@ -18,7 +18,7 @@ pub use housekeep::housekeep;
 pub use judge::{Aids, InferenceCache, Judged, judge, redecide, weigh};
 pub use observe::{complete, define_tool, end_session};
 pub use policed::moment;
-pub use resolve::{Resolved, resolve, stream_of};
+pub use resolve::{Resolved, event_time, resolve, stream_of};
 pub use settings::Settings;
 pub use verdict::{HARD_EVIDENCE, settle};
 

@@ -268,6 +268,8 @@ pub struct CallCompleted {
     pub result_bytes: u64,
     /// Salted fingerprints of the result's value-like tokens.
     pub fingerprints: Vec<u64>,
+    /// The result's words in order, see `stats::words`; none if no result was handed in.
+    pub words: Option<Vec<u32>>,
     /// Hashes of telling values in the result, in the form of argument values.
     pub brought: Vec<u32>,
 }

@@ -5,6 +5,7 @@
 
 use super::trail::Trail;
 use crate::detector::learn::Lesson;
+use crate::detector::reading::Reading;
 use crate::domain::call::SessionSource;
 use crate::domain::position::{Position, Revision};
 use crate::domain::risk::Capabilities;
@@ -51,6 +52,8 @@ pub struct Session {
     pub tools: [u64; 2],
     /// Hashes of tools denied here.
     pub denied_tools: Vec<u64>,
+    /// What it has read.
+    pub reading: Reading,
     /// The first of its parents, or itself: all sessions under it are one tree.
     pub root: StreamId,
     /// What was called in it lately.

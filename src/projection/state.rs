@@ -6,7 +6,8 @@ use super::session::{DENIED_TOOLS_MAX, Session, Sessions};
 use super::trail::{Made, Trail, Trails};
 use crate::detector::learn::{Lesson, tool_key};
 use crate::detector::models::Models;
-use crate::domain::call::{CallFeatures, Origin, OutcomeStatus};
+use crate::detector::reading::Reading;
+use crate::domain::call::{CallFeatures, OutcomeStatus};
 use crate::domain::decision::Verdict;
 use crate::domain::event::{
     CallCompleted, CallDecided, CallProposed, Event, LogCreated, Recorded, SessionClosed, SessionOpened,
@@ -23,7 +24,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// Version of the fold and the scoring: a snapshot of another version is not used, and a replay of
 /// decisions of another version is not compared.
-pub const STATE_VERSION: u32 = 2;
+pub const STATE_VERSION: u32 = 3;
 /// Tenants of a partition.
 pub const TENANTS_MAX: usize = 256;
 /// Closed sessions whose last revision is kept at hand. More than the log's unindexed records, so that
@@ -48,19 +49,17 @@ pub struct State {
     tenants: BTreeMap<String, Tenant>,
     closed: ClosedSessions,
     proposed: Option<Proposed>,
+    /// Set for an evaluation against what is known now; never in a daemon.
+    #[serde(skip)]
+    learning_stopped: bool,
 }
 
 /// A proposed call that waits for the decision right behind it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Proposed {
     call: u32,
-    tool: u64,
-    principal: u64,
-    capabilities: Capabilities,
-    at: Option<Timestamp>,
-    utc_offset_minutes: i16,
-    arguments: Vec<crate::domain::call::ArgumentFeature>,
-    imported: bool,
+    turn: Option<u32>,
+    features: CallFeatures,
     made: Made,
 }
 
@@ -122,7 +121,13 @@ impl State {
             tenants: BTreeMap::new(),
             closed: ClosedSessions::default(),
             proposed: None,
+            learning_stopped: false,
         }
+    }
+
+    /// From now on, sessions that close teach nothing: for evaluations.
+    pub const fn stop_learning(&mut self) {
+        self.learning_stopped = true;
     }
 
     /// The key of all hashes of this log.
@@ -233,6 +238,7 @@ impl State {
             denied_tools: Vec::new(),
             root,
             trail: Trail::default(),
+            reading: Reading::default(),
             lesson: Lesson::default(),
         };
         let tenant = self.tenant_mut(&event.tenant);
@@ -254,16 +260,20 @@ impl State {
 
     fn session_closed(&mut self, event: &SessionClosed, recorded: &Recorded) {
         self.closed.set(recorded.record.stream, recorded.record.revision);
+        let learns = !self.learning_stopped;
         let tenant = self.tenant_mut(&event.tenant);
         tenant.evicted_sessions += u64::from(event.reason == crate::domain::event::CloseReason::Evicted);
-        if let Some(session) = tenant.sessions.close(&recorded.record.stream) {
-            tenant.models.learn(&session.lesson);
+        if let Some(session) = tenant.sessions.close(&recorded.record.stream)
+            && learns
+        {
+            tenant.models.learn(&session.lesson, &session.reading);
         }
     }
 
     fn tool_defined(&mut self, event: &ToolDefined, recorded: &Recorded) {
         let key = tool_hash(&self.key(), &event.server, &event.tool);
-        self.tenant_mut(&event.tenant).inventory.define(key, event, recorded.position);
+        let words_key = self.key().for_words();
+        self.tenant_mut(&event.tenant).inventory.define(key, event, &words_key, recorded.position);
     }
 
     fn call_proposed(&mut self, event: &CallProposed, recorded: &Recorded) {
@@ -276,16 +286,15 @@ impl State {
             tenant.sessions.touch(&record.stream, recorded.position, record.revision, record.event_time)
         {
             session.calls += 1;
+            if let Some(request) = session.reading.request_with(&features.words.request) {
+                let wanted = tenant.models.results().wanted(&request);
+                session.reading.ask(request, wanted);
+            }
         }
         self.proposed = Some(Proposed {
             call: call_number(recorded),
-            tool: features.tool,
-            principal: features.principal,
-            capabilities: features.capabilities,
-            at: features.at,
-            utc_offset_minutes: features.utc_offset_minutes,
-            arguments: features.arguments.clone(),
-            imported: event.origin == Origin::Imported,
+            turn: event.turn,
+            features: features.clone(),
             made: Made::new(call_number(recorded), record.event_time, (&event.server, &event.tool), features),
         });
     }
@@ -310,30 +319,25 @@ impl State {
         };
         session.verdicts[decision.verdict as usize] += 1;
         session.risk_max = session.risk_max.max(decision.assessment.risk);
-        session.seen = session.seen.with(proposed.capabilities);
-        session.tools = [proposed.tool, session.tools[0]];
-        let features = CallFeatures {
-            tool: proposed.tool,
-            principal: proposed.principal,
-            capabilities: proposed.capabilities,
-            at: proposed.at,
-            utc_offset_minutes: proposed.utc_offset_minutes,
-            arguments: proposed.arguments,
-        };
+        let Proposed { call, turn, features, made } = proposed;
+        session.seen = session.seen.with(features.capabilities);
+        session.tools = [features.tool, session.tools[0]];
         // Only what was let through is learnt; in observe mode everything was.
         match decision.answer() {
             Verdict::Allow => {
-                session.trail.push(proposed.made.clone());
+                session.trail.push(made.clone());
                 let root = session.root;
-                session.lesson.note(proposed.call, &features, &decision.assessment);
+                session.lesson.note(call, &features, &decision.assessment);
+                let values = features.arguments.iter().map(|argument| argument.value);
+                session.reading.called(call, tool_key(features.tool), turn, values);
                 tenant.models.allowed(&features);
                 if root != record.stream || tenant.trees.get(&root).is_some() {
-                    tenant.trees.entry(root, Trail::default).push(proposed.made.clone());
+                    tenant.trees.entry(root, Trail::default).push(made.clone());
                 }
-                tenant.principals.entry(features.principal, Trail::default).push(proposed.made);
+                tenant.principals.entry(features.principal, Trail::default).push(made);
             }
             Verdict::Deny if session.denied_tools.len() < DENIED_TOOLS_MAX => {
-                session.denied_tools.push(proposed.tool)
+                session.denied_tools.push(features.tool)
             }
             Verdict::Deny | Verdict::Review => {}
         }
@@ -348,7 +352,12 @@ impl State {
             Some(session) if event.status == OutcomeStatus::Abandoned => {
                 session.lesson.abandon(call_number(recorded));
             }
-            Some(session) if !event.brought.is_empty() => {
+            Some(session) => {
+                if let (Some((tool, turn)), Some(words)) =
+                    (session.reading.take(call_number(recorded)), &event.words)
+                {
+                    tenant.models.results().read(&mut session.reading, tool, turn, words);
+                }
                 let call = call_number(recorded);
                 session.trail.bring(call, &event.brought);
                 let (root, made) = (session.root, session.trail.find(call).map(|made| made.principal));
@@ -357,7 +366,6 @@ impl State {
                     tenant.principals.bring(&principal, call, &event.brought);
                 }
             }
-            Some(_) => {}
             None => self.closed.set(record.stream, record.revision),
         }
     }

@@ -171,6 +171,7 @@ mod tests {
             at: None,
             utc_offset_minutes: 0,
             arguments: Vec::new(),
+            words: Default::default(),
         };
         Made::new(call, Timestamp::from_micros(0), ("s", "t"), &features)
     }

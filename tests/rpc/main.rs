@@ -15,6 +15,7 @@ mod late;
 mod load;
 mod lookback;
 mod policies;
+mod resolving;
 mod stop;
 mod support;
 mod timeline;

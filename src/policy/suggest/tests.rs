@@ -27,6 +27,7 @@ impl History {
             at: None,
             utc_offset_minutes: 0,
             arguments: Vec::new(),
+            words: Default::default(),
         };
         let proposed = CallProposed {
             tenant: "t".to_owned(),
