@@ -166,7 +166,7 @@ mod tests {
         assert_eq!((fields[0].0.line, fields[0].0.column, fields[0].1.column), (2, 1, 10));
         let Value::List(rules) = &fields[1].1.value else { panic!("no list") };
         let Value::Map(rule) = &rules[0].value else { panic!("no map") };
-        assert_eq!((rule[1].1.line, rule[1].1.column), (4, 18));
+        assert_eq!((rule[1].1.line, rule[1].1.column), (4, 19));
         assert!(matches!(&rule[1].1.value, Value::Scalar(text, true) if text == "x"));
     }
 
@@ -183,7 +183,8 @@ mod tests {
         check("a: !!int 1\n", "tags", (1, 10));
         check("a: 1\n---\nb: 2\n", "one document", (2, 1));
         check("a: [1, 2\nb: 3\n", "not YAML", (2, 2));
-        check(&"[".repeat(100), "nested deeper", (1, 25));
+        let deep = format!("{}{}", "[".repeat(100), "]".repeat(100));
+        check(&deep, "nested deeper", (1, 25));
         check(&"x".repeat(TEXT_BYTES_MAX + 1), "at most 1048576", (1, 1));
     }
 }

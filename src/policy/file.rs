@@ -195,12 +195,10 @@ fn read_groups(reader: &mut Reader, node: &Node) -> Groups {
     Groups(groups)
 }
 
-fn read_windows(reader: &mut Reader, node: &Node) -> BTreeMap<String, Window> {
+fn read_windows(reader: &mut Reader, node: &Node) -> BTreeMap<String, Option<Window>> {
     let mut windows = BTreeMap::new();
     for (name, _, value) in reader.pairs(node, "windows").into_iter().take(NAMED_MAX) {
-        if let Some(window) = file_terms::window(reader, value) {
-            windows.insert(name.to_owned(), window);
-        }
+        windows.insert(name.to_owned(), file_terms::window(reader, value));
     }
     windows
 }

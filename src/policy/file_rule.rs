@@ -42,8 +42,8 @@ const ID_BYTES_MAX: usize = 128;
 
 /// What rules can refer to.
 pub(super) struct Names<'n> {
-    /// Windows by name.
-    pub(super) windows: &'n BTreeMap<String, Window>,
+    /// Windows by name; none: it has faults of its own.
+    pub(super) windows: &'n BTreeMap<String, Option<Window>>,
     /// Terms that a rule's own terms build on.
     pub(super) reviews: &'n DefaultTerms,
     /// When the policy came into force.
@@ -52,9 +52,15 @@ pub(super) struct Names<'n> {
 
 /// Reads a rule; none if it has no id, pattern or effect.
 pub(super) fn rule(reader: &mut Reader, node: &Node, names: &Names<'_>) -> Option<Rule> {
+    // Faults of its keys should name it too.
+    if let Value::Map(pairs) = &node.value {
+        let named = |(key, _): &&(Node, Node)| matches!(&key.value, Value::Scalar(name, _) if name == "id");
+        if let Some((_, Node { value: Value::Scalar(id, _), .. })) = pairs.iter().find(named) {
+            reader.rule_id.clone_from(id);
+        }
+    }
     let fields = reader.fields(node, "a rule", &KEYS);
     let id = reader.required(&fields, "id", node, "a rule").and_then(|node| id(reader, node));
-    reader.rule_id = id.clone().unwrap_or_default();
     let tool = reader.required(&fields, "tool", node, "a rule");
     let tool = tool.and_then(|node| pattern(reader, node, "tool"));
     let effect = reader.required(&fields, "effect", node, "a rule");
@@ -147,12 +153,12 @@ fn placed(node: &Node, text: &str, fault: &cel::Fault, what: &str) -> Fault {
 
 fn window(reader: &mut Reader, node: &Node, names: &Names<'_>) -> Option<Window> {
     let Value::Scalar(name, _) = &node.value else { return file_terms::window(reader, node) };
-    let found = names.windows.get(name).cloned();
-    if found.is_none() {
-        let near = nearest(name, names.windows.keys().map(String::as_str));
-        reader.note(node.fault(format!("there is no window `{name}`")).near(near));
+    if let Some(found) = names.windows.get(name) {
+        return found.clone();
     }
-    found
+    let near = nearest(name, names.windows.keys().map(String::as_str));
+    reader.note(node.fault(format!("there is no window `{name}`")).near(near));
+    None
 }
 
 /// A rule that allows everything, critical calls too, must say that it means it.

@@ -196,11 +196,7 @@ mod tests {
     #[test]
     fn the_failing_place_is_told_and_the_value_is_not() {
         check(SCALE, r#"{"service":"api","count":3}"#, "");
-        check(
-            SCALE,
-            r#"{"service":"api","count":99}"#,
-            "/count break /properties/count/$ref/maximum of the tool's schema",
-        );
+        check(SCALE, r#"{"service":"api","count":99}"#, "/count break /$defs/n/maximum of the tool's schema");
         check(
             SCALE,
             r#"{"service":"my secret"}"#,

@@ -106,7 +106,8 @@ impl Policies {
         let ruling = Ruling::Adopt {
             tenant: tenant.clone(),
             text: request.text,
-            mode: Mode::Enforce,
+            // Where the text sets none, the mode that holds now goes on.
+            mode: self.shared.engine.mode(&tenant),
             base,
             actor,
             comment: request.comment,

@@ -39,9 +39,9 @@ windows:
         "13:62: rule `d`: a timeout that escalates needs `to`",
         "13:70: rule `d`: after must be a duration such as 30s, 5m, 2h or 7d, not `5`",
         "14:5: rule `e`: `expect` is for rules that allow",
-        "14:66: rule `e`: ttl must be a duration such as 30s, 5m, 2h or 7d, not `3 weeks`",
+        "14:67: rule `e`: ttl must be a duration such as 30s, 5m, 2h or 7d, not `3 weeks`",
         "16:18: days are mon to sun, or mon-fri, not `mon-fir`",
-        "16:37: hours are written 09:00-17:00, not `9-5`",
+        "16:36: hours are written 09:00-17:00, not `9-5`",
     ];
     let found = faults(text);
     for expected in expected {
@@ -142,9 +142,9 @@ compositions:
     correlation: {type: temporal_ordered, rules: [a, bb], timespan: 1h, same_value: [{from: a, to: b}]}
 ";
     let expected = [
-        "4:32: there is no capability `reads_untrustd`; did you mean `reads_untrusted`?",
-        "8:58: rule `lethal-trifecta`: step `c` matches every call",
-        "8:64: rule `lethal-trifecta`: there is no capability `bad`",
+        "4:29: there is no capability `reads_untrustd`; did you mean `reads_untrusted`?",
+        "8:55: rule `lethal-trifecta`: step `c` matches every call",
+        "8:61: rule `lethal-trifecta`: there is no capability `bad`",
         "9:50: rule `lethal-trifecta`: there is no step `bb`; did you mean `b`?",
     ];
     let found = faults(text);
