@@ -117,7 +117,8 @@ impl Worker {
             return refuse(command, Error::WritesOff(cause));
         }
         let reads = matches!(command, Command::Ask(_) | Command::Score(..));
-        if !reads && self.shared.disk_full.load(Ordering::Relaxed) {
+        let full = self.shared.disk_full.load(Ordering::Relaxed);
+        if full && (!reads || self.shared.stalled.load(Ordering::Relaxed)) {
             return refuse(command, Error::DiskFull("below the hard watermark".to_owned()));
         }
         match command {
@@ -135,7 +136,7 @@ impl Worker {
                 self.defer(reply, ended);
             }
             Command::Ask(question) => {
-                let answer = question(&self.state);
+                let answer = question(Ok(&self.state));
                 self.group.deferred.push(Deferred::Other(answer));
             }
             Command::Stop(_) => {}
@@ -199,7 +200,8 @@ impl Worker {
         self.take_up(judged.decided);
         add(&self.shared.counters.calls_decided, 1);
         let proposed_at = state_position.next();
-        let known = Known { proposed_at, stream: decided.stream, digest, completed: None };
+        let stream = decided.stream;
+        let known = Known { proposed_at, stream, digest, completed: None, is_completion_known: true };
         self.registry.insert(key, known);
         self.registry.keep(Arc::clone(&decided));
         Ok(decided)
@@ -273,7 +275,16 @@ impl Worker {
             Ok(None) => return reply(Err(Error::NotFound(format!("call_id `{call_id}`")))),
             Err(error) => return reply(Err(error)),
         };
-        match known.completed {
+        let completed = if known.is_completion_known {
+            Ok(known.completed)
+        } else {
+            super::query::completion(&self.log, &known, &key)
+        };
+        let completed = match completed {
+            Ok(completed) => completed,
+            Err(error) => return reply(Err(error)),
+        };
+        match completed {
             Some(earlier) if earlier == fingerprint => {
                 return self.defer(reply, Completed { position: known.proposed_at, repeated: true });
             }
@@ -332,11 +343,7 @@ impl Worker {
     }
 
     fn call_key(&self, tenant: &str, call_id: &str) -> CallKey {
-        let key = self.state.key();
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&key.texts(&["call", tenant, call_id]).to_be_bytes());
-        bytes[8..].copy_from_slice(&key.texts(&["id", tenant, call_id]).to_be_bytes());
-        CallKey::from_bytes(bytes)
+        super::query::call_key(&self.state.key(), tenant, call_id)
     }
 
     /// The decision on record for this `call_id`, if there is one; an error if it is of another call.
@@ -365,7 +372,7 @@ impl Worker {
             Indexed::At(position) => Some(position),
         };
         let Some(proposed_at) = found else { return Ok(None) };
-        let known = super::query::known_call(&self.log, proposed_at, &key)?;
+        let known = super::query::known_call(&self.log, proposed_at)?;
         self.registry.insert(key, known);
         Ok(Some(known))
     }
@@ -430,7 +437,7 @@ pub(super) fn refuse(command: Command, error: Error) {
         Command::Complete { reply, .. } => reply(Err(error)),
         Command::DefineTools { reply, .. } => reply(Err(error)),
         Command::EndSession { reply, .. } => reply(Err(error)),
-        Command::Ask(_) => {}
+        Command::Ask(question) => question(Err(error))(Ok(())),
         Command::Stop(reply) => reply(Err(error)),
     }
 }

@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// Version of the fold and the scoring: a snapshot of another version is not used, and a replay of
 /// decisions of another version is not compared.
-pub const STATE_VERSION: u32 = 1;
+pub const STATE_VERSION: u32 = 2;
 /// Tenants of a partition.
 pub const TENANTS_MAX: usize = 256;
 /// Closed sessions whose last revision is kept at hand. More than the log's unindexed records, so that
