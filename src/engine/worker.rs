@@ -71,7 +71,8 @@ impl Worker {
                     Command::Stop(reply) => stop = Some(reply),
                     command => self.handle(command, *lookup),
                 }
-                if self.group.is_full() {
+                let is_idle = || self.group.is_worth_a_sync() && self.handover.0.is_awaited();
+                if self.group.is_full() || is_idle() {
                     self.hand_over();
                 }
             }
@@ -200,8 +201,8 @@ impl Worker {
         self.take_up(judged.decided);
         add(&self.shared.counters.calls_decided, 1);
         let proposed_at = state_position.next();
-        let known =
-            Known { proposed_at, stream: decided.stream, digest, completed: None, is_completion_known: true };
+        let stream = decided.stream;
+        let known = Known { proposed_at, stream, digest, completed: None, is_completion_known: true };
         self.registry.insert(key, known);
         self.registry.keep(Arc::clone(&decided));
         Ok(decided)
