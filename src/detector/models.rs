@@ -3,10 +3,11 @@
 use super::arguments::ArgumentsModel;
 use super::burst::RateModel;
 use super::context::ContextModel;
+use super::features::kind;
 use super::learn::{ABSTAINED, Lesson, Observation, local_hour_and_day};
 use super::novelty::NoveltyModel;
-use super::reading::Reading;
-use super::results::{ResultsModel, ToolWords};
+use super::reading::{Reading, Source};
+use super::results::{ResultsModel, TARGET_WORDS_MAX, ToolWords};
 use super::sequence::{SequenceModel, week_of};
 use super::time_of_day::TimeModel;
 use crate::domain::call::CallFeatures;
@@ -132,6 +133,26 @@ impl Models {
                 self.results.explain(features, session.reading, session.turn, session.tool_words)
             }
         }
+    }
+
+    /// Whether a call aims at something new that the user did not name: a short text that was never given in
+    /// this place before. Without arguments: no.
+    pub fn aims_anew(&self, features: &CallFeatures, reading: &Reading) -> bool {
+        let values = features.arguments.iter().map(|argument| argument.value);
+        let sources = reading.sources(&features.words, values);
+        let words = features.words.by_argument();
+        features.arguments.iter().zip(words).zip(sources).any(|((argument, words), source)| {
+            argument.kind == kind::TEXT
+                && (1..=TARGET_WORDS_MAX).contains(&words.len())
+                && source != Some(Source::Request)
+                && !self.arguments.knows(features, argument)
+        })
+    }
+
+    /// Whether a value of the call was told by text of strangers: see `results`.
+    pub fn told_by_stranger(&self, features: &CallFeatures, reading: &Reading, turn: Option<u32>) -> bool {
+        let known = |argument: &_| self.arguments.knows(features, argument);
+        self.results.told_by_stranger(features, reading, turn, known)
     }
 
     /// What the results of a tenant's tools are compared with.
