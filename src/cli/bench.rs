@@ -1,9 +1,10 @@
 //! `askance bench`: measures `Evaluate` beside its two ceilings, or makes traffic for those who have none.
 
-use super::Global;
 use super::output::{Output, table};
+use super::{Global, bench_memory};
 use crate::bench::load::Calls;
-use crate::bench::report::{self, Report, Row};
+use crate::bench::memory::Part;
+use crate::bench::report::{self, OpenRow, Report, Row};
 use crate::bench::server;
 use crate::bench::traffic::World;
 use crate::clock::Clock;
@@ -14,10 +15,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
-/// Time of one turn: 72 turns and the warm-up take less than 50 s.
+/// Time of one turn: all turns and the warm-up take less than 50 s.
 const SLICE: Duration = Duration::from_millis(400);
-/// Turns in all.
-const TURNS: u64 = 72;
 /// Microseconds in a day.
 const DAY_US: i64 = 86_400_000_000;
 
@@ -42,6 +41,15 @@ pub(super) struct Args {
     /// Where the measured daemon puts its log; a temporary directory is made there. Default: here.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// Measure the memory of live sessions and of a tenant with full tables instead.
+    #[arg(long, conflicts_with = "generate")]
+    memory: bool,
+    /// Keep a daemon under full load for this long instead, such as 10m, and look at its memory.
+    #[arg(long, value_name = "TIME", conflicts_with_all = ["generate", "memory"], value_parser = time)]
+    soak: Option<Duration>,
+    /// Measure one of these in this process: used by `bench` itself.
+    #[arg(long, hide = true, value_enum)]
+    memory_of: Option<Part>,
     /// Be the measured daemon, in this directory: used by `bench` itself.
     #[arg(long, hide = true, value_name = "DIR")]
     be_server: Option<PathBuf>,
@@ -52,9 +60,28 @@ pub(super) fn run(args: &Args, _global: &Global, output: &Output) -> Result<Exit
     if let Some(dir) = &args.be_server {
         return be_server(dir);
     }
+    if let Some(part) = args.memory_of {
+        return bench_memory::part(part, output);
+    }
+    if args.memory {
+        return bench_memory::measure(output);
+    }
+    if let Some(time) = args.soak {
+        return bench_memory::soak(time, args.seed, args.dir(), output);
+    }
     match &args.generate {
         Some(file) => generate(file, args, output),
         None => measure(args, output),
+    }
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    <Duration as crate::config::Value>::parse(text)
+}
+
+impl Args {
+    fn dir(&self) -> &Path {
+        self.dir.as_deref().unwrap_or(Path::new("."))
     }
 }
 
@@ -119,10 +146,10 @@ fn be_server(dir: &Path) -> Result<ExitCode> {
 }
 
 /// A temporary directory that is gone when this is dropped.
-struct Scratch(PathBuf);
+pub(super) struct Scratch(pub(super) PathBuf);
 
 impl Scratch {
-    fn make(parent: &Path) -> Result<Self> {
+    pub(super) fn make(parent: &Path) -> Result<Self> {
         let dir = parent.join(format!("askance-bench-{}", std::process::id()));
         std::fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
         Ok(Self(dir))
@@ -136,7 +163,14 @@ impl Drop for Scratch {
 }
 
 /// The measured daemon, a process of its own as in real life; ended when dropped.
-struct Measured(Child);
+pub(super) struct Measured(Child);
+
+impl Measured {
+    /// Its process id.
+    pub(super) fn id(&self) -> u32 {
+        self.0.id()
+    }
+}
 
 impl Drop for Measured {
     fn drop(&mut self) {
@@ -145,7 +179,7 @@ impl Drop for Measured {
     }
 }
 
-fn start(dir: &Path) -> Result<(Measured, String)> {
+pub(super) fn start(dir: &Path) -> Result<(Measured, String)> {
     let program = std::env::current_exe().context("cannot find this program")?;
     let mut command = Command::new(program);
     command.arg("bench").arg("--be-server").arg(dir).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -160,10 +194,9 @@ fn start(dir: &Path) -> Result<(Measured, String)> {
 }
 
 fn measure(args: &Args, output: &Output) -> Result<ExitCode> {
-    let here = PathBuf::from(".");
-    let scratch = Scratch::make(args.dir.as_ref().unwrap_or(&here))?;
+    let scratch = Scratch::make(args.dir())?;
     let (server, address) = start(&scratch.0)?;
-    let output = output.with_progress(TURNS, "measuring", false);
+    let output = output.with_progress(report::TURNS, "measuring", false);
     // One thread for the load, so that it takes no more than a core from the daemon.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let report = runtime.block_on(async {
@@ -200,5 +233,22 @@ fn text(report: &Report) -> String {
             format!("{:.2}", row.per_second / append.max(1.0)),
         ]
     });
-    format!("{}\n{}", report.machine, table(header, rows))
+    let closed = table(header, rows);
+    let header = ["what", "mode", "offered", "per second", "p50 us", "p99 us", "p99.9 us", "p99 of append's p50"];
+    let rows = report.open_loop.iter().map(|row| {
+        let beside = |other: &&OpenRow| other.what == "append" && other.mode == row.mode;
+        let append = report.open_loop.iter().find(beside).map_or(0.0, |append| append.p50_us);
+        [
+            row.what.to_owned(),
+            row.mode.to_owned(),
+            format!("{:.0}", row.offered_per_second),
+            format!("{:.0}", row.per_second),
+            format!("{:.0}", row.p50_us),
+            format!("{:.0}", row.p99_us),
+            format!("{:.0}", row.p999_us),
+            format!("{:.2}", row.p99_us / append.max(1.0)),
+        ]
+    });
+    let open = table(header, rows);
+    format!("{}\n{closed}\nat half of evaluate's peak, at random moments:\n{open}", report.machine)
 }

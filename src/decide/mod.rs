@@ -15,9 +15,9 @@ mod verdict;
 pub use housekeep::housekeep;
 pub use judge::{InferenceCache, Judged, judge, redecide};
 pub use observe::{complete, define_tool, end_session};
-pub use resolve::{Resolved, resolve, stream_of};
+pub use resolve::{Resolved, event_time, resolve, stream_of};
 pub use settings::Settings;
-pub use verdict::settle;
+pub use verdict::{HARD_EVIDENCE, settle};
 
 /// Version of the scoring and decision code: stored with every decision. A replay compares only
 /// decisions of its own version.

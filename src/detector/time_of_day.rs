@@ -84,12 +84,13 @@ impl TimeModel {
         let new = || Hours(Box::new(Presence::new(day)));
         let tenant = self.tenant.get_or_insert_with(new);
         tenant.0.learn(hour, day, TENANT_LEVEL);
-        let level = tenant.0.level();
+        // Once a day and entity: the level is a sum over the week.
+        let level = |hours: &Hours| if hours.0.has_reached(day) { TENANT_LEVEL } else { tenant.0.level() };
         if let Some(hours) = self.principals.entry(principal, new) {
-            hours.0.learn(hour, day, level);
+            hours.0.learn(hour, day, level(hours));
         }
         if let Some(hours) = self.tools.entry(tool_slot(observed.tool), new) {
-            hours.0.learn(hour, day, level);
+            hours.0.learn(hour, day, level(hours));
         }
     }
 }

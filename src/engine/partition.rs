@@ -8,14 +8,16 @@ use crate::domain::position::Position;
 use crate::domain::stream::StreamId;
 use crate::domain::time::Timestamp;
 use crate::projection::State;
+use std::sync::Arc;
 
 /// Where an answer goes. Called on the committer's thread once what it speaks of is durable: it must be
 /// quick and must not panic.
 pub type Reply<T> = Box<dyn FnOnce(Result<T, Error>) + Send>;
 
 /// A question about the state, answered on the worker's thread; it hands back what to do once
-/// everything it saw is durable.
-pub(super) type Question = Box<dyn FnOnce(&State) -> Box<dyn FnOnce(Result<(), Error>) + Send> + Send>;
+/// everything it saw is durable. In place of the state it may get the reason why it is not answered.
+pub(super) type Question =
+    Box<dyn FnOnce(Result<&State, Error>) -> Box<dyn FnOnce(Result<(), Error>) + Send> + Send>;
 
 /// A decided call.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,9 +76,9 @@ pub struct Completed {
 /// What a partition can be asked.
 pub enum Command {
     /// Decide a call and record it.
-    Evaluate(Box<Call>, Reply<Decided>),
+    Evaluate(Box<Call>, Reply<Arc<Decided>>),
     /// Score and decide a call without recording or learning anything.
-    Score(Box<Call>, Reply<Decided>),
+    Score(Box<Call>, Reply<Arc<Decided>>),
     /// Record a call of history.
     Import(Box<Import>, Reply<Imported>),
     /// Record how a call ended: tenant, call id, outcome, and now.

@@ -39,16 +39,37 @@ pub(super) struct Worker {
     pub(super) group: Group,
 }
 
+/// What the log's index said of a call before it was taken up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Indexed {
+    /// It was not asked.
+    Unasked,
+    /// It knew nothing of it.
+    Nowhere,
+    /// It was proposed here.
+    At(Position),
+}
+
+/// A call's key, and what is known of it.
+#[derive(Clone, Copy, Debug)]
+struct Lookup {
+    key: CallKey,
+    indexed: Indexed,
+}
+
 impl Worker {
     /// Runs until it is told to stop or every handle is gone; hands the state and the last reply back.
     pub(super) fn run(mut self) -> (State, Option<Reply<Position>>) {
         let mut drained = Vec::with_capacity(DRAIN_MAX);
+        let mut lookups = Vec::with_capacity(DRAIN_MAX);
         let mut stop = None;
         while stop.is_none() && self.commands.blocking_recv_many(&mut drained, DRAIN_MAX) > 0 {
-            for command in drained.drain(..) {
+            self.registry.settle(self.log.position());
+            self.look_up(&drained, &mut lookups);
+            for (command, lookup) in drained.drain(..).zip(&lookups) {
                 match command {
                     Command::Stop(reply) => stop = Some(reply),
-                    command => self.handle(command),
+                    command => self.handle(command, *lookup),
                 }
                 if self.group.is_full() {
                     self.hand_over();
@@ -57,6 +78,28 @@ impl Worker {
             self.hand_over();
         }
         (self.state, stop)
+    }
+
+    /// Asks the log's index for all drained calls at once. What is taken up in between is at hand.
+    fn look_up(&self, drained: &[Command], lookups: &mut Vec<Lookup>) {
+        lookups.clear();
+        let key_of = |command: &Command| match command {
+            Command::Evaluate(call, _) => self.call_key(&call.tenant, &call.call_id),
+            Command::Import(import, _) => self.call_key(&import.call.tenant, &import.call.call_id),
+            _ => CallKey::NONE,
+        };
+        lookups
+            .extend(drained.iter().map(|command| Lookup { key: key_of(command), indexed: Indexed::Unasked }));
+        let is_asked = |lookup: &Lookup| !lookup.key.is_none() && self.registry.get(&lookup.key).is_none();
+        let asked: Vec<CallKey> = lookups.iter().filter(|lookup| is_asked(lookup)).map(|l| l.key).collect();
+        if asked.len() < 2 {
+            return;
+        }
+        // Each is asked again by itself after an error, and then fails by itself.
+        let Ok(found) = self.log.find_calls(&asked) else { return };
+        for (lookup, position) in lookups.iter_mut().filter(|lookup| is_asked(lookup)).zip(found) {
+            lookup.indexed = position.map_or(Indexed::Nowhere, Indexed::At);
+        }
     }
 
     /// Leaves what was decided to the committer. If that has ended, nobody gets an answer any more: the
@@ -68,19 +111,20 @@ impl Worker {
         }
     }
 
-    fn handle(&mut self, command: Command) {
+    fn handle(&mut self, command: Command, lookup: Lookup) {
         if self.shared.failed.load(Ordering::Acquire) {
             let cause = self.log.writes_off().unwrap_or("see the log").to_owned();
             return refuse(command, Error::WritesOff(cause));
         }
         let reads = matches!(command, Command::Ask(_) | Command::Score(..));
-        if !reads && self.shared.disk_full.load(Ordering::Relaxed) {
+        let full = self.shared.disk_full.load(Ordering::Relaxed);
+        if full && (!reads || self.shared.stalled.load(Ordering::Relaxed)) {
             return refuse(command, Error::DiskFull("below the hard watermark".to_owned()));
         }
         match command {
-            Command::Evaluate(call, reply) => self.evaluate(*call, reply),
+            Command::Evaluate(call, reply) => self.evaluate(*call, lookup, reply),
             Command::Score(call, reply) => self.score(*call, reply),
-            Command::Import(import, reply) => self.import(*import, reply),
+            Command::Import(import, reply) => self.import(*import, lookup, reply),
             Command::Complete { tenant, call_id, outcome, now, reply } => {
                 self.complete(tenant, call_id, *outcome, now, reply);
             }
@@ -92,36 +136,34 @@ impl Worker {
                 self.defer(reply, ended);
             }
             Command::Ask(question) => {
-                let answer = question(&self.state);
+                let answer = question(Ok(&self.state));
                 self.group.deferred.push(Deferred::Other(answer));
             }
             Command::Stop(_) => {}
         }
     }
 
-    fn evaluate(&mut self, call: Call, reply: Reply<Decided>) {
-        let key = self.call_key(&call.tenant, &call.call_id);
-        match self.recorded(&key, &call) {
-            Ok(None) => {}
+    fn evaluate(&mut self, call: Call, lookup: Lookup, reply: Reply<Arc<Decided>>) {
+        let decided = match self.recorded(lookup, &call) {
             Ok(Some(decided)) => {
                 add(&self.shared.counters.calls_repeated, 1);
-                self.group.deferred.push(Deferred::Decided(reply, Box::new(decided)));
-                return;
+                Ok(Arc::new(decided))
             }
-            Err(error) => return reply(Err(error)),
-        }
-        match self.record(key, call) {
-            Ok(decided) => self.group.deferred.push(Deferred::Decided(reply, Box::new(decided))),
+            Ok(None) => self.record(lookup.key, call),
+            Err(error) => Err(error),
+        };
+        match decided {
+            Ok(decided) => self.group.deferred.push(Deferred::Decided(reply, decided)),
             Err(error) => reply(Err(error)),
         }
     }
 
-    fn import(&mut self, import: Import, reply: Reply<Imported>) {
+    fn import(&mut self, import: Import, lookup: Lookup, reply: Reply<Imported>) {
         let call = import.call;
         let (tenant, call_id, now) = (call.tenant.clone(), call.call_id.clone(), call.receive_time);
-        let key = self.call_key(&tenant, &call_id);
-        let (decided, duplicate) = match self.recorded(&key, &call) {
-            Ok(Some(decided)) => (decided, true),
+        let key = lookup.key;
+        let (decided, duplicate) = match self.recorded(lookup, &call) {
+            Ok(Some(decided)) => (Arc::new(decided), true),
             Err(error) => return reply(Err(error)),
             Ok(None) => match self.record(key, call) {
                 Ok(decided) => (decided, false),
@@ -143,7 +185,7 @@ impl Worker {
     }
 
     /// Decides a call that is not in the log, and takes both events up.
-    fn record(&mut self, key: CallKey, call: Call) -> Result<Decided, Error> {
+    fn record(&mut self, key: CallKey, call: Call) -> Result<Arc<Decided>, Error> {
         if self.state.tenant(&call.tenant).is_none() && self.state.tenants_len() >= TENANTS_MAX {
             return Err(Error::TenantsFull(TENANTS_MAX));
         }
@@ -153,18 +195,15 @@ impl Worker {
         let source = call.session.source;
         let judged = self.judge(call, key, resolved.stream);
         let state_position = self.state.position;
-        let decided = decided(&judged, &resolved, source, digest, state_position);
+        let decided = Arc::new(decided(&judged, resolved, source, digest, state_position));
         self.take_up(judged.proposed);
         self.take_up(judged.decided);
         add(&self.shared.counters.calls_decided, 1);
-        let known = Known {
-            proposed_at: state_position.next(),
-            stream: decided.stream,
-            digest,
-            decided: Some(Arc::new(decided.clone())),
-            completed: None,
-        };
+        let proposed_at = state_position.next();
+        let known =
+            Known { proposed_at, stream: decided.stream, digest, completed: None, is_completion_known: true };
         self.registry.insert(key, known);
+        self.registry.keep(Arc::clone(&decided));
         Ok(decided)
     }
 
@@ -181,8 +220,7 @@ impl Worker {
 
     /// Closes what is over, then finds or opens the call's session.
     fn open_session(&mut self, call: &Call) -> decide::Resolved {
-        let at = call.call_time.unwrap_or(call.receive_time);
-        let now = if call.origin == crate::domain::call::Origin::Imported { at } else { call.receive_time };
+        let (now, _) = decide::event_time(call, &self.settings);
         for closing in decide::housekeep(&self.state, &call.tenant, now, call.receive_time, &self.settings) {
             if let Event::SessionClosed(event) = &closing.event {
                 let evicted = event.reason == crate::domain::event::CloseReason::Evicted;
@@ -209,7 +247,7 @@ impl Worker {
         self.state.position
     }
 
-    fn score(&mut self, call: Call, reply: Reply<Decided>) {
+    fn score(&mut self, call: Call, reply: Reply<Arc<Decided>>) {
         let digest = call.digest;
         let key = self.call_key(&call.tenant, &call.call_id);
         let log = &self.log;
@@ -217,9 +255,9 @@ impl Worker {
         let resolved = decide::resolve(&self.state, &call, &self.settings, &mut closed_revision);
         let source = call.session.source;
         let judged = self.judge(call, key, resolved.stream);
-        let mut decided = decided(&judged, &resolved, source, digest, self.state.position);
+        let mut decided = decided(&judged, resolved, source, digest, self.state.position);
         decided.position = Position::ZERO;
-        self.group.deferred.push(Deferred::Decided(reply, Box::new(decided)));
+        self.group.deferred.push(Deferred::Decided(reply, Arc::new(decided)));
     }
 
     fn complete(
@@ -232,12 +270,21 @@ impl Worker {
     ) {
         let key = self.call_key(&tenant, &call_id);
         let fingerprint = outcome_fingerprint(&outcome);
-        let known = match self.known(&key) {
+        let known = match self.known(Lookup { key, indexed: Indexed::Unasked }) {
             Ok(Some(known)) => known,
             Ok(None) => return reply(Err(Error::NotFound(format!("call_id `{call_id}`")))),
             Err(error) => return reply(Err(error)),
         };
-        match known.completed {
+        let completed = if known.is_completion_known {
+            Ok(known.completed)
+        } else {
+            super::query::completion(&self.log, &known, &key)
+        };
+        let completed = match completed {
+            Ok(completed) => completed,
+            Err(error) => return reply(Err(error)),
+        };
+        match completed {
             Some(earlier) if earlier == fingerprint => {
                 return self.defer(reply, Completed { position: known.proposed_at, repeated: true });
             }
@@ -296,21 +343,17 @@ impl Worker {
     }
 
     fn call_key(&self, tenant: &str, call_id: &str) -> CallKey {
-        let key = self.state.key();
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&key.texts(&["call", tenant, call_id]).to_be_bytes());
-        bytes[8..].copy_from_slice(&key.texts(&["id", tenant, call_id]).to_be_bytes());
-        CallKey::from_bytes(bytes)
+        super::query::call_key(&self.state.key(), tenant, call_id)
     }
 
     /// The decision on record for this `call_id`, if there is one; an error if it is of another call.
-    fn recorded(&mut self, key: &CallKey, call: &Call) -> Result<Option<Decided>, Error> {
-        let Some(known) = self.known(key)? else { return Ok(None) };
+    fn recorded(&mut self, lookup: Lookup, call: &Call) -> Result<Option<Decided>, Error> {
+        let Some(known) = self.known(lookup)? else { return Ok(None) };
         if known.digest != call.digest {
             return Err(Error::CallIdTaken(call.call_id.clone()));
         }
-        let mut decided = match known.decided {
-            Some(decided) => Arc::unwrap_or_clone(decided),
+        let mut decided = match self.registry.decided(known.proposed_at) {
+            Some(decided) => Decided::clone(decided),
             None => self.read_decided(&known)?,
         };
         decided.repeated = true;
@@ -318,13 +361,19 @@ impl Worker {
     }
 
     /// What is known of a call: at hand, or from the log.
-    fn known(&mut self, key: &CallKey) -> Result<Option<Known>, Error> {
-        if let Some(known) = self.registry.get(key) {
-            return Ok(Some(known.clone()));
+    fn known(&mut self, lookup: Lookup) -> Result<Option<Known>, Error> {
+        let key = lookup.key;
+        if let Some(known) = self.registry.get(&key) {
+            return Ok(Some(*known));
         }
-        let Some(proposed_at) = self.log.find_call(*key)? else { return Ok(None) };
-        let known = super::query::known_call(&self.log, proposed_at, key)?;
-        self.registry.insert(*key, known.clone());
+        let found = match lookup.indexed {
+            Indexed::Unasked => self.log.find_call(key)?,
+            Indexed::Nowhere => None,
+            Indexed::At(position) => Some(position),
+        };
+        let Some(proposed_at) = found else { return Ok(None) };
+        let known = super::query::known_call(&self.log, proposed_at)?;
+        self.registry.insert(key, known);
         Ok(Some(known))
     }
 
@@ -341,7 +390,7 @@ fn last_revision(log: &Log, stream: &StreamId) -> Revision {
 
 fn decided(
     judged: &decide::Judged,
-    resolved: &decide::Resolved,
+    resolved: decide::Resolved,
     source: crate::domain::call::SessionSource,
     digest: crate::domain::call::Digest,
     state_position: Position,
@@ -356,7 +405,7 @@ fn decided(
         position: state_position.plus(2),
         state_position,
         stream: resolved.stream,
-        session_id: resolved.session_id.clone(),
+        session_id: resolved.session_id,
         session_source: source,
         digest,
         policy_revision: event.policy_revision,
@@ -388,7 +437,7 @@ pub(super) fn refuse(command: Command, error: Error) {
         Command::Complete { reply, .. } => reply(Err(error)),
         Command::DefineTools { reply, .. } => reply(Err(error)),
         Command::EndSession { reply, .. } => reply(Err(error)),
-        Command::Ask(_) => {}
+        Command::Ask(question) => question(Err(error))(Ok(())),
         Command::Stop(reply) => reply(Err(error)),
     }
 }

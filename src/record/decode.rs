@@ -4,7 +4,7 @@ use super::decision::read_decision;
 use super::encode::ARGUMENT_BYTES;
 use super::wire::{Field, Reader};
 use super::{Error, named, wire};
-use crate::domain::call::{ArgumentFeature, CallFeatures, CallWords, Origin, OutcomeStatus, SessionSource};
+use crate::domain::call::{ArgumentFeature, CallFeatures, Origin, OutcomeStatus, SessionSource};
 use crate::domain::decision::Mode;
 use crate::domain::event::{
     CallCompleted, CallDecided, CallProposed, CloseReason, Event, LogCreated, PolicyAdopted, SessionClosed,
@@ -136,15 +136,7 @@ fn call_proposed(body: &[u8]) -> Result<CallProposed, Error> {
         masked: 0,
         category: RiskCategory::Critical,
         skewed: false,
-        features: CallFeatures {
-            tool: 0,
-            principal: 0,
-            capabilities: Capabilities::NONE,
-            at: None,
-            utc_offset_minutes: 0,
-            arguments: Vec::new(),
-            words: CallWords::default(),
-        },
+        features: CallFeatures::default(),
     };
     each(body, |field| {
         match field.number {
@@ -169,15 +161,7 @@ fn call_proposed(body: &[u8]) -> Result<CallProposed, Error> {
 }
 
 fn features(body: &[u8]) -> Result<CallFeatures, Error> {
-    let mut features = CallFeatures {
-        tool: 0,
-        principal: 0,
-        capabilities: Capabilities::NONE,
-        at: None,
-        utc_offset_minutes: 0,
-        arguments: Vec::new(),
-        words: CallWords::default(),
-    };
+    let mut features = CallFeatures::default();
     each(body, |field| {
         match field.number {
             1 => features.tool = field.uint(),

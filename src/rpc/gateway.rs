@@ -44,20 +44,20 @@ impl Gateway {
         &self,
         echo: Echo,
         by: Instant,
-        command: impl FnOnce(Reply<Decided>) -> Command,
+        command: impl FnOnce(Reply<Arc<Decided>>) -> Command,
     ) -> Result<v1::Decision, Failure> {
         let (sender, receiver) = oneshot::channel();
-        let reply: Reply<Decided> = Box::new(move |answer| {
+        let reply: Reply<Arc<Decided>> = Box::new(move |answer| {
             let _gone = sender.send(answer);
         });
         self.shared.engine.submit(&echo.tenant, command(reply));
         match timeout_at(by, receiver).await {
-            Ok(Ok(Ok(decided))) => Ok(decision::decided(decided, echo)),
+            Ok(Ok(Ok(decided))) => Ok(decision::decided(&decided, echo)),
             Ok(Ok(Err(error))) => Err(error.into()),
             Ok(Err(_)) => Err(Error::Stopping.into()),
             Err(_) => {
                 self.shared.engine.count(&echo.tenant, |counters| &counters.answers_degraded);
-                Ok(decision::fallback(self.shared.options.fallback, echo))
+                Ok(decision::fallback(self.shared.fallback(&echo.tenant), echo))
             }
         }
     }
@@ -185,9 +185,10 @@ impl Gateway {
         });
         let key = self.shared.engine.ingest(&tenant).key;
         let options = &self.shared.options;
+        let late = self.shared.fallback(&tenant);
         let fallback = |category: RiskCategory| v1::FallbackVerdict {
             category: v1::RiskCategory::from(category).into(),
-            verdict: v1::Verdict::from(options.fallback).into(),
+            verdict: v1::Verdict::from(late).into(),
         };
         Ok(v1::GetGatewaySettingsResponse {
             tenant,
