@@ -13,7 +13,8 @@
 //! is no alarm. A call is judged by how much of it only that text explains: its words and values that the
 //! user did not say and the text did (each by its rarity among the tenant's results), the words of the
 //! tool's name and description, and how much better the tool fits the text than the request (both read as
-//! requests, see `requests`). The surprise is the product of both. No list of words; nothing is learnt from
+//! requests, see `requests`); the more so the less the tool fits the request. The surprise is the product
+//! of all three, so that a session that met such text and did not follow it stays quiet. No list of words; nothing is learnt from
 //! a session before it closes.
 //!
 //! Abstains without the user's request, before any result was handed in, and until [`REQUESTS_MIN`] requests
@@ -127,8 +128,11 @@ struct Match {
 }
 
 impl Match {
+    /// `misfit`: surprise at the tool for the user's request, nats. Without anything that the text explains
+    /// there is nothing to follow, however strange the call.
     fn total(&self, misfit: f64) -> f64 {
-        self.words.min(3.0) + self.values.min(2.0) + 2.0 * self.tool + 0.3 * (misfit.min(5.0) + self.fit)
+        let followed = self.words.min(3.0) + self.values.min(2.0) + 2.0 * self.tool + 0.3 * self.fit;
+        followed * (0.4 + 0.3 * misfit.min(5.0))
     }
 }
 
