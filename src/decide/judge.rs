@@ -151,7 +151,7 @@ fn assess(
         turn: proposed.turn,
         tool_words: ToolWords { words: &tool_words },
     };
-    let mut floors = session.map_or(0, |session| session_floors(session, features));
+    let mut floors = session.map_or(0, |session| session_floors(tenant, session, proposed, &reading));
     if tenant.and_then(|tenant| tenant.inventory.get(features.tool)).is_some_and(|tool| tool.changed) {
         floors |= Floor::DefinitionChanged.bit();
     }
@@ -178,18 +178,34 @@ fn reading<'s>(
     Cow::Owned(own)
 }
 
-fn session_floors(session: &Session, features: &CallFeatures) -> u16 {
-    let seen = session.seen;
+fn session_floors(
+    tenant: Option<&Tenant>,
+    session: &Session,
+    proposed: &CallProposed,
+    reading: &Reading,
+) -> u16 {
+    let (seen, features) = (session.seen, &proposed.features);
     let capabilities = features.capabilities;
-    let acts = Capabilities::EGRESS.with(Capabilities::EXECUTES).with(Capabilities::DESTROYS);
+    let aims_anew = || tenant.is_none_or(|tenant| tenant.models.aims_anew(features, reading));
+    let changes = Capabilities::EXECUTES.with(Capabilities::DESTROYS);
     let mut floors = 0;
     if seen.has_any(Capabilities::READS_SECRET) {
-        if seen.has_any(Capabilities::READS_UNTRUSTED) && capabilities.has_any(acts) {
+        let sends = capabilities.has_any(Capabilities::EGRESS) && aims_anew();
+        let acts = sends || capabilities.has_any(changes) && !reading.all_said(features);
+        if seen.has_any(Capabilities::READS_UNTRUSTED) && acts {
             floors |= Floor::Trifecta.bit();
         }
-        if capabilities.has_any(Capabilities::EGRESS) {
+        if sends {
             floors |= Floor::SecretThenEgress.bit();
         }
+    }
+    if capabilities.has_any(Capabilities::EGRESS) && reading.tells_secret(&features.words) {
+        floors |= Floor::SecretLeaves.bit();
+    }
+    let gives = Capabilities::EGRESS.with(Capabilities::SPENDS).with(Capabilities::GRANTS_ACCESS);
+    let told = |tenant: &Tenant| tenant.models.told_by_stranger(features, reading, proposed.turn);
+    if capabilities.has_any(gives) && tenant.is_some_and(told) {
+        floors |= Floor::TargetFromStranger.bit();
     }
     if session.denied_tools.contains(&features.tool) {
         floors |= Floor::RepeatOfDenied.bit();

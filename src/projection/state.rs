@@ -4,7 +4,7 @@ use super::inventory::Inventory;
 use super::session::{DENIED_TOOLS_MAX, Session, Sessions};
 use crate::detector::learn::{Lesson, tool_key};
 use crate::detector::models::Models;
-use crate::detector::reading::Reading;
+use crate::detector::reading::{Origin, Reading};
 use crate::domain::call::{CallFeatures, OutcomeStatus};
 use crate::domain::decision::Verdict;
 use crate::domain::event::{
@@ -276,7 +276,9 @@ impl State {
             Verdict::Allow => {
                 session.lesson.note(call, &features, &decision.assessment);
                 let values = features.arguments.iter().map(|argument| argument.value);
-                session.reading.called(call, tool_key(features.tool), turn, values);
+                let origin =
+                    Origin { tool: tool_key(features.tool), turn, capabilities: features.capabilities };
+                session.reading.called(call, origin, values);
                 tenant.models.allowed(&features);
             }
             Verdict::Deny if session.denied_tools.len() < DENIED_TOOLS_MAX => {
@@ -296,10 +298,10 @@ impl State {
                 session.lesson.abandon(call_number(recorded));
             }
             Some(session) => {
-                if let (Some((tool, turn)), Some(words)) =
+                if let (Some(origin), Some(words)) =
                     (session.reading.take(call_number(recorded)), &event.words)
                 {
-                    tenant.models.results().read(&mut session.reading, tool, turn, words);
+                    tenant.models.results().read(&mut session.reading, origin, words);
                 }
             }
             None => self.closed.set(record.stream, record.revision),

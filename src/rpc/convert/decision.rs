@@ -134,6 +134,8 @@ fn floor(floor: Floor) -> v1::Floor {
         Floor::RepeatOfDenied => v1::FloorKind::RepeatOfDenied,
         Floor::DefinitionChanged => v1::FloorKind::DefinitionChanged,
         Floor::DetectorFailed => v1::FloorKind::DetectorFailed,
+        Floor::TargetFromStranger => v1::FloorKind::UntrustedValue,
+        Floor::SecretLeaves => v1::FloorKind::SecretValueLeaves,
     };
     v1::Floor {
         kind: kind.into(),
