@@ -1,16 +1,18 @@
 //! Scores and decides a call in a session that is open.
 
 use super::SCORING_VERSION;
+use super::lock::{lock_on_call, under_lock};
 use super::resolve::event_time;
 use super::settings::Settings;
 use super::verdict::settle;
 use crate::detector::models::SessionContext;
-use crate::domain::call::{Call, CallFeatures};
+use crate::domain::call::{Call, CallFeatures, Origin};
 use crate::domain::decision::{Assessment, Decision, Floor};
 use crate::domain::event::{CallDecided, CallProposed, Event, Payload, Pending};
 use crate::domain::position::Revision;
 use crate::domain::risk::{Capabilities, RiskCategory};
 use crate::domain::stream::{CallKey, StreamId};
+use crate::domain::time::Timestamp;
 use crate::policy::{Policy, category};
 use crate::projection::{Session, State, Tenant, principal_hash, tool_hash};
 use crate::stats::tracker::{Budget, Tracker};
@@ -86,7 +88,7 @@ pub fn judge(
         skewed,
         features,
     };
-    let decision = redecide(tenant, session, &proposed, policy);
+    let decision = redecide(state, stream, &proposed, policy, call.receive_time);
     let revision = session.map_or(Revision::ZERO, |session| session.revision).next();
     let decided = Pending {
         stream,
@@ -116,8 +118,26 @@ pub fn judge(
     Judged { proposed, decided }
 }
 
-/// The decision on a proposed call as of this state. Live and replay both end here.
+/// The decision on a proposed call as of this state. Live and replay both end here. `now` is when we
+/// received it: by it locks run out.
 pub fn redecide(
+    state: &State,
+    stream: StreamId,
+    proposed: &CallProposed,
+    policy: &Policy,
+    now: Timestamp,
+) -> Decision {
+    let tenant = state.tenant(&proposed.tenant);
+    let session = tenant.and_then(|tenant| tenant.sessions.get(&stream));
+    let decision = weigh(tenant, session, proposed, policy);
+    match lock_on_call(state, stream, proposed, now) {
+        Some(known) if proposed.origin == Origin::Live => under_lock(decision, known.lock.on.scope),
+        _ => decision,
+    }
+}
+
+/// The decision without locks.
+pub fn weigh(
     tenant: Option<&Tenant>,
     session: Option<&Session>,
     proposed: &CallProposed,
@@ -131,7 +151,7 @@ pub fn redecide(
     settle(policy, &outcome, assessment, threshold.as_i32(), proposed.origin)
 }
 
-fn assess(
+pub(super) fn assess(
     tenant: Option<&Tenant>,
     session: Option<&Session>,
     features: &CallFeatures,

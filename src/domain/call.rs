@@ -170,7 +170,7 @@ pub struct ArgumentFeature {
 
 /// What the learnt models look at: everything the fold needs of a call, so that folding the log
 /// needs no payload and survives its erasure.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallFeatures {
     /// Hash of server and tool name.
     pub tool: u64,

@@ -2,7 +2,10 @@
 
 use super::call::{CallFeatures, Digest, Origin, OutcomeStatus, SessionSource};
 use super::decision::{Decision, Mode};
+use super::identity::Token;
+use super::lock::Lock;
 use super::position::{Position, Revision};
+use super::review::{Feedback, ReviewState, Terms, Vote, Why};
 use super::risk::{Capabilities, RiskCategory};
 use super::stream::{CallKey, StreamId};
 use super::time::Timestamp;
@@ -53,6 +56,13 @@ pub mod kind {
     pub const CHECKPOINT_SIGNED: u8 = 21;
     /// A payload was erased.
     pub const PAYLOAD_ERASED: u8 = 22;
+    // 23 and 24: rules revoked, tools accepted.
+    /// A review was handed to somebody.
+    pub const REVIEW_DELEGATED: u8 = 25;
+    /// A token was made.
+    pub const TOKEN_CREATED: u8 = 26;
+    /// A token was revoked.
+    pub const TOKEN_REVOKED: u8 = 27;
 }
 
 /// An event.
@@ -74,6 +84,28 @@ pub enum Event {
     CallCompleted(CallCompleted),
     /// A policy came into force.
     PolicyAdopted(PolicyAdopted),
+    /// A review was opened.
+    ReviewOpened(ReviewOpened),
+    /// A reviewer voted.
+    VoteCast(VoteCast),
+    /// A review was settled, or passed on.
+    ReviewResolved(ReviewResolved),
+    /// A review was handed to somebody.
+    ReviewDelegated(ReviewDelegated),
+    /// An approved call was let go.
+    CallReleased(CallReleased),
+    /// A reviewed call was refused for good.
+    CallRefused(CallRefused),
+    /// A lock was placed.
+    LockPlaced(LockPlaced),
+    /// A lock was lifted, or ran out.
+    LockLifted(LockLifted),
+    /// A person judged an alarm.
+    FeedbackGiven(FeedbackGiven),
+    /// A token was made.
+    TokenCreated(TokenCreated),
+    /// A token was revoked.
+    TokenRevoked(TokenRevoked),
 }
 
 impl Event {
@@ -94,6 +126,17 @@ impl Event {
             Self::CallDecided(_) => kind::CALL_DECIDED,
             Self::CallCompleted(_) => kind::CALL_COMPLETED,
             Self::PolicyAdopted(_) => kind::POLICY_ADOPTED,
+            Self::ReviewOpened(_) => kind::REVIEW_OPENED,
+            Self::VoteCast(_) => kind::VOTE_CAST,
+            Self::ReviewResolved(_) => kind::REVIEW_RESOLVED,
+            Self::ReviewDelegated(_) => kind::REVIEW_DELEGATED,
+            Self::CallReleased(_) => kind::CALL_RELEASED,
+            Self::CallRefused(_) => kind::CALL_REFUSED,
+            Self::LockPlaced(_) => kind::LOCK_PLACED,
+            Self::LockLifted(_) => kind::LOCK_LIFTED,
+            Self::FeedbackGiven(_) => kind::FEEDBACK_GIVEN,
+            Self::TokenCreated(_) => kind::TOKEN_CREATED,
+            Self::TokenRevoked(_) => kind::TOKEN_REVOKED,
         }
     }
 }
@@ -264,6 +307,163 @@ pub struct PolicyAdopted {
     pub mode: Mode,
     /// SHA-256 of the text, preceded by one byte for the mode.
     pub digest: Digest,
+}
+
+/// A review was opened; it stands right behind the `CallDecided` that asked for it. Its position names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReviewOpened {
+    /// Tenant.
+    pub tenant: String,
+    /// The call's id.
+    pub call_id: String,
+    /// Digest that binds the call.
+    pub digest: Digest,
+    /// MCP server.
+    pub server: String,
+    /// Tool name.
+    pub tool: String,
+    /// Outermost first.
+    pub principal_chain: Vec<String>,
+    /// Category of the call as decided.
+    pub category: RiskCategory,
+    /// The rule that asked for it; empty: none did.
+    pub rule_id: String,
+    /// Revision of the policy it was opened under.
+    pub policy_revision: Position,
+    /// Its terms.
+    pub terms: Terms,
+}
+
+/// A reviewer voted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VoteCast {
+    /// Tenant.
+    pub tenant: String,
+    /// The review, by the position of its `ReviewOpened`.
+    pub review: Position,
+    /// The vote.
+    pub vote: Vote,
+}
+
+/// A review was settled, or passed on to further groups.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReviewResolved {
+    /// Tenant.
+    pub tenant: String,
+    /// The review.
+    pub review: Position,
+    /// Its new state.
+    pub state: ReviewState,
+    /// Why.
+    pub why: Why,
+    /// Groups that may vote from now on, after an escalation.
+    pub groups: Vec<String>,
+    /// The new deadline: of the review after an escalation, of the approval after approval.
+    pub deadline: Option<Timestamp>,
+}
+
+/// A review was handed to somebody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReviewDelegated {
+    /// Tenant.
+    pub tenant: String,
+    /// The review.
+    pub review: Position,
+    /// The reviewer it was handed to; empty: a group.
+    pub delegate: String,
+    /// The group it was handed to; empty: a reviewer.
+    pub group: String,
+    /// What was said about it.
+    pub comment: String,
+    /// Who handed it on.
+    pub actor: String,
+}
+
+/// An approved call was let go; its approval is used up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallReleased {
+    /// Tenant.
+    pub tenant: String,
+    /// The call's id.
+    pub call_id: String,
+    /// The review.
+    pub review: Position,
+    /// Why: approved, or silence.
+    pub why: Why,
+    /// Risk at the moment of release.
+    pub risk: u8,
+}
+
+/// A reviewed call was refused for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallRefused {
+    /// Tenant.
+    pub tenant: String,
+    /// The call's id.
+    pub call_id: String,
+    /// The review; zero: none was opened.
+    pub review: Position,
+    /// Why.
+    pub why: Why,
+}
+
+/// A lock was placed. In the partition's own stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockPlaced {
+    /// The lock.
+    pub lock: Lock,
+}
+
+/// A lock was lifted, or ran out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockLifted {
+    /// Tenant; empty for a lock on everything.
+    pub tenant: String,
+    /// The lock.
+    pub lock_id: String,
+    /// Why.
+    pub reason: String,
+    /// Who lifted it.
+    pub actor: String,
+    /// Whether it ran out by itself.
+    pub expired: bool,
+}
+
+/// A person judged an alarm, or a call without one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeedbackGiven {
+    /// Tenant.
+    pub tenant: String,
+    /// The call's id.
+    pub call_id: String,
+    /// The judgement.
+    pub feedback: Feedback,
+    /// Whether such calls are to be expected again.
+    pub expect_again: bool,
+    /// What was said about it.
+    pub comment: String,
+    /// Who.
+    pub actor: String,
+}
+
+/// A token was made. In the own stream of partition 0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenCreated {
+    /// The token without its secret.
+    pub token: Token,
+    /// Who made it.
+    pub actor: String,
+}
+
+/// A token was revoked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenRevoked {
+    /// The token.
+    pub token_id: String,
+    /// Why.
+    pub reason: String,
+    /// Who.
+    pub actor: String,
 }
 
 /// What lies beside a record's commitment and can be erased.

@@ -5,9 +5,12 @@
 pub mod call;
 pub mod decision;
 pub mod event;
+pub mod identity;
 pub mod json;
+pub mod lock;
 pub mod mask;
 pub mod position;
+pub mod review;
 pub mod risk;
 pub mod stream;
 pub mod text;

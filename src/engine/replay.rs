@@ -109,9 +109,8 @@ impl Run {
         match &recorded.record.event {
             Event::PolicyAdopted(event) => self.policy = adopted_policy(event)?,
             Event::CallProposed(proposed) if rescore => {
-                let tenant = self.state.tenant(&proposed.tenant);
-                let session = tenant.and_then(|tenant| tenant.sessions.get(&recorded.record.stream));
-                self.expected = Some(redecide(tenant, session, proposed, &self.policy));
+                let (stream, now) = (recorded.record.stream, recorded.record.receive_time);
+                self.expected = Some(redecide(&self.state, stream, proposed, &self.policy, now));
             }
             Event::CallDecided(event) => {
                 if event.scoring_version != SCORING_VERSION {

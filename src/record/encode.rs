@@ -21,6 +21,7 @@ pub fn encode(event: &Event) -> Vec<u8> {
         Event::CallDecided(event) => call_decided(event, &mut out),
         Event::CallCompleted(event) => call_completed(event, &mut out),
         Event::PolicyAdopted(event) => policy_adopted(event, &mut out),
+        other => super::oversight::write(other, &mut out),
     }
     out.finish()
 }

@@ -156,6 +156,11 @@ fn reason_code(decision: &Decision) -> v1::ReasonCode {
         (Reason::FloorFired, _) => Code::FloorFired,
         (Reason::RiskDenies, _) => Code::RiskOverDenyThreshold,
         (Reason::Imported, _) => Code::Imported,
+        (Reason::SessionLocked, _) => Code::SessionLocked,
+        (Reason::PrincipalLocked, _) => Code::PrincipalLocked,
+        (Reason::ToolLocked, _) => Code::ToolLocked,
+        (Reason::ServerLocked, _) => Code::ServerLocked,
+        (Reason::TenantLocked, _) => Code::TenantLocked,
     }
 }
 
@@ -178,6 +183,11 @@ fn reason_sentence(decision: &Decision) -> String {
         }
         Reason::RiskDenies => "its risk is at or over the threshold for denial".to_owned(),
         Reason::Imported => "history, recorded as it happened".to_owned(),
+        Reason::SessionLocked => "a lock covers its session".to_owned(),
+        Reason::PrincipalLocked => "a lock covers a principal it acts for".to_owned(),
+        Reason::ToolLocked => "a lock covers its tool".to_owned(),
+        Reason::ServerLocked => "a lock covers its server".to_owned(),
+        Reason::TenantLocked => "a lock covers its tenant".to_owned(),
     }
 }
 

@@ -6,6 +6,8 @@
 pub(super) mod call;
 pub(super) mod decision;
 pub(super) mod event;
+pub(super) mod oversight;
+pub(super) mod review;
 pub(super) mod session;
 pub(super) mod tool;
 
