@@ -56,7 +56,10 @@ pub mod kind {
     pub const CHECKPOINT_SIGNED: u8 = 21;
     /// A payload was erased.
     pub const PAYLOAD_ERASED: u8 = 22;
-    // 23 and 24: rules revoked, tools accepted.
+    /// A granted rule was taken back.
+    pub const RULE_REVOKED: u8 = 23;
+    /// A tool's changed definition was accepted.
+    pub const TOOL_ACCEPTED: u8 = 24;
     /// A review was handed to somebody.
     pub const REVIEW_DELEGATED: u8 = 25;
     /// A token was made.

@@ -66,6 +66,8 @@ mod tests {
                 effect: *effect,
                 risk: None,
                 mode: None,
+                review: None,
+                window: None,
                 notes: None,
             })
             .collect();
@@ -110,6 +112,8 @@ mod tests {
             effect: Effect::Allow,
             risk: None,
             mode: None,
+            review: None,
+            window: None,
             notes: None,
         };
         let thresholds = Thresholds { deny: Some(101) };

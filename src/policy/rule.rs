@@ -1,5 +1,7 @@
 //! Rules and the policy they form.
 
+use super::review_terms::{DefaultTerms, Groups, ReviewTerms};
+use super::window::Window;
 use crate::domain::decision::{Mode, Verdict};
 use crate::domain::risk::RiskCategory;
 use globset::{Glob, GlobBuilder, GlobMatcher, GlobSet, GlobSetBuilder};
@@ -50,6 +52,12 @@ pub struct Rule {
     /// Mode for calls it matches, over the policy's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
+    /// Terms of the reviews it asks for; those of the category if absent.
+    #[serde(skip)]
+    pub review: Option<ReviewTerms>,
+    /// When its calls may be made; always if absent.
+    #[serde(skip)]
+    pub window: Option<Window>,
     /// For the reader.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notes: Option<String>,
@@ -104,6 +112,10 @@ pub struct Policy {
     pub defaults: Defaults,
     /// Thresholds on risk.
     pub thresholds: Thresholds,
+    /// Terms of reviews that no rule has terms for.
+    pub reviews: DefaultTerms,
+    /// Members that the file gives to groups.
+    pub groups: Groups,
     /// Rules, most specific first, ties in the order of the file.
     pub(super) rules: Vec<Compiled>,
     /// Their tool globs in the same order.
@@ -129,6 +141,8 @@ impl Default for Policy {
             mode: Mode::Enforce,
             defaults: Defaults::default(),
             thresholds: Thresholds::default(),
+            reviews: DefaultTerms::default(),
+            groups: Groups::default(),
             rules: Vec::new(),
             tools: GlobSet::empty(),
         }
@@ -178,7 +192,8 @@ impl Policy {
         }
         let tools = tools.build().map_err(|fault| faults.push(fault.to_string())).unwrap_or_default();
         if faults.is_empty() {
-            Ok(Self { mode, defaults, thresholds, rules: compiled, tools })
+            let (reviews, groups) = (DefaultTerms::default(), Groups::default());
+            Ok(Self { mode, defaults, thresholds, reviews, groups, rules: compiled, tools })
         } else {
             Err(faults)
         }
@@ -187,6 +202,22 @@ impl Policy {
     /// The built-in policy: no rules, the defaults of the categories.
     pub fn built_in(mode: Mode) -> Self {
         Self { mode, ..Self::default() }
+    }
+
+    /// The rule of this id.
+    pub fn rule(&self, id: &str) -> Option<&Rule> {
+        self.rules().find(|rule| rule.id == id)
+    }
+
+    /// The terms of a review of a call of `category` that `rule_id` asked for; empty: no rule did.
+    pub fn review_terms(&self, rule_id: &str, category: RiskCategory) -> &ReviewTerms {
+        let own = self.rule(rule_id).and_then(|rule| rule.review.as_ref());
+        own.unwrap_or_else(|| self.reviews.of(category))
+    }
+
+    /// The change window that calls under the rule `rule_id` must keep, checked again at release.
+    pub fn window(&self, rule_id: &str) -> Option<&Window> {
+        self.rule(rule_id)?.window.as_ref()
     }
 
     /// The rules, most specific first.
