@@ -245,6 +245,10 @@ fn oversight() -> Vec<(&'static str, Event)> {
             }),
         ),
         (
+            "ReviewJoined",
+            Event::ReviewJoined(ReviewJoined { tenant: tenant(), review, call_id: text("c-2") }),
+        ),
+        (
             "CallReleased",
             Event::CallReleased(CallReleased {
                 tenant: tenant(),

@@ -12,8 +12,8 @@ use super::judge::assess;
 use crate::domain::call::Digest;
 use crate::domain::decision::Floor;
 use crate::domain::event::{
-    CallRefused, CallReleased, Event, Payload, Pending, ReviewDelegated, ReviewOpened, ReviewResolved,
-    VoteCast,
+    CallRefused, CallReleased, Event, Payload, Pending, ReviewDelegated, ReviewJoined, ReviewOpened,
+    ReviewResolved, VoteCast,
 };
 use crate::domain::identity::{Voter, same_person};
 use crate::domain::position::{Position, Revision};
@@ -57,7 +57,7 @@ pub enum Asked {
     /// A review is opened.
     Opens(Box<Event>),
     /// An open review of the very same call is there: this call shares it.
-    Joins(Position),
+    Joins(Box<Event>),
     /// The very same call was approved and the approval is unused: it may claim it.
     Claims(Position),
     /// There is no room for another review.
@@ -69,20 +69,14 @@ pub fn ask(state: &State, asking: &Asking<'_>, policy: &Policy, now: Timestamp) 
     if let Some(review) = state.reviews.of_digest(&asking.digest) {
         match review.state {
             ReviewState::Approved if now < review.deadline => return Asked::Claims(review.id),
-            state if state.is_open() && now < review.deadline => return Asked::Joins(review.id),
+            state if state.is_open() && now < review.deadline => return join(review, asking),
             _ => {}
         }
     }
     let full = state.reviews.live() >= limits::OPEN_MAX
         || state.reviews.live_in(&asking.stream) >= limits::PER_SESSION_MAX;
     if full {
-        let refused = CallRefused {
-            tenant: asking.tenant.to_owned(),
-            call_id: asking.call_id.to_owned(),
-            review: Position::ZERO,
-            why: Why::TooManyReviews,
-        };
-        return Asked::Refused(Box::new(Event::CallRefused(refused)));
+        return refused(asking, Position::ZERO, Why::TooManyReviews);
     }
     Asked::Opens(Box::new(Event::ReviewOpened(ReviewOpened {
         tenant: asking.tenant.to_owned(),
@@ -96,6 +90,38 @@ pub fn ask(state: &State, asking: &Asking<'_>, policy: &Policy, now: Timestamp) 
         policy_revision: state.policy_revision,
         terms: terms(policy, asking.rule_id, asking.category, now),
     })))
+}
+
+/// The same for a call that names the review whose approval it claims.
+pub fn claim(state: &State, asking: &Asking<'_>, id: Position, now: Timestamp) -> Asked {
+    let review = state.reviews.get(id).filter(|review| review.tenant == asking.tenant);
+    let Some(review) = review else { return refused(asking, Position::ZERO, Why::UnknownReview) };
+    if review.principal_chain != asking.principal_chain {
+        return refused(asking, id, Why::ChainMismatch);
+    }
+    if review.digest != asking.digest {
+        return refused(asking, id, Why::DigestMismatch);
+    }
+    match (review.state, review.settled) {
+        (ReviewState::Consumed, _) => refused(asking, id, Why::AlreadyConsumed),
+        (ReviewState::Approved, _) => Asked::Claims(id),
+        (state, _) if state.is_open() && now < review.deadline => join(review, asking),
+        (_, Some((_, why))) => refused(asking, id, why),
+        (_, None) => refused(asking, id, Why::Expired),
+    }
+}
+
+fn join(review: &Review, asking: &Asking<'_>) -> Asked {
+    if review.joined.len() >= limits::JOINED_MAX {
+        return refused(asking, review.id, Why::TooManyReviews);
+    }
+    let (tenant, call_id) = (asking.tenant.to_owned(), asking.call_id.to_owned());
+    Asked::Joins(Box::new(Event::ReviewJoined(ReviewJoined { tenant, review: review.id, call_id })))
+}
+
+fn refused(asking: &Asking<'_>, review: Position, why: Why) -> Asked {
+    let (tenant, call_id) = (asking.tenant.to_owned(), asking.call_id.to_owned());
+    Asked::Refused(Box::new(Event::CallRefused(CallRefused { tenant, call_id, review, why })))
 }
 
 /// The terms of a review opened at `now`.
@@ -154,11 +180,14 @@ pub enum VoteFault {
     Full,
 }
 
+/// An event and the call it is about.
+pub type About = (CallKey, Event);
+
 /// What becomes of a vote.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Voted {
     /// These events.
-    Counts(Vec<Event>),
+    Counts(Vec<About>),
     /// The very same vote was cast before: nothing changes.
     Again,
 }
@@ -194,7 +223,8 @@ pub fn vote(state: &State, ballot: Ballot, policy: &Policy, now: Timestamp) -> R
     };
     let tenant = || review.tenant.clone();
     let approvals = review.approvals_given() + 1;
-    let mut events = vec![Event::VoteCast(VoteCast { tenant: tenant(), review: review.id, vote })];
+    let cast = Event::VoteCast(VoteCast { tenant: tenant(), review: review.id, vote });
+    let mut events = vec![(review.call, cast)];
     match ballot.choice {
         Choice::Deny => events.extend(ending(review, ReviewState::Denied, Why::DeniedByReviewer)),
         Choice::Approve if approvals >= usize::from(review.approvals) => {
@@ -247,11 +277,7 @@ fn group_of<'r>(review: &'r Review, voter: &Voter, policy: &Policy) -> Option<&'
 }
 
 /// Handing a review on at `now`; the target is a reviewer's subject or a group.
-pub fn delegate(
-    state: &State,
-    event: ReviewDelegated,
-    now: Timestamp,
-) -> Result<Option<Event>, VoteFault> {
+pub fn delegate(state: &State, event: ReviewDelegated, now: Timestamp) -> Result<Option<Event>, VoteFault> {
     let review = state.reviews.get(event.review).filter(|review| review.tenant == event.tenant);
     let review = review.ok_or(VoteFault::Unknown)?;
     if !review.state.is_open() || now >= review.deadline {
@@ -282,20 +308,24 @@ fn resolved(review: &Review, state: ReviewState, why: Why) -> ReviewResolved {
     }
 }
 
-fn approved(review: &Review, why: Why, now: Timestamp) -> Event {
+fn approved(review: &Review, why: Why, now: Timestamp) -> About {
     let deadline = Some(now.plus_micros(review.approval_us));
-    Event::ReviewResolved(ReviewResolved { deadline, ..resolved(review, ReviewState::Approved, why) })
+    let event = ReviewResolved { deadline, ..resolved(review, ReviewState::Approved, why) };
+    (review.call, Event::ReviewResolved(event))
 }
 
-/// The events that end a review without a release: it is settled, and its call refused for good.
-pub fn ending(review: &Review, state: ReviewState, why: Why) -> [Event; 2] {
-    let refused = CallRefused {
-        tenant: review.tenant.clone(),
-        call_id: review.call_id.clone(),
-        review: review.id,
-        why,
-    };
-    [Event::ReviewResolved(resolved(review, state, why)), Event::CallRefused(refused)]
+/// The events that end a review without a release: it is settled, and every call that waits for it is
+/// refused for good.
+pub fn ending(review: &Review, state: ReviewState, why: Why) -> Vec<About> {
+    let mut events = vec![(review.call, Event::ReviewResolved(resolved(review, state, why)))];
+    events.extend(waiting(review).map(|(call, call_id)| (call, refusal(review, call_id, why))));
+    events
+}
+
+/// The calls that wait for a review: the one that opened it and those that joined.
+fn waiting(review: &Review) -> impl Iterator<Item = (CallKey, &str)> {
+    let own = std::iter::once((review.call, review.call_id.as_str()));
+    own.chain(review.joined.iter().map(|(call, call_id)| (*call, call_id.as_str())))
 }
 
 /// The time as deadlines see it.
@@ -309,26 +339,27 @@ pub struct Now {
 }
 
 /// What happens by itself to a review whose deadline has come; nothing if it has not.
-pub fn overdue(review: &Review, now: Now) -> Vec<Event> {
+pub fn overdue(review: &Review, now: Now) -> Vec<About> {
     if !review.state.is_live() || now.late < review.deadline {
         return Vec::new();
     }
     if review.state == ReviewState::Approved {
-        return ending(review, ReviewState::Expired, Why::ApprovalExpired).into();
+        return ending(review, ReviewState::Expired, Why::ApprovalExpired);
     }
     match &review.on_deadline {
-        OnDeadline::Deny => ending(review, ReviewState::Expired, Why::Expired).into(),
+        OnDeadline::Deny => ending(review, ReviewState::Expired, Why::Expired),
         OnDeadline::Approve if now.early < review.deadline => Vec::new(),
         OnDeadline::Approve => vec![approved(review, Why::Silence, now.late)],
         OnDeadline::Escalate { to, deny_after_us } => {
             let mut groups = review.groups.clone();
             groups.extend(to.iter().filter(|group| !review.groups.contains(group)).cloned());
             let deadline = Some(now.late.plus_micros((*deny_after_us).max(0)));
-            vec![Event::ReviewResolved(ReviewResolved {
+            let event = ReviewResolved {
                 groups,
                 deadline,
                 ..resolved(review, ReviewState::Escalated, Why::Escalated)
-            })]
+            };
+            vec![(review.call, Event::ReviewResolved(event))]
         }
     }
 }
@@ -344,23 +375,30 @@ pub fn ground_lost(state: &State, review: &Review, now: Timestamp) -> Option<Why
 /// Whether an approved call may go now.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Release {
-    /// It may: this event uses the approval up.
-    Goes(Box<Event>),
+    /// It may: these events use the approval up, and refuse the others that waited for it.
+    Goes(Vec<About>),
     /// It may not, for good: these events settle it.
-    Refused(Why, Vec<Event>),
+    Refused(Vec<About>),
     /// Not now, but perhaps later: nothing changes.
     NotYet(Why),
 }
 
-/// A call `claimant` claims the approval of a review at `now`: lock, policy, expiry, window and risk are
-/// looked at again.
-pub fn release(state: &State, review: &Review, claimant: &str, policy: &Policy, now: Timestamp) -> Release {
+/// A call claims the approval of a review at `now`: lock, policy, expiry, window and risk are looked at
+/// again.
+pub fn release(
+    state: &State,
+    review: &Review,
+    (call, call_id): (CallKey, &str),
+    policy: &Policy,
+    now: Timestamp,
+) -> Release {
+    let waits = waiting(review).any(|(waiting, _)| waiting == call);
     let refuse = |outcome: ReviewState, why: Why| {
-        let mut events: Vec<Event> = ending(review, outcome, why).into();
-        if claimant != review.call_id {
-            events.push(refusal(review, claimant, why));
+        let mut events = ending(review, outcome, why);
+        if !waits {
+            events.push((call, refusal(review, call_id, why)));
         }
-        Release::Refused(why, events)
+        Release::Refused(events)
     };
     if let Some(why) = ground_lost(state, review, now) {
         return refuse(ReviewState::Cancelled, why);
@@ -375,18 +413,21 @@ pub fn release(state: &State, review: &Review, claimant: &str, policy: &Policy, 
     if risk.rose {
         return refuse(ReviewState::Cancelled, Why::ScoreRose);
     }
-    let why = review.settled.map_or(Why::Approved, |(_, why)| why);
-    Release::Goes(Box::new(Event::CallReleased(CallReleased {
+    let released = CallReleased {
         tenant: review.tenant.clone(),
-        call_id: claimant.to_owned(),
+        call_id: call_id.to_owned(),
         review: review.id,
-        why,
+        why: review.settled.map_or(Why::Approved, |(_, why)| why),
         risk: risk.now,
-    })))
+    };
+    let others = waiting(review).filter(|(waiting, _)| *waiting != call);
+    let others = others.map(|(other, id)| (other, refusal(review, id, Why::AlreadyConsumed)));
+    let events = std::iter::once((call, Event::CallReleased(released))).chain(others);
+    Release::Goes(events.collect())
 }
 
 /// The event that refuses a call for good.
-pub fn refusal(review: &Review, call_id: &str, why: Why) -> Event {
+fn refusal(review: &Review, call_id: &str, why: Why) -> Event {
     Event::CallRefused(CallRefused {
         tenant: review.tenant.clone(),
         call_id: call_id.to_owned(),

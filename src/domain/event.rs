@@ -66,6 +66,8 @@ pub mod kind {
     pub const TOKEN_CREATED: u8 = 26;
     /// A token was revoked.
     pub const TOKEN_REVOKED: u8 = 27;
+    /// A further call joined an open review.
+    pub const REVIEW_JOINED: u8 = 28;
 }
 
 /// An event.
@@ -95,6 +97,8 @@ pub enum Event {
     ReviewResolved(ReviewResolved),
     /// A review was handed to somebody.
     ReviewDelegated(ReviewDelegated),
+    /// A further call joined an open review.
+    ReviewJoined(ReviewJoined),
     /// An approved call was let go.
     CallReleased(CallReleased),
     /// A reviewed call was refused for good.
@@ -133,6 +137,7 @@ impl Event {
             Self::VoteCast(_) => kind::VOTE_CAST,
             Self::ReviewResolved(_) => kind::REVIEW_RESOLVED,
             Self::ReviewDelegated(_) => kind::REVIEW_DELEGATED,
+            Self::ReviewJoined(_) => kind::REVIEW_JOINED,
             Self::CallReleased(_) => kind::CALL_RELEASED,
             Self::CallRefused(_) => kind::CALL_REFUSED,
             Self::LockPlaced(_) => kind::LOCK_PLACED,
@@ -380,6 +385,17 @@ pub struct ReviewDelegated {
     pub comment: String,
     /// Who handed it on.
     pub actor: String,
+}
+
+/// A further call joined an open review: the very same call, asked for again under another id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReviewJoined {
+    /// Tenant.
+    pub tenant: String,
+    /// The review.
+    pub review: Position,
+    /// The further call's id.
+    pub call_id: String,
 }
 
 /// An approved call was let go; its approval is used up.

@@ -102,7 +102,9 @@ pub fn same_person(one: &str, other: &str) -> bool {
 fn bare(name: &str) -> &str {
     let name = name.trim();
     match name.split_once(':') {
-        Some((kind, rest)) if PERSON_KINDS.iter().any(|known| known.eq_ignore_ascii_case(kind)) => rest.trim(),
+        Some((kind, rest)) if PERSON_KINDS.iter().any(|known| known.eq_ignore_ascii_case(kind)) => {
+            rest.trim()
+        }
         _ => name,
     }
 }

@@ -14,6 +14,8 @@ pub mod limits {
     pub const SETTLED_MAX: usize = 4_096;
     /// Votes on one review.
     pub const VOTES_MAX: usize = 64;
+    /// Calls that may join one review.
+    pub const JOINED_MAX: usize = 100;
     /// Reviewers and groups that one review may be handed to.
     pub const DELEGATES_MAX: usize = 16;
     /// A voter's comment, bytes.
@@ -148,7 +150,9 @@ impl Why {
             Self::Escalated => "nobody answered in time; it was passed on to the backup groups",
             Self::ApprovalExpired => "its approval was not used in time and has expired",
             Self::SessionEnded => "its session was ended",
-            Self::PolicyChanged => "the policy changed since the review was opened; ask again with a new call",
+            Self::PolicyChanged => {
+                "the policy changed since the review was opened; ask again with a new call"
+            }
             Self::SessionLocked => "a lock covers its session",
             Self::PrincipalLocked => "a lock covers a principal it acts for",
             Self::ToolLocked => "a lock covers its tool",

@@ -5,12 +5,15 @@ use super::committer::{self, Group, Shared};
 use super::counters::{CountersView, add};
 use super::directory::{self, SessionSummary};
 use super::handover::{ClosesHandover, Handover};
+use super::hub::Hub;
+use super::oversee::Overseer;
 use super::partition::{Command, Reply};
 use super::query::{self, EventView, SessionFilter, TimelineEvent};
 use super::recovery::{Recovered, recover};
 use super::registry::Registry;
 use super::replay::adopted_policy;
 use super::snapshots;
+use super::ticker;
 use super::worker::{Worker, refuse};
 use crate::clock::Clock;
 use crate::decide::ingest::Ingest;
@@ -63,6 +66,7 @@ struct Partition {
     ingest: Ingest,
     shared: Arc<Shared>,
     tail: watch::Receiver<Position>,
+    hub: Arc<Hub>,
 }
 
 /// The engine.
@@ -156,6 +160,24 @@ impl Engine {
             (most - partition.commands.capacity(), most, full)
         };
         self.partitions.iter().map(queue).collect()
+    }
+
+    /// What a partition tells of reviews and locks; none if there is no such partition.
+    pub fn hub(&self, partition: usize) -> Option<&Arc<Hub>> {
+        self.partitions.get(partition).map(|partition| &partition.hub)
+    }
+
+    /// Wakes a partition's worker: something is on the way past its queue.
+    pub(super) fn wake(&self, partition: usize) {
+        if let Some(partition) = self.partitions.get(partition) {
+            // A full queue means that it is awake.
+            let _awake = partition.commands.try_send(Command::Wake);
+        }
+    }
+
+    /// The engine's clock.
+    pub(super) const fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// Puts a command into the queue of a tenant's partition, or refuses it at once.
@@ -368,7 +390,7 @@ fn open_partition(options: &Options, number: u32) -> Result<(Partition, Opened),
         session_order: options.settings.session_order.clone(),
     };
     let (commands, receiver) = mpsc::channel(options.queue_max);
-    let handover = Arc::new(Handover::default());
+    let (handover, hub) = (Arc::new(Handover::default()), Arc::<Hub>::default());
     let worker = Worker {
         state,
         log: log.clone(),
@@ -380,9 +402,12 @@ fn open_partition(options: &Options, number: u32) -> Result<(Partition, Opened),
         registry: Registry::default(),
         inferences: InferenceCache::default(),
         group: Group::default(),
+        overseer: Overseer::new(options.clock.clone(), Arc::clone(&hub)),
     };
+    let cannot = |fault| Error::Storage(format!("cannot start a thread: {fault}"));
+    ticker::start(options.clock.clone(), &hub, commands.downgrade()).map_err(cannot)?;
     start(worker, writer, handover, options.snapshot_every)?;
-    let partition = Partition { commands, log, key, ingest, shared, tail };
+    let partition = Partition { commands, log, key, ingest, shared, tail, hub };
     Ok((partition, Opened { log: log_report, state: recovered }))
 }
 

@@ -5,6 +5,7 @@ use super::committer::{Deferred, Group, Shared};
 use super::counters::add;
 use super::directory;
 use super::handover::ClosesHandover;
+use super::oversee::{Overseer, Reviewed};
 use super::partition::{Command, Completed, Decided, Definedness, Import, Imported, Reply};
 use super::registry::{Known, Registry};
 use crate::decide::observe::{Definition, KnownCall};
@@ -37,6 +38,7 @@ pub(super) struct Worker {
     pub(super) registry: Registry,
     pub(super) inferences: InferenceCache,
     pub(super) group: Group,
+    pub(super) overseer: Overseer,
 }
 
 impl Worker {
@@ -44,8 +46,11 @@ impl Worker {
     pub(super) fn run(mut self) -> (State, Option<Reply<Position>>) {
         let mut drained = Vec::with_capacity(DRAIN_MAX);
         let mut stop = None;
+        self.begin_oversight();
+        self.hand_over();
         while stop.is_none() && self.commands.blocking_recv_many(&mut drained, DRAIN_MAX) > 0 {
             for command in drained.drain(..) {
+                self.do_urgent();
                 match command {
                     Command::Stop(reply) => stop = Some(reply),
                     command => self.handle(command),
@@ -55,13 +60,19 @@ impl Worker {
                 }
             }
             self.hand_over();
+            while self.settle_groundless() {
+                self.do_urgent();
+                self.hand_over();
+            }
+            self.hand_over();
         }
         (self.state, stop)
     }
 
     /// Leaves what was decided to the committer. If that has ended, nobody gets an answer any more: the
     /// callers see their answer's sender gone.
-    fn hand_over(&mut self) {
+    pub(super) fn hand_over(&mut self) {
+        self.announce();
         let group = std::mem::take(&mut self.group);
         if !group.is_empty() && self.handover.0.put(group).is_err() {
             tracing::error!("the committer has ended");
@@ -69,16 +80,15 @@ impl Worker {
     }
 
     fn handle(&mut self, command: Command) {
-        if self.shared.failed.load(Ordering::Acquire) {
-            let cause = self.log.writes_off().unwrap_or("see the log").to_owned();
-            return refuse(command, Error::WritesOff(cause));
-        }
-        let reads = matches!(command, Command::Ask(_) | Command::Score(..));
-        if !reads && self.shared.disk_full.load(Ordering::Relaxed) {
-            return refuse(command, Error::DiskFull("below the hard watermark".to_owned()));
+        let reads = matches!(command, Command::Ask(_) | Command::Score(..) | Command::Wake);
+        match self.cannot_write() {
+            Some(Error::DiskFull(_)) if reads => {}
+            Some(error) => return refuse(command, error),
+            None => {}
         }
         match command {
-            Command::Evaluate(call, reply) => self.evaluate(*call, reply),
+            Command::Evaluate(call, reply) => self.evaluate_claiming(*call, None, reply),
+            Command::Oversee(oversight) => self.oversee(*oversight),
             Command::Score(call, reply) => self.score(*call, reply),
             Command::Import(import, reply) => self.import(*import, reply),
             Command::Complete { tenant, call_id, outcome, now, reply } => {
@@ -95,25 +105,46 @@ impl Worker {
                 let answer = question(&self.state);
                 self.group.deferred.push(Deferred::Other(answer));
             }
-            Command::Stop(_) => {}
+            Command::Stop(_) | Command::Wake => {}
         }
     }
 
-    fn evaluate(&mut self, call: Call, reply: Reply<Decided>) {
+    /// Why nothing can be written, if so.
+    pub(super) fn cannot_write(&self) -> Option<Error> {
+        if self.shared.failed.load(Ordering::Acquire) {
+            return Some(Error::WritesOff(self.log.writes_off().unwrap_or("see the log").to_owned()));
+        }
+        let full = self.shared.disk_full.load(Ordering::Relaxed);
+        full.then(|| Error::DiskFull("below the hard watermark".to_owned()))
+    }
+
+    /// Decides a call, or tells the decision on record. It may claim the approval of a review by its id.
+    pub(super) fn evaluate_claiming(&mut self, call: Call, claims: Option<Position>, reply: Reply<Decided>) {
         let key = self.call_key(&call.tenant, &call.call_id);
         match self.recorded(&key, &call) {
             Ok(None) => {}
-            Ok(Some(decided)) => {
+            Ok(Some(mut decided)) => {
                 add(&self.shared.counters.calls_repeated, 1);
+                self.stand(key, &call.call_id, &mut decided);
                 self.group.deferred.push(Deferred::Decided(reply, Box::new(decided)));
                 return;
             }
             Err(error) => return reply(Err(error)),
         }
-        match self.record(key, call) {
+        match self.record(key, call, claims) {
             Ok(decided) => self.group.deferred.push(Deferred::Decided(reply, Box::new(decided))),
             Err(error) => reply(Err(error)),
         }
+    }
+
+    /// The decision about a call on record, as it stands now.
+    pub(super) fn decided_of(&mut self, tenant: &str, call_id: &str) -> Result<Decided, Error> {
+        let key = self.call_key(tenant, call_id);
+        let known = self.known(&key)?;
+        let known = known.ok_or_else(|| Error::NotFound(format!("call_id `{call_id}`")))?;
+        let mut decided = self.decided_again(known)?;
+        self.stand(key, call_id, &mut decided);
+        Ok(decided)
     }
 
     fn import(&mut self, import: Import, reply: Reply<Imported>) {
@@ -123,7 +154,7 @@ impl Worker {
         let (decided, duplicate) = match self.recorded(&key, &call) {
             Ok(Some(decided)) => (decided, true),
             Err(error) => return reply(Err(error)),
-            Ok(None) => match self.record(key, call) {
+            Ok(None) => match self.record(key, call, None) {
                 Ok(decided) => (decided, false),
                 Err(error) => return reply(Err(error)),
             },
@@ -143,7 +174,7 @@ impl Worker {
     }
 
     /// Decides a call that is not in the log, and takes both events up.
-    fn record(&mut self, key: CallKey, call: Call) -> Result<Decided, Error> {
+    fn record(&mut self, key: CallKey, call: Call, claims: Option<Position>) -> Result<Decided, Error> {
         if self.state.tenant(&call.tenant).is_none() && self.state.tenants_len() >= TENANTS_MAX {
             return Err(Error::TenantsFull(TENANTS_MAX));
         }
@@ -153,7 +184,9 @@ impl Worker {
         let source = call.session.source;
         let judged = self.judge(call, key, resolved.stream);
         let state_position = self.state.position;
-        let decided = decided(&judged, &resolved, source, digest, state_position);
+        let mut decided = decided(&judged, &resolved, source, digest, state_position);
+        let reviewed = Reviewed::of(&judged.proposed, &decided.decision, claims);
+        decided.comment = self.lock_comment(&judged.proposed);
         self.take_up(judged.proposed);
         self.take_up(judged.decided);
         add(&self.shared.counters.calls_decided, 1);
@@ -165,6 +198,9 @@ impl Worker {
             completed: None,
         };
         self.registry.insert(key, known);
+        if let Some(reviewed) = reviewed {
+            self.under_review(&reviewed, &mut decided);
+        }
         Ok(decided)
     }
 
@@ -200,10 +236,11 @@ impl Worker {
     }
 
     /// Gives an event its position, folds it in, and puts it into the group.
-    fn take_up(&mut self, pending: Pending) -> Position {
+    pub(super) fn take_up(&mut self, pending: Pending) -> Position {
         let recorded = Recorded { position: self.state.position.next(), record: pending };
         let entry = directory::before(&self.state, &recorded);
         self.state.apply(&recorded);
+        self.overseer.note(&recorded);
         self.group.directory.extend(entry.or_else(|| directory::after(&self.state, &recorded)));
         self.group.push(recorded);
         self.state.position
@@ -252,13 +289,16 @@ impl Worker {
     fn append_outcome(&mut self, known: KnownCall, outcome: Outcome, now: Timestamp) -> Position {
         let key = known.key;
         let fingerprint = outcome_fingerprint(&outcome);
-        let last = self
-            .state
-            .revision_of(&known.tenant, &known.stream)
-            .unwrap_or_else(|| last_revision(&self.log, &known.stream));
+        let last = self.last_of(&known.tenant, &known.stream);
         let position = self.take_up(decide::complete(known, outcome, last, now));
         self.registry.complete(&key, fingerprint);
         position
+    }
+
+    /// The last revision of a session's stream.
+    pub(super) fn last_of(&self, tenant: &str, stream: &StreamId) -> Revision {
+        let at_hand = self.state.revision_of(tenant, stream);
+        at_hand.unwrap_or_else(|| last_revision(&self.log, stream))
     }
 
     fn define_tools(
@@ -287,15 +327,16 @@ impl Worker {
 
     fn end_session(&mut self, tenant: &str, stream: &StreamId, now: Timestamp) -> Option<Position> {
         let ended = decide::end_session(&self.state, tenant, stream, now)?;
+        self.cancel_of_session(stream);
         Some(self.take_up(ended))
     }
 
-    fn defer<T: Send + 'static>(&mut self, reply: Reply<T>, value: T) {
+    pub(super) fn defer<T: Send + 'static>(&mut self, reply: Reply<T>, value: T) {
         let settle = Box::new(move |outcome: Result<(), Error>| reply(outcome.map(|()| value)));
         self.group.deferred.push(Deferred::Other(settle));
     }
 
-    fn call_key(&self, tenant: &str, call_id: &str) -> CallKey {
+    pub(super) fn call_key(&self, tenant: &str, call_id: &str) -> CallKey {
         let key = self.state.key();
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&key.texts(&["call", tenant, call_id]).to_be_bytes());
@@ -309,16 +350,20 @@ impl Worker {
         if known.digest != call.digest {
             return Err(Error::CallIdTaken(call.call_id.clone()));
         }
+        self.decided_again(known).map(Some)
+    }
+
+    fn decided_again(&self, known: Known) -> Result<Decided, Error> {
         let mut decided = match known.decided {
             Some(decided) => Arc::unwrap_or_clone(decided),
             None => self.read_decided(&known)?,
         };
         decided.repeated = true;
-        Ok(Some(decided))
+        Ok(decided)
     }
 
     /// What is known of a call: at hand, or from the log.
-    fn known(&mut self, key: &CallKey) -> Result<Option<Known>, Error> {
+    pub(super) fn known(&mut self, key: &CallKey) -> Result<Option<Known>, Error> {
         if let Some(known) = self.registry.get(key) {
             return Ok(Some(known.clone()));
         }
@@ -362,6 +407,10 @@ fn decided(
         policy_revision: event.policy_revision,
         repeated: false,
         skewed: proposed.skewed,
+        review: Position::ZERO,
+        settled: None,
+        not_yet: None,
+        comment: String::new(),
     }
 }
 
@@ -388,7 +437,8 @@ pub(super) fn refuse(command: Command, error: Error) {
         Command::Complete { reply, .. } => reply(Err(error)),
         Command::DefineTools { reply, .. } => reply(Err(error)),
         Command::EndSession { reply, .. } => reply(Err(error)),
-        Command::Ask(_) => {}
+        Command::Oversee(oversight) => oversight.refuse(error),
+        Command::Ask(_) | Command::Wake => {}
         Command::Stop(reply) => reply(Err(error)),
     }
 }

@@ -5,7 +5,6 @@ use super::reviews::{Held, Review};
 use super::session::DENIED_TOOLS_MAX;
 use super::state::State;
 use crate::domain::event::{Event, Recorded};
-use crate::domain::position::Position;
 use crate::domain::review::ReviewState;
 use crate::domain::stream::StreamId;
 use crate::domain::time::Timestamp;
@@ -37,6 +36,10 @@ impl State {
                 if let (Some(held), ReviewState::Denied) = (held, event.state) {
                     self.denied(&event.tenant, &recorded.record.stream, held.features.tool);
                 }
+            }
+            Event::ReviewJoined(event) => {
+                self.reviews.join(event, recorded);
+                self.follow(&event.tenant, recorded);
             }
             Event::CallReleased(event) => {
                 let held = self.reviews.release(event, recorded);
@@ -125,11 +128,6 @@ impl State {
         let of_reviews = self.reviews.next_deadline();
         let of_locks = self.locks.next_deadline();
         of_reviews.into_iter().chain(of_locks).min()
-    }
-
-    /// Whether a review was opened under another policy than the one in force.
-    pub fn is_stale(&self, policy_revision: Position) -> bool {
-        policy_revision != self.policy_revision
     }
 }
 

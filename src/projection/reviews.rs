@@ -7,7 +7,8 @@
 use crate::domain::call::{CallFeatures, Digest};
 use crate::domain::decision::Assessment;
 use crate::domain::event::{
-    CallRefused, CallReleased, Recorded, ReviewDelegated, ReviewOpened, ReviewResolved, VoteCast,
+    CallRefused, CallReleased, Recorded, ReviewDelegated, ReviewJoined, ReviewOpened, ReviewResolved,
+    VoteCast,
 };
 use crate::domain::position::Position;
 use crate::domain::review::{OnDeadline, ReviewState, Vote, Why, limits};
@@ -18,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Final words on calls that are kept at hand; older ones are in the log only.
-pub const FINALS_MAX: usize = 16_384;
+pub(super) const FINALS_MAX: usize = 16_384;
 
 /// What is kept of a call while it is under review, to look at its risk again and to learn it once it is
 /// let go.
@@ -79,6 +80,8 @@ pub struct Review {
     pub votes: Vec<Vote>,
     /// When and why it was settled.
     pub settled: Option<(Timestamp, Why)>,
+    /// Further calls that joined it: their keys and ids.
+    pub joined: Vec<(CallKey, String)>,
     /// The call that used the approval.
     pub consumed_by: Option<CallKey>,
     /// Position of its latest event.
@@ -206,6 +209,7 @@ impl Reviews {
             approval_us: terms.approval_us,
             votes: Vec::new(),
             settled: None,
+            joined: Vec::new(),
             consumed_by: None,
             changed: id,
             held: held.map(Box::new),
@@ -215,6 +219,14 @@ impl Reviews {
         self.by_digest.insert(event.digest, id);
         *self.per_session.entry(record.stream).or_insert(0) += 1;
         self.known.insert(id, review);
+    }
+
+    pub(super) fn join(&mut self, event: &ReviewJoined, recorded: &Recorded) {
+        if let Some(review) = self.known.get_mut(&event.review).filter(|review| review.state.is_open()) {
+            review.changed = recorded.position;
+            review.joined.push((recorded.record.call, event.call_id.clone()));
+            self.by_call.insert(recorded.record.call, event.review);
+        }
     }
 
     pub(super) fn vote(&mut self, event: &VoteCast, position: Position) {
@@ -256,10 +268,7 @@ impl Reviews {
                 self.deadlines.insert((review.deadline, review.id));
                 None
             }
-            ReviewState::Denied
-            | ReviewState::Expired
-            | ReviewState::Cancelled
-            | ReviewState::Consumed => {
+            ReviewState::Denied | ReviewState::Expired | ReviewState::Cancelled | ReviewState::Consumed => {
                 review.settled = Some((recorded.record.receive_time, event.why));
                 self.end(event.review)
             }
@@ -317,6 +326,9 @@ impl Reviews {
             && let Some(gone) = self.known.remove(&oldest)
         {
             self.by_call.remove(&gone.call);
+            for (call, _) in &gone.joined {
+                self.by_call.remove(call);
+            }
             self.forgotten = self.forgotten.max(gone.changed);
         }
         held

@@ -29,6 +29,9 @@ pub struct Token {
     /// When it was last used, to the minute. Absent: never.
     #[prost(message, optional, tag = "9")]
     pub last_use_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Other names of the same person, such as "alice@example.com".
+    #[prost(string, repeated, tag = "10")]
+    pub aliases: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// What a credential may do. The role and the subject come from the credential, never from a
 /// request.
@@ -90,6 +93,10 @@ pub struct CreateTokenRequest {
     /// Until when. Absent: until it is revoked.
     #[prost(message, optional, tag = "5")]
     pub expire_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Other names of the same person, up to 16: nobody approves twice, or their own call, under one
+    /// of them.
+    #[prost(string, repeated, tag = "6")]
+    pub aliases: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// A new token.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -3259,6 +3266,9 @@ pub enum ErrorCode {
     /// FAILED_PRECONDITION. The payload asked for was erased. Its digest and its place in the chain
     /// remain.
     PayloadErased = 30,
+    /// FAILED_PRECONDITION. The sentinel file placed this lock and is still there. Remove the file; the
+    /// lock is lifted with it.
+    SentinelFilePresent = 31,
 }
 impl ErrorCode {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -3298,6 +3308,7 @@ impl ErrorCode {
             Self::PolicyInvalid => "ERROR_CODE_POLICY_INVALID",
             Self::RevisionConflict => "ERROR_CODE_REVISION_CONFLICT",
             Self::PayloadErased => "ERROR_CODE_PAYLOAD_ERASED",
+            Self::SentinelFilePresent => "ERROR_CODE_SENTINEL_FILE_PRESENT",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -3334,6 +3345,7 @@ impl ErrorCode {
             "ERROR_CODE_POLICY_INVALID" => Some(Self::PolicyInvalid),
             "ERROR_CODE_REVISION_CONFLICT" => Some(Self::RevisionConflict),
             "ERROR_CODE_PAYLOAD_ERASED" => Some(Self::PayloadErased),
+            "ERROR_CODE_SENTINEL_FILE_PRESENT" => Some(Self::SentinelFilePresent),
             _ => None,
         }
     }
@@ -4322,7 +4334,7 @@ pub struct Event {
     /// What happened. A reader must pass over kinds it does not know.
     #[prost(
         oneof = "event::Data",
-        tags = "20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48"
+        tags = "20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49"
     )]
     pub data: ::core::option::Option<event::Data>,
 }
@@ -4418,6 +4430,9 @@ pub mod event {
         /// The log was created. Always its first event.
         #[prost(message, tag = "48")]
         LogCreated(super::LogCreated),
+        /// A further call joined an open review.
+        #[prost(message, tag = "49")]
+        ReviewJoined(super::ReviewJoined),
     }
 }
 /// The log of a partition was created.
@@ -4623,6 +4638,16 @@ pub struct ReviewDelegated {
     /// What was said about it.
     #[prost(string, tag = "4")]
     pub comment: ::prost::alloc::string::String,
+}
+/// The very same call was asked for again under another id while its review was open.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReviewJoined {
+    /// The review.
+    #[prost(string, tag = "1")]
+    pub review_id: ::prost::alloc::string::String,
+    /// The further call.
+    #[prost(string, tag = "2")]
+    pub call_id: ::prost::alloc::string::String,
 }
 /// A reviewed call was let through; its approval is used up.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -4867,6 +4892,8 @@ pub enum EventType {
     TokenRevoked = 47,
     /// LogCreated.
     LogCreated = 48,
+    /// ReviewJoined.
+    ReviewJoined = 49,
 }
 impl EventType {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -4905,6 +4932,7 @@ impl EventType {
             Self::TokenCreated => "EVENT_TYPE_TOKEN_CREATED",
             Self::TokenRevoked => "EVENT_TYPE_TOKEN_REVOKED",
             Self::LogCreated => "EVENT_TYPE_LOG_CREATED",
+            Self::ReviewJoined => "EVENT_TYPE_REVIEW_JOINED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -4940,6 +4968,7 @@ impl EventType {
             "EVENT_TYPE_TOKEN_CREATED" => Some(Self::TokenCreated),
             "EVENT_TYPE_TOKEN_REVOKED" => Some(Self::TokenRevoked),
             "EVENT_TYPE_LOG_CREATED" => Some(Self::LogCreated),
+            "EVENT_TYPE_REVIEW_JOINED" => Some(Self::ReviewJoined),
             _ => None,
         }
     }

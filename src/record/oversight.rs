@@ -4,8 +4,8 @@ use super::decode::each;
 use super::wire::{Field, Reader, Writer};
 use super::{Error, named};
 use crate::domain::event::{
-    CallRefused, CallReleased, Event, FeedbackGiven, LockLifted, LockPlaced, ReviewDelegated, ReviewOpened,
-    ReviewResolved, TokenCreated, TokenRevoked, VoteCast, kind,
+    CallRefused, CallReleased, Event, FeedbackGiven, LockLifted, LockPlaced, ReviewDelegated, ReviewJoined,
+    ReviewOpened, ReviewResolved, TokenCreated, TokenRevoked, VoteCast, kind,
 };
 use crate::domain::identity::{Role, Token};
 use crate::domain::lock::{Lock, LockOrigin, LockScope, LockTarget};
@@ -38,6 +38,11 @@ pub(super) fn write(event: &Event, out: &mut Writer) {
             out.text(4, &event.group);
             out.text(5, &event.comment);
             out.text(6, &event.actor);
+        }
+        Event::ReviewJoined(event) => {
+            out.text(1, &event.tenant);
+            out.uint(2, event.review.get());
+            out.text(3, &event.call_id);
         }
         Event::CallReleased(event) => {
             out.text(1, &event.tenant);
@@ -85,6 +90,7 @@ pub(super) fn read(event_kind: u8, body: &[u8]) -> Result<Event, Error> {
         kind::VOTE_CAST => Event::VoteCast(read_vote_cast(body)?),
         kind::REVIEW_RESOLVED => Event::ReviewResolved(read_review_resolved(body)?),
         kind::REVIEW_DELEGATED => Event::ReviewDelegated(read_review_delegated(body)?),
+        kind::REVIEW_JOINED => Event::ReviewJoined(read_review_joined(body)?),
         kind::CALL_RELEASED => Event::CallReleased(read_call_released(body)?),
         kind::CALL_REFUSED => Event::CallRefused(read_call_refused(body)?),
         kind::LOCK_PLACED => Event::LockPlaced(LockPlaced { lock: read_lock(body)? }),
@@ -271,6 +277,20 @@ fn read_review_delegated(body: &[u8]) -> Result<ReviewDelegated, Error> {
             4 => event.group = field.text()?,
             5 => event.comment = field.text()?,
             6 => event.actor = field.text()?,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(event)
+}
+
+fn read_review_joined(body: &[u8]) -> Result<ReviewJoined, Error> {
+    let mut event = ReviewJoined { tenant: String::new(), review: Position::ZERO, call_id: String::new() };
+    each(body, |field| {
+        match field.number {
+            1 => event.tenant = field.text()?,
+            2 => event.review = Position::new(field.uint()),
+            3 => event.call_id = field.text()?,
             _ => {}
         }
         Ok(())

@@ -13,18 +13,23 @@
 //! outside are logged with `?`, never with `%`, so that they cannot forge a log line.
 
 mod accept;
+mod access;
 mod connection;
 mod control;
 mod convert;
 mod deadline;
 mod evaluate_stream;
 mod events;
+mod feed;
 mod gateway;
+mod identity;
 mod intake;
+mod locks;
 mod options;
 mod ordered;
 mod outbox;
 mod page;
+mod reviews;
 mod router;
 pub mod server;
 mod sessions;
@@ -33,6 +38,7 @@ mod status;
 mod timeline;
 mod tools;
 mod unimplemented;
+mod waiting;
 mod watch;
 
 pub use accept::{Peer, Refused};

@@ -10,6 +10,9 @@ pub(super) mod oversight;
 pub(super) mod review;
 pub(super) mod session;
 pub(super) mod tool;
+mod view;
+
+pub(super) use view::argument_view;
 
 use crate::decide::ingest::Violation;
 use crate::domain::stream::StreamId;

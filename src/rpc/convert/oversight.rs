@@ -17,6 +17,7 @@ pub(super) fn tenant_of(event: &Event) -> Option<&str> {
         Event::VoteCast(event) => &event.tenant,
         Event::ReviewResolved(event) => &event.tenant,
         Event::ReviewDelegated(event) => &event.tenant,
+        Event::ReviewJoined(event) => &event.tenant,
         Event::CallReleased(event) => &event.tenant,
         Event::CallRefused(event) => &event.tenant,
         Event::LockPlaced(event) => &event.lock.on.tenant,
@@ -34,6 +35,7 @@ pub(super) const fn type_of(event: &Event) -> v1::EventType {
         Event::VoteCast(_) => v1::EventType::VoteCast,
         Event::ReviewResolved(_) => v1::EventType::ReviewResolved,
         Event::ReviewDelegated(_) => v1::EventType::ReviewDelegated,
+        Event::ReviewJoined(_) => v1::EventType::ReviewJoined,
         Event::CallReleased(_) => v1::EventType::CallReleased,
         Event::CallRefused(_) => v1::EventType::CallRefused,
         Event::LockPlaced(_) => v1::EventType::LockPlaced,
@@ -49,6 +51,7 @@ pub(super) const fn type_of(event: &Event) -> v1::EventType {
 pub(super) fn call_id_of(event: &Event) -> Option<&str> {
     match event {
         Event::ReviewOpened(event) => Some(&event.call_id),
+        Event::ReviewJoined(event) => Some(&event.call_id),
         Event::CallReleased(event) => Some(&event.call_id),
         Event::CallRefused(event) => Some(&event.call_id),
         Event::FeedbackGiven(event) => Some(&event.call_id),
@@ -102,6 +105,9 @@ pub(super) fn data(
             group: event.group,
             comment: event.comment,
         }),
+        Event::ReviewJoined(event) => {
+            Data::ReviewJoined(v1::ReviewJoined { review_id: id(event.review), call_id: event.call_id })
+        }
         Event::CallReleased(event) => Data::CallReleased(v1::CallReleased {
             call_id: event.call_id,
             review_id: id(event.review),

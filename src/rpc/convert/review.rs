@@ -57,8 +57,12 @@ pub(in crate::rpc) fn brief(review: &Review, partition: usize) -> v1::Review {
         votes: review.votes.iter().map(vote).collect(),
         delegates: review.delegates.clone(),
         policy_revision: review.policy_revision.to_string(),
+        joined_call_ids: review.joined.iter().map(|(_, call_id)| call_id.clone()).collect(),
         resolve_time: review.settled.map(|(at, _)| timestamp(at)),
-        resolve_reason: review.settled.map_or(v1::ReasonCode::Unspecified, |(_, because)| why(because)).into(),
+        resolve_reason: review
+            .settled
+            .map_or(v1::ReasonCode::Unspecified, |(_, because)| why(because))
+            .into(),
         approval_expire_time: is_approval.then(|| timestamp(review.deadline)),
         position: review.changed.get(),
         ..v1::Review::default()
@@ -205,7 +209,8 @@ mod tests {
     #[test]
     fn review_ids_go_both_ways() {
         assert_eq!(of_review_id(&review_id(3, Position::new(70))), Some((3, Position::new(70))));
-        for bad in ["", "r", "r0", "r0-", "r0-0", "r-1", "x0-1", "r0-1-2", "r+0-1", "r0-99999999999999999999"] {
+        for bad in ["", "r", "r0", "r0-", "r0-0", "r-1", "x0-1", "r0-1-2", "r+0-1", "r0-99999999999999999999"]
+        {
             assert_eq!(of_review_id(bad), None, "{bad}");
         }
     }
