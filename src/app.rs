@@ -8,6 +8,7 @@ use crate::decide::Settings;
 use crate::domain::position::Position;
 use crate::engine::{self, Engine, Opened};
 use crate::eventlog::{self, AnchorState};
+use crate::panic_button;
 use crate::policy;
 use crate::rpc::{self, Bound};
 use crate::telemetry;
@@ -39,6 +40,7 @@ pub struct Start {
 pub struct App {
     engine: Engine,
     server: rpc::Options,
+    data_dir: PathBuf,
     broken: Arc<Notify>,
 }
 
@@ -63,7 +65,8 @@ impl App {
         for (number, opened) in opened.iter().enumerate() {
             report(number, opened);
         }
-        Ok(Self { engine, server: server_options(config), broken })
+        let data_dir = dir.to_owned();
+        Ok(Self { engine, server: server_options(config), data_dir, broken })
     }
 
     /// The engine.
@@ -76,7 +79,9 @@ impl App {
         let bound = Bound::bind(self.engine.clone(), self.server, [])?;
         let addresses = bound.addresses();
         tracing::info!(tcp = ?addresses.tcp, unix = ?addresses.unix, "listening");
-        Ok(Running { engine: self.engine, bound, broken: self.broken })
+        let panic = signal(SignalKind::user_defined1()).context("cannot listen for SIGUSR1")?;
+        let (engine, data_dir) = (self.engine, self.data_dir);
+        Ok(Running { engine, bound, data_dir, panic, broken: self.broken })
     }
 }
 
@@ -84,6 +89,8 @@ impl App {
 pub struct Running {
     engine: Engine,
     bound: Bound,
+    data_dir: PathBuf,
+    panic: Signal,
     broken: Arc<Notify>,
 }
 
@@ -96,7 +103,12 @@ impl Running {
     /// Serves until `shutdown` comes; then drains, writes the last snapshot, and lets go of the data
     /// directory. An engine thread that dies ends it with an error.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<()> {
-        let Self { engine, bound, broken } = self;
+        let Self { engine, bound, data_dir, panic, broken } = self;
+        panic_button::before_serving(&engine, &data_dir).await;
+        let buttons = [
+            tokio::spawn(panic_button::on_signal(engine.clone(), panic)),
+            tokio::spawn(panic_button::on_file(engine.clone(), data_dir)),
+        ];
         let (tell, told) = oneshot::channel();
         let watched = engine.clone();
         let served = bound
@@ -111,6 +123,9 @@ impl Running {
                 let _heard = tell.send(died);
             })
             .await;
+        for button in buttons {
+            button.abort();
+        }
         if told.await.unwrap_or(false) {
             bail!(
                 "an engine thread died; the log above says why. what was acknowledged is on disk: start again"

@@ -78,6 +78,14 @@ fn steady_now() -> Timestamp {
     wall.plus_micros(passed.saturating_sub(then))
 }
 
+#[cfg(not(feature = "server"))]
+fn since_boot_us() -> i64 {
+    static START: OnceLock<std::time::Instant> = OnceLock::new();
+    let passed = START.get_or_init(std::time::Instant::now).elapsed();
+    i64::try_from(passed.as_micros()).unwrap_or(i64::MAX)
+}
+
+#[cfg(feature = "server")]
 fn since_boot_us() -> i64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     time.tv_sec.saturating_mul(1_000_000).saturating_add(time.tv_nsec / 1_000)

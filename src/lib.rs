@@ -55,4 +55,6 @@ pub mod config;
 #[cfg(feature = "server")]
 pub mod offline;
 #[cfg(feature = "server")]
+mod panic_button;
+#[cfg(feature = "server")]
 pub mod telemetry;

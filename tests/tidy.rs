@@ -30,6 +30,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("telemetry", 5),
     ("app", 8),
     ("bench", 8),
+    ("panic_button", 8),
     ("cli", 8),
     ("config", 8),
     ("offline", 8),

@@ -250,7 +250,7 @@ fn session_text(session: &Session) -> String {
 }
 
 /// Rows of a timeline; a decision is shown with its call.
-fn rows(events: &[Event]) -> Vec<[String; 7]> {
+pub(super) fn rows(events: &[Event]) -> Vec<[String; 7]> {
     let mut tool = String::new();
     let mut rows = Vec::new();
     for event in events {
@@ -277,7 +277,8 @@ fn rows(events: &[Event]) -> Vec<[String; 7]> {
                 let end = short_name(closed.end().as_str_name(), "SESSION_END_");
                 ("closed", String::new(), String::new(), end)
             }
-            _ => ("other", String::new(), String::new(), String::new()),
+            Some(other) => oversight_row(other),
+            None => ("other", String::new(), String::new(), String::new()),
         };
         let of_call = matches!(kind, "proposed" | "decided" | "completed");
         let tool = if of_call { tool.clone() } else { String::new() };
@@ -292,6 +293,46 @@ fn rows(events: &[Event]) -> Vec<[String; 7]> {
         ]);
     }
     rows
+}
+
+/// What an event of a review says: kind, verdict, nothing, and words.
+fn oversight_row(data: &Data) -> (&'static str, String, String, String) {
+    let none = String::new;
+    match data {
+        Data::ReviewOpened(opened) => {
+            let review = opened.review.clone().unwrap_or_default();
+            let groups =
+                if review.groups.is_empty() { "any reviewer".to_owned() } else { review.groups.join(",") };
+            let asked = format!("{} asks {} of {groups}", review.review_id, review.approvals_needed);
+            ("review", none(), none(), shown(&asked))
+        }
+        Data::VoteCast(cast) => {
+            let vote = cast.vote.clone().unwrap_or_default();
+            let choice = short_name(vote.choice().as_str_name(), "VOTE_CHOICE_");
+            let said = format!("{}: {} {}", cast.review_id, vote.reviewer, vote.comment);
+            ("vote", choice, none(), shown(&said))
+        }
+        Data::ReviewResolved(resolved) => {
+            let state = short_name(resolved.state().as_str_name(), "REVIEW_STATE_");
+            (
+                "resolved",
+                none(),
+                none(),
+                shown(&format!("{} {state}: {}", resolved.review_id, resolved.reason)),
+            )
+        }
+        Data::ReviewDelegated(event) => {
+            ("delegated", none(), none(), shown(&format!("to {}{}", event.delegate, event.group)))
+        }
+        Data::ReviewJoined(event) => ("joined", none(), none(), shown(&event.review_id)),
+        Data::CallReleased(event) => ("released", "allow".to_owned(), event.risk.to_string(), none()),
+        Data::CallRefused(event) => ("refused", "deny".to_owned(), none(), shown(&event.reason)),
+        Data::FeedbackGiven(event) => {
+            let said = short_name(event.feedback().as_str_name(), "FEEDBACK_");
+            ("feedback", none(), none(), shown(&format!("{said} {}", event.comment)))
+        }
+        _ => ("other", none(), none(), none()),
+    }
 }
 
 fn event_json(event: &Event) -> Value {
@@ -322,7 +363,8 @@ fn event_json(event: &Event) -> Value {
         Some(Data::SessionClosed(closed)) => {
             ("session_closed", json!({ "end": short_name(closed.end().as_str_name(), "SESSION_END_") }))
         }
-        _ => ("other", Value::Null),
+        Some(other) => (oversight_row(other).0, json!({ "words": oversight_row(other).3 })),
+        None => ("other", Value::Null),
     };
     json!({
         "position": event.position,

@@ -9,6 +9,7 @@ pub mod identity;
 pub mod json;
 pub mod lock;
 pub mod mask;
+mod oversight;
 pub mod position;
 pub mod review;
 pub mod risk;

@@ -6,7 +6,7 @@ use super::counters::{CountersView, add};
 use super::directory::{self, SessionSummary};
 use super::handover::{ClosesHandover, Handover};
 use super::hub::Hub;
-use super::oversee::Overseer;
+use super::overseer::Overseer;
 use super::partition::{Command, Reply};
 use super::query::{self, EventView, SessionFilter, TimelineEvent};
 use super::recovery::{Recovered, recover};
@@ -59,21 +59,21 @@ pub struct Options {
 }
 
 /// A partition as its handle sees it.
-struct Partition {
-    commands: mpsc::Sender<Command>,
+pub(super) struct Partition {
+    pub(super) commands: mpsc::Sender<Command>,
     log: Log,
     key: FingerprintKey,
     ingest: Ingest,
     shared: Arc<Shared>,
     tail: watch::Receiver<Position>,
-    hub: Arc<Hub>,
+    pub(super) hub: Arc<Hub>,
 }
 
 /// The engine.
 #[derive(Clone)]
 pub struct Engine {
-    partitions: Arc<Vec<Partition>>,
-    clock: Clock,
+    pub(super) partitions: Arc<Vec<Partition>>,
+    pub(super) clock: Clock,
 }
 
 /// What opening a partition found.
@@ -160,24 +160,6 @@ impl Engine {
             (most - partition.commands.capacity(), most, full)
         };
         self.partitions.iter().map(queue).collect()
-    }
-
-    /// What a partition tells of reviews and locks; none if there is no such partition.
-    pub fn hub(&self, partition: usize) -> Option<&Arc<Hub>> {
-        self.partitions.get(partition).map(|partition| &partition.hub)
-    }
-
-    /// Wakes a partition's worker: something is on the way past its queue.
-    pub(super) fn wake(&self, partition: usize) {
-        if let Some(partition) = self.partitions.get(partition) {
-            // A full queue means that it is awake.
-            let _awake = partition.commands.try_send(Command::Wake);
-        }
-    }
-
-    /// The engine's clock.
-    pub(super) const fn clock(&self) -> &Clock {
-        &self.clock
     }
 
     /// Puts a command into the queue of a tenant's partition, or refuses it at once.

@@ -2,7 +2,7 @@
 //! to whoever waits for one review, and when the next deadline comes. And the way past the queue, for
 //! locks and deadlines.
 
-use super::oversee::Oversight;
+use super::overseer::Oversight;
 use crate::domain::position::Position;
 use crate::domain::time::Timestamp;
 use crate::policy::Policy;

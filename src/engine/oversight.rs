@@ -2,8 +2,8 @@
 
 use super::Error;
 use super::handle::Engine;
-use super::hub::Change;
-use super::oversee::{Cast, Lifting, Oversight, Placed};
+use super::hub::{Change, Hub};
+use super::overseer::{Cast, Lifting, Oversight, Placed};
 use super::partition::{Command, Decided, Reply};
 use super::query::{self, EventView, TimelineEvent};
 use crate::decide::review::Ballot;
@@ -34,9 +34,22 @@ pub struct Context {
 }
 
 impl Engine {
+    /// What a partition tells of reviews and locks; none if there is no such partition.
+    pub fn hub(&self, partition: usize) -> Option<&Arc<Hub>> {
+        self.partitions.get(partition).map(|partition| &partition.hub)
+    }
+
+    /// Wakes a partition's worker: something is on the way past its queue.
+    fn wake(&self, partition: usize) {
+        if let Some(partition) = self.partitions.get(partition) {
+            // A full queue means that it is awake.
+            let _awake = partition.commands.try_send(Command::Wake);
+        }
+    }
+
     /// Now, as deadlines see it.
     pub fn deadline_now(&self) -> Timestamp {
-        self.clock().deadlines().late
+        self.clock.deadlines().late
     }
 
     /// Follows the reviews and locks of a partition; none if there is no such partition.

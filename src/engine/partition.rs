@@ -1,7 +1,7 @@
 //! What goes into a partition's queue, and what comes back.
 
 use super::Error;
-use super::oversee::Oversight;
+use super::overseer::Oversight;
 use crate::decide::observe::Definition;
 use crate::domain::call::{Call, Digest, Outcome, SessionSource};
 use crate::domain::decision::Decision;

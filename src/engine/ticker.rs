@@ -2,7 +2,7 @@
 //! does nothing, and one that is lost is made up by the next.
 
 use super::hub::Hub;
-use super::oversee::Oversight;
+use super::overseer::Oversight;
 use super::partition::Command;
 use crate::clock::Clock;
 use std::sync::{Arc, Weak};

@@ -5,7 +5,7 @@ use super::committer::{Deferred, Group, Shared};
 use super::counters::add;
 use super::directory;
 use super::handover::ClosesHandover;
-use super::oversee::{Overseer, Reviewed};
+use super::overseer::{Overseer, Reviewed};
 use super::partition::{Command, Completed, Decided, Definedness, Import, Imported, Reply};
 use super::registry::{Known, Registry};
 use crate::decide::observe::{Definition, KnownCall};

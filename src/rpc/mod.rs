@@ -29,6 +29,7 @@ mod options;
 mod ordered;
 mod outbox;
 mod page;
+mod review_feed;
 mod reviews;
 mod router;
 pub mod server;

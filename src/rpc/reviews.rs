@@ -4,10 +4,11 @@ use super::access::check_text;
 use super::convert::event::Converter;
 use super::convert::review::{brief, feedback_of, of_review_id, review_id};
 use super::convert::{argument_view, key_of_stream, stream_of_key, timestamp};
-use super::feed::{self, Feed, Found};
+use super::feed;
 use super::identity::{Identity, identity_of};
 use super::outbox::Reader;
 use super::page::{Tokens, size};
+use super::review_feed::{ReviewFeed, Wanted};
 use super::shared::{Shared, tenant_of};
 use super::status::Failure;
 use crate::decide::ingest::check_name;
@@ -17,11 +18,10 @@ use crate::domain::position::Position;
 use crate::domain::review::limits::COMMENT_BYTES_MAX;
 use crate::domain::review::{Choice, ReviewState};
 use crate::domain::stream::StreamId;
-use crate::domain::time::Timestamp;
-use crate::engine::{Change, Context, Error};
+use crate::engine::{Context, Error};
 use crate::policy::Policy;
-use crate::projection::{Review, State};
-use crate::proto::v1::{self, ErrorCode, watch_reviews_response::Update};
+use crate::projection::Review;
+use crate::proto::v1;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
@@ -33,37 +33,6 @@ const SIMILAR_MAX: usize = 10;
 /// The service.
 pub(super) struct Reviews {
     shared: Arc<Shared>,
-}
-
-/// Which reviews somebody wants to see.
-#[derive(Clone, Debug)]
-struct Wanted {
-    tenant: String,
-    identity: Arc<Identity>,
-    states: Vec<ReviewState>,
-    stream: Option<StreamId>,
-    votable: Option<Arc<Policy>>,
-}
-
-impl Wanted {
-    fn admits(&self, state: Option<&State>, review: &Review, now: Timestamp) -> bool {
-        let is_state =
-            if self.states.is_empty() { review.state.is_open() } else { self.states.contains(&review.state) };
-        is_state && self.is_of(review) && self.is_votable(state, review, now)
-    }
-
-    /// Whether it is one of theirs, whatever its state.
-    fn is_of(&self, review: &Review) -> bool {
-        (self.tenant.is_empty() || review.tenant == self.tenant)
-            && self.identity.sees(&review.tenant)
-            && self.stream.is_none_or(|stream| review.stream == stream)
-    }
-
-    fn is_votable(&self, state: Option<&State>, review: &Review, now: Timestamp) -> bool {
-        let Some(policy) = &self.votable else { return true };
-        let empty = State::empty();
-        may_vote(state.unwrap_or(&empty), review, &self.identity.voter(), policy, now).is_ok()
-    }
 }
 
 impl Reviews {
@@ -378,62 +347,6 @@ fn stream_filter(key: &str) -> Result<Option<StreamId>, Failure> {
     }
     let stream = stream_of_key(key);
     stream.map(Some).ok_or_else(|| Failure::field("session_key", "is not 32 hex digits"))
-}
-
-/// What a watch of reviews shows.
-pub(super) struct ReviewFeed(Wanted);
-
-impl Feed for ReviewFeed {
-    type Message = v1::WatchReviewsResponse;
-
-    fn all(
-        &self,
-        state: &State,
-        partition: usize,
-        since: Option<u64>,
-        now: Timestamp,
-    ) -> Found<Self::Message> {
-        let show = |review: &Review| (review.changed.get(), message(review, partition));
-        let Some(since) = since else {
-            let open = state.reviews.by_deadline().filter(|review| self.0.admits(Some(state), review, now));
-            return Ok(open.map(show).collect());
-        };
-        if state.reviews.forgotten().get() > since {
-            let message = "more reviews were settled since than are kept at hand; watch without the token";
-            return Err(Failure::new(ErrorCode::PositionOutOfRange, message));
-        }
-        let changed = state.reviews.iter().filter(|review| review.changed.get() > since);
-        let changed = changed.filter(|review| self.0.is_of(review) && self.is_shown(state, review, now));
-        Ok(changed.map(show).collect())
-    }
-
-    fn one(&self, change: &Change, partition: usize, now: Timestamp) -> Option<(u64, Self::Message)> {
-        let Change::Review(review) = change else { return None };
-        let is_shown = !review.state.is_open() || self.0.is_votable(None, review, now);
-        (self.0.is_of(review) && is_shown).then(|| (review.changed.get(), message(review, partition)))
-    }
-
-    fn heartbeat(&self, now: Timestamp, tail_position: u64) -> Self::Message {
-        let heartbeat = v1::Heartbeat { send_time: Some(timestamp(now)), tail_position };
-        v1::WatchReviewsResponse { update: Some(Update::Heartbeat(heartbeat)), ..Default::default() }
-    }
-
-    fn with_token(mut message: Self::Message, resume_token: String) -> Self::Message {
-        message.resume_token = resume_token;
-        message
-    }
-}
-
-impl ReviewFeed {
-    /// A review that is over is shown to all who may have seen it open.
-    fn is_shown(&self, state: &State, review: &Review, now: Timestamp) -> bool {
-        !review.state.is_open() || self.0.is_votable(Some(state), review, now)
-    }
-}
-
-fn message(review: &Review, partition: usize) -> v1::WatchReviewsResponse {
-    let update = Some(Update::Review(brief(review, partition)));
-    v1::WatchReviewsResponse { update, ..Default::default() }
 }
 
 #[tonic::async_trait]
