@@ -13,6 +13,7 @@
 //! | 1 | `domain` | 0 |
 //! | 2 | `policy`, `detector` | 0, 1; not each other, not the log, no clock |
 //! | 3 | `projection` | 0 to 2 |
+//! | 3 | `evaluate` | 0 to 2 |
 //! | 4 | `decide` | 0 to 3 |
 //! | 5 | `eventlog`, `clock` | 0, 1 |
 //! | 6 | `engine` | 0 to 5 |
@@ -26,6 +27,7 @@ pub mod domain;
 pub mod detector;
 pub mod policy;
 
+pub mod evaluate;
 pub mod projection;
 
 pub mod decide;

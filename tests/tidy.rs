@@ -19,6 +19,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("domain", 1),
     ("detector", 2),
     ("policy", 2),
+    ("evaluate", 3),
     ("projection", 3),
     ("decide", 4),
     ("clock", 5),

@@ -7,6 +7,7 @@
 mod bench;
 mod client;
 mod doctor;
+mod eval;
 mod evaluate;
 mod import;
 mod lock;
@@ -85,6 +86,8 @@ enum Command {
     Import(import::Args),
     /// Score recorded calls offline, through the engine's own steps.
     Score(score::Args),
+    /// Measure how good the scores are, on labelled calls.
+    Eval(Box<eval::Args>),
     /// Look at sessions.
     #[command(subcommand)]
     Sessions(sessions::Action),
@@ -130,6 +133,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Evaluate(args) => wait(evaluate::run(*args, &global, &output)),
         Command::Import(args) => wait(import::run(args, &global, &output)),
         Command::Score(args) => score::run(&args, &output),
+        Command::Eval(args) => eval::run(&args, &output),
         Command::Sessions(action) => wait(sessions::run(action, &global, &output)),
         Command::Replay(args) => replay::run(&args, &global, &output),
         Command::Verify(args) => verify::run(&args, &global, &output),

@@ -159,6 +159,19 @@ impl Models {
     }
 }
 
+/// The surprises of detectors that judged, combined as [`Models::assess`] does before its last
+/// calibration; `left_out`: as if this one had abstained.
+pub fn combined(scores: &[Score; DETECTORS], left_out: Option<Detector>) -> MilliBits {
+    let mut present = [MilliBits::ZERO; DETECTORS];
+    let mut count = 0;
+    let judged = scores.iter().filter(|score| score.raw.is_some() && Some(score.detector) != left_out);
+    for (slot, score) in present.iter_mut().zip(judged) {
+        *slot = MilliBits::new(score.surprise);
+        count += 1;
+    }
+    combine(&present[..count])
+}
+
 /// The assessment of a call that nothing is known of.
 pub fn unknown(base: u8, floors: u16) -> Assessment {
     let scores =

@@ -11,6 +11,7 @@
 mod app;
 mod configuration;
 mod daemon;
+mod evaluating;
 mod importing;
 mod looking;
 mod scoring;
