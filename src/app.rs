@@ -8,6 +8,7 @@ use crate::decide::Settings;
 use crate::domain::position::Position;
 use crate::engine::{self, Engine, Opened};
 use crate::eventlog::{self, AnchorState};
+use crate::notify::{self, Endpoint};
 use crate::panic_button;
 use crate::policy;
 use crate::rpc::{self, Bound};
@@ -41,6 +42,7 @@ pub struct App {
     engine: Engine,
     server: rpc::Options,
     data_dir: PathBuf,
+    endpoints: Vec<Endpoint>,
     broken: Arc<Notify>,
 }
 
@@ -50,6 +52,7 @@ impl App {
     pub fn open(config: &Config, start: Start) -> Result<Self> {
         let dir = config.data_dir();
         let policy_text = policy_text(config)?;
+        let endpoints = endpoints(config)?;
         check_partitions(dir, config.engine.partitions)?;
         create_private_dir(dir)?;
         let options =
@@ -66,7 +69,7 @@ impl App {
             report(number, opened);
         }
         let data_dir = dir.to_owned();
-        Ok(Self { engine, server: server_options(config), data_dir, broken })
+        Ok(Self { engine, server: server_options(config), data_dir, endpoints, broken })
     }
 
     /// The engine.
@@ -80,8 +83,8 @@ impl App {
         let addresses = bound.addresses();
         tracing::info!(tcp = ?addresses.tcp, unix = ?addresses.unix, "listening");
         let panic = signal(SignalKind::user_defined1()).context("cannot listen for SIGUSR1")?;
-        let (engine, data_dir) = (self.engine, self.data_dir);
-        Ok(Running { engine, bound, data_dir, panic, broken: self.broken })
+        let Self { engine, data_dir, endpoints, broken, .. } = self;
+        Ok(Running { engine, bound, data_dir, endpoints, panic, broken })
     }
 }
 
@@ -90,6 +93,7 @@ pub struct Running {
     engine: Engine,
     bound: Bound,
     data_dir: PathBuf,
+    endpoints: Vec<Endpoint>,
     panic: Signal,
     broken: Arc<Notify>,
 }
@@ -103,9 +107,10 @@ impl Running {
     /// Serves until `shutdown` comes; then drains, writes the last snapshot, and lets go of the data
     /// directory. An engine thread that dies ends it with an error.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<()> {
-        let Self { engine, bound, data_dir, panic, broken } = self;
+        let Self { engine, bound, data_dir, endpoints, panic, broken } = self;
         panic_button::before_serving(&engine, &data_dir).await;
-        let buttons = [
+        let told_tasks = notify::start(&engine, &endpoints, &notify::Settings::new(data_dir.clone()));
+        let beside = [
             tokio::spawn(panic_button::on_signal(engine.clone(), panic)),
             tokio::spawn(panic_button::on_file(engine.clone(), data_dir)),
         ];
@@ -123,8 +128,8 @@ impl Running {
                 let _heard = tell.send(died);
             })
             .await;
-        for button in buttons {
-            button.abort();
+        for task in beside.into_iter().chain(told_tasks) {
+            task.abort();
         }
         if told.await.unwrap_or(false) {
             bail!(
@@ -304,6 +309,17 @@ fn policy_text(config: &Config) -> Result<String> {
         bail!("the policy {name} is not accepted:{faults}");
     }
     Ok(text)
+}
+
+/// Whom to tell of reviews and locks, from the file of endpoints.
+fn endpoints(config: &Config) -> Result<Vec<Endpoint>> {
+    let Some(path) = &config.notify.endpoints.0 else { return Ok(Vec::new()) };
+    let name = path.display();
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the endpoints {name}"))?;
+    notify::parse(&text, |secret| std::fs::read_to_string(secret)).map_err(|faults| {
+        let faults: String = faults.iter().map(|fault| format!("\n  {fault}")).collect();
+        anyhow!("the endpoints {name} are not accepted:{faults}")
+    })
 }
 
 /// The key that keeps masked secrets apart: made once, never shown.

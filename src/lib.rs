@@ -55,6 +55,8 @@ pub mod cli;
 #[cfg(feature = "server")]
 pub mod config;
 #[cfg(feature = "server")]
+pub mod notify;
+#[cfg(feature = "server")]
 pub mod offline;
 #[cfg(feature = "server")]
 mod panic_button;

@@ -91,7 +91,7 @@ section! {
         /// TCP address to listen on.
         listen: Listen = Listen(Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 4750)))), ""..""
         ;
-        /// Whether an address beyond this machine may be listened on. There are no credentials yet: whoever reaches it may do everything.
+        /// Whether an address beyond this machine may be listened on. Without tokens it answers nobody from afar, and it speaks no TLS: set this behind a proxy that does.
         allow_remote: bool = false, "".."";
         /// Unix socket to listen on, for its owner only.
         unix: Socket = Socket::InDataDir, "".."";
@@ -165,6 +165,14 @@ section! {
     }
 }
 
+section! {
+    /// Telling other systems.
+    NotifySection, notify, "notify." {
+        /// File (TOML) of the webhooks and Slack channels that are told of reviews and locks; none: nobody is.
+        endpoints: FileOrNone = FileOrNone(None), "".."";
+    }
+}
+
 /// All settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
@@ -176,12 +184,20 @@ pub struct Config {
     pub log: LogSection,
     /// `[engine]`
     pub engine: EngineSection,
+    /// `[notify]`
+    pub notify: NotifySection,
 }
 
 impl Config {
     /// Every setting there is, in order.
     pub fn fields() -> impl Iterator<Item = &'static Field> {
-        let sections = [General::FIELDS, Server::FIELDS, LogSection::FIELDS, EngineSection::FIELDS];
+        let sections = [
+            General::FIELDS,
+            Server::FIELDS,
+            LogSection::FIELDS,
+            EngineSection::FIELDS,
+            NotifySection::FIELDS,
+        ];
         sections.into_iter().flatten()
     }
 
@@ -193,8 +209,8 @@ impl Config {
         let remote = self.server.listen.0.filter(|address| !address.ip().is_loopback());
         if let (Some(address), false) = (remote, self.server.allow_remote) {
             faults.push(format!(
-                "server.listen: {address} can be reached from other machines, and there are no credentials yet: \
-                 listen on 127.0.0.1, or set server.allow_remote = true behind a proxy that checks who calls"
+                "server.listen: {address} can be reached from other machines, and tokens would cross the network in clear: \
+                 listen on 127.0.0.1, or set server.allow_remote = true behind a proxy that speaks TLS"
             ));
         }
         if self.server.listen.0.is_none() && self.socket_path().is_none() {

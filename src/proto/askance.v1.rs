@@ -3623,7 +3623,8 @@ pub struct Vote {
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ArgumentView {
     /// The arguments as indented JSON. Nothing is left out. Whatever is not a printable letter, digit
-    /// or sign of a usual script is escaped as \u{...}; secrets are masked as "\*\*\*".
+    /// or sign of a usual script is escaped as \u{...}; secrets are masked as
+    /// "\[masked:KIND:LENGTH:DIGEST\]".
     #[prost(string, tag = "1")]
     pub text: ::prost::alloc::string::String,
     /// Size of what was sent, in bytes.
@@ -4981,8 +4982,8 @@ pub struct EvaluateRequest {
     pub call: ::core::option::Option<ToolCall>,
     /// How long to hold the answer for a review, if the verdict is REVIEW. At most the server's limit
     /// (GetGatewaySettings tells; longer is cut to it) and never beyond the deadline. When it passes,
-    /// the answer is REVIEW with the review's id. Absent or 0: answer at once, as this version always
-    /// does.
+    /// the answer is REVIEW with the review's id. Absent or 0: answer at once, as EvaluateStream always
+    /// does in this version.
     #[prost(message, optional, tag = "2")]
     pub wait: ::core::option::Option<::prost_types::Duration>,
     /// Fill `observed`, `expected` and `sentence` of every finding, whatever the verdict.
@@ -4990,7 +4991,6 @@ pub struct EvaluateRequest {
     pub explain: bool,
     /// A review whose approval this call claims, when it was asked for under another call_id. Not
     /// needed when the call_id is the same, nor when the same call comes again in the same session.
-    /// UNIMPLEMENTED in this version unless empty.
     #[prost(string, tag = "4")]
     pub review_id: ::prost::alloc::string::String,
 }
@@ -5478,7 +5478,8 @@ pub mod gateway_service_client {
         }
         /// Decides about one call. Call and decision are on disk before the answer comes, in one write.
         /// Safe to repeat with the same call_id: the recorded decision comes back, and with it the result
-        /// of a review since then (in a later version: reviews are not available yet).
+        /// of a review since then. The very same call under another call_id joins the open review, and may
+        /// claim the approval; one of them gets it.
         ///
         /// The deadline is honoured: shortly before it, the configured fallback is answered with
         /// degraded = true. INVALID_ARGUMENT: a faulty field, listed in BadRequest. ALREADY_EXISTS: the
@@ -5785,7 +5786,8 @@ pub mod gateway_service_server {
     pub trait GatewayService: std::marker::Send + std::marker::Sync + 'static {
         /// Decides about one call. Call and decision are on disk before the answer comes, in one write.
         /// Safe to repeat with the same call_id: the recorded decision comes back, and with it the result
-        /// of a review since then (in a later version: reviews are not available yet).
+        /// of a review since then. The very same call under another call_id joins the open review, and may
+        /// claim the approval; one of them gets it.
         ///
         /// The deadline is honoured: shortly before it, the configured fallback is answered with
         /// degraded = true. INVALID_ARGUMENT: a faulty field, listed in BadRequest. ALREADY_EXISTS: the
@@ -10202,6 +10204,7 @@ pub struct CastVoteRequest {
     #[prost(string, tag = "5")]
     pub comment: ::prost::alloc::string::String,
     /// Make a grant of it. With APPROVE only; counts when the review ends approved. Absent: no.
+    /// UNIMPLEMENTED in this version unless absent.
     #[prost(message, optional, tag = "6")]
     pub remember: ::core::option::Option<RememberOptions>,
     /// Whether the alarm was right. UNSPECIFIED: nothing said.
@@ -10377,7 +10380,9 @@ pub mod review_service_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Lists reviews, the one with the nearest deadline first.
+        /// Lists reviews, the one with the nearest deadline first. Without arguments and findings, which
+        /// GetReview has. Of the settled ones the latest 4,096 of a partition are at hand; older ones are
+        /// in the timeline.
         /// INVALID_ARGUMENT: a bad filter or page token.
         pub async fn list_reviews(
             &mut self,
@@ -10554,7 +10559,9 @@ pub mod review_service_server {
     /// Generated trait containing gRPC methods that should be implemented for use with ReviewServiceServer.
     #[async_trait]
     pub trait ReviewService: std::marker::Send + std::marker::Sync + 'static {
-        /// Lists reviews, the one with the nearest deadline first.
+        /// Lists reviews, the one with the nearest deadline first. Without arguments and findings, which
+        /// GetReview has. Of the settled ones the latest 4,096 of a partition are at hand; older ones are
+        /// in the timeline.
         /// INVALID_ARGUMENT: a bad filter or page token.
         async fn list_reviews(
             &self,

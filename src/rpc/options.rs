@@ -8,8 +8,8 @@ use std::time::Duration;
 /// How to run the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// TCP address to listen on. Default 127.0.0.1:4750. None: no TCP. There are no credentials yet:
-    /// an address that is not loopback lets everybody in who can reach it.
+    /// TCP address to listen on. Default 127.0.0.1:4750. None: no TCP. Without
+    /// tokens it answers loopback only.
     pub tcp: Option<SocketAddr>,
     /// Unix socket to listen on, readable and writable by its owner only. Default none.
     pub unix: Option<PathBuf>,

@@ -13,3 +13,4 @@ mod locks;
 mod restarts;
 mod reviews;
 mod stage;
+mod telling;
