@@ -72,7 +72,7 @@ async fn held_by_file(engine: &Engine) -> Option<String> {
         let mut held = state.locks.held().filter(|known| known.lock.origin == LockOrigin::File);
         held.next().map(|known| known.lock.id.clone())
     });
-    of_file.await.ok()?.into_iter().flatten().next()
+    of_file.await.ok()?.into_iter().flatten().flatten().next()
 }
 
 /// What the file says, as the lock's reason; its name if it says nothing.

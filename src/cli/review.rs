@@ -181,7 +181,7 @@ fn in_words(got: &GetReviewResponse, review: &Review) -> String {
     if !got.session_events.is_empty() {
         line(format!("session    {} earlier events not shown", got.session_events_omitted));
     }
-    for row in super::sessions::rows(&got.session_events) {
+    for row in super::timeline::rows(&got.session_events) {
         line(format!("  {}", row.join("  ").trim_end()));
     }
     for similar in &got.similar_decisions {

@@ -19,7 +19,7 @@ pub use judge::{InferenceCache, Judged, judge, redecide, weigh};
 pub use observe::{complete, define_tool, end_session};
 pub use resolve::{Resolved, resolve, stream_of};
 pub use settings::Settings;
-pub use verdict::settle;
+pub use verdict::{HARD_EVIDENCE, settle};
 
 /// Version of the scoring and decision code: stored with every decision. A replay compares only
 /// decisions of its own version.

@@ -6,7 +6,7 @@ use crate::policy::{Effect, Outcome, Policy};
 
 /// Evidence at or over which a call is escalated whatever the threshold, milli-bits: one chance in a
 /// million. Outside the review budget.
-pub(super) const HARD_EVIDENCE: i32 = 20_000;
+pub const HARD_EVIDENCE: i32 = 20_000;
 
 /// Settles a call.
 ///

@@ -19,7 +19,7 @@ const URGENT_MAX: usize = 1_024;
 
 /// What changed.
 #[derive(Clone, Debug)]
-pub enum Change {
+pub enum Notice {
     /// A review, as it is now.
     Review(Arc<Review>),
     /// A lock, as it is now.
@@ -28,7 +28,7 @@ pub enum Change {
 
 /// One partition's hub.
 pub struct Hub {
-    changes: broadcast::Sender<Change>,
+    changes: broadcast::Sender<Notice>,
     waits: Mutex<HashMap<Position, Weak<Notify>>>,
     next_deadline: AtomicI64,
     urgent: Mutex<VecDeque<Oversight>>,
@@ -58,7 +58,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Hub {
     /// Follows changes from now on.
-    pub fn follow(&self) -> broadcast::Receiver<Change> {
+    pub fn follow(&self) -> broadcast::Receiver<Notice> {
         self.changes.subscribe()
     }
 
@@ -75,10 +75,10 @@ impl Hub {
     }
 
     /// Tells what changed. On the committer's thread.
-    pub(super) fn publish(&self, changes: Vec<Change>) {
+    pub(super) fn publish(&self, changes: Vec<Notice>) {
         let waits = lock(&self.waits);
         for change in &changes {
-            if let Change::Review(review) = change
+            if let Notice::Review(review) = change
                 && let Some(waiting) = waits.get(&review.id).and_then(Weak::upgrade)
             {
                 waiting.notify_waiters();

@@ -3,7 +3,7 @@
 
 use super::Error;
 use super::committer::Deferred;
-use super::hub::Change;
+use super::hub::Notice;
 use super::overseer::{Cast, Lifting, Oversight, Placed, Reviewed};
 use super::partition::{Decided, Reply};
 use super::worker::Worker;
@@ -361,8 +361,8 @@ impl Worker {
         let locks = std::mem::take(&mut overseer.locks_changed);
         let reviews = reviews.into_iter().filter_map(|id| self.state.reviews.get(id).cloned());
         let locks = locks.into_iter().filter_map(|id| self.state.locks.get(&id).cloned());
-        let mut changes: Vec<Change> = locks.map(|lock| Change::Lock(Arc::new(lock))).collect();
-        changes.extend(reviews.map(|review| Change::Review(Arc::new(review))));
+        let mut changes: Vec<Notice> = locks.map(|lock| Notice::Lock(Arc::new(lock))).collect();
+        changes.extend(reviews.map(|review| Notice::Review(Arc::new(review))));
         let hub = Arc::clone(&overseer.hub);
         let tell = move |durable: Result<(), Error>| {
             if durable.is_ok() {

@@ -2,7 +2,7 @@
 
 use super::Error;
 use super::handle::Engine;
-use super::hub::{Change, Hub};
+use super::hub::{Hub, Notice};
 use super::overseer::{Cast, Lifting, Oversight, Placed};
 use super::partition::{Command, Decided, Reply};
 use super::query::{self, EventView, TimelineEvent};
@@ -53,7 +53,7 @@ impl Engine {
     }
 
     /// Follows the reviews and locks of a partition; none if there is no such partition.
-    pub fn follow(&self, partition: usize) -> Option<broadcast::Receiver<Change>> {
+    pub fn follow(&self, partition: usize) -> Option<broadcast::Receiver<Notice>> {
         self.hub(partition).map(|hub| hub.follow())
     }
 

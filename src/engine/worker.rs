@@ -82,7 +82,7 @@ impl Worker {
     fn handle(&mut self, command: Command) {
         let reads = matches!(command, Command::Ask(_) | Command::Score(..) | Command::Wake);
         match self.cannot_write() {
-            Some(Error::DiskFull(_)) if reads => {}
+            Some(Error::DiskFull(_)) if reads && !self.shared.stalled.load(Ordering::Relaxed) => {}
             Some(error) => return refuse(command, error),
             None => {}
         }
@@ -102,7 +102,7 @@ impl Worker {
                 self.defer(reply, ended);
             }
             Command::Ask(question) => {
-                let answer = question(&self.state);
+                let answer = question(Ok(&self.state));
                 self.group.deferred.push(Deferred::Other(answer));
             }
             Command::Stop(_) | Command::Wake => {}
@@ -196,6 +196,7 @@ impl Worker {
             digest,
             decided: Some(Arc::new(decided.clone())),
             completed: None,
+            is_completion_known: true,
         };
         self.registry.insert(key, known);
         if let Some(reviewed) = reviewed {
@@ -274,7 +275,16 @@ impl Worker {
             Ok(None) => return reply(Err(Error::NotFound(format!("call_id `{call_id}`")))),
             Err(error) => return reply(Err(error)),
         };
-        match known.completed {
+        let completed = if known.is_completion_known {
+            Ok(known.completed)
+        } else {
+            super::query::completion(&self.log, &known, &key)
+        };
+        let completed = match completed {
+            Ok(completed) => completed,
+            Err(error) => return reply(Err(error)),
+        };
+        match completed {
             Some(earlier) if earlier == fingerprint => {
                 return self.defer(reply, Completed { position: known.proposed_at, repeated: true });
             }
@@ -337,11 +347,7 @@ impl Worker {
     }
 
     pub(super) fn call_key(&self, tenant: &str, call_id: &str) -> CallKey {
-        let key = self.state.key();
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&key.texts(&["call", tenant, call_id]).to_be_bytes());
-        bytes[8..].copy_from_slice(&key.texts(&["id", tenant, call_id]).to_be_bytes());
-        CallKey::from_bytes(bytes)
+        super::query::call_key(&self.state.key(), tenant, call_id)
     }
 
     /// The decision on record for this `call_id`, if there is one; an error if it is of another call.
@@ -368,7 +374,7 @@ impl Worker {
             return Ok(Some(known.clone()));
         }
         let Some(proposed_at) = self.log.find_call(*key)? else { return Ok(None) };
-        let known = super::query::known_call(&self.log, proposed_at, key)?;
+        let known = super::query::known_call(&self.log, proposed_at)?;
         self.registry.insert(*key, known.clone());
         Ok(Some(known))
     }
@@ -438,7 +444,8 @@ pub(super) fn refuse(command: Command, error: Error) {
         Command::DefineTools { reply, .. } => reply(Err(error)),
         Command::EndSession { reply, .. } => reply(Err(error)),
         Command::Oversee(oversight) => oversight.refuse(error),
-        Command::Ask(_) | Command::Wake => {}
+        Command::Wake => {}
+        Command::Ask(question) => question(Err(error))(Ok(())),
         Command::Stop(reply) => reply(Err(error)),
     }
 }

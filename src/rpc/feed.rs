@@ -9,7 +9,7 @@ use super::page::Tokens;
 use super::shared::Shared;
 use super::status::Failure;
 use crate::domain::time::Timestamp;
-use crate::engine::{Change, Error};
+use crate::engine::{Error, Notice};
 use crate::projection::State;
 use crate::proto::v1::ErrorCode;
 use prost::Message;
@@ -37,7 +37,7 @@ pub(super) trait Feed: Send + Sync + 'static {
     ) -> Found<Self::Message>;
 
     /// What to show of a change.
-    fn one(&self, change: &Change, partition: usize, now: Timestamp) -> Option<(u64, Self::Message)>;
+    fn one(&self, change: &Notice, partition: usize, now: Timestamp) -> Option<(u64, Self::Message)>;
 
     /// A sign of life.
     fn heartbeat(&self, now: Timestamp, tail_position: u64) -> Self::Message;
@@ -187,7 +187,7 @@ impl<F: Feed> Task<F> {
     async fn show(
         &mut self,
         partition: usize,
-        change: &Change,
+        change: &Notice,
         outbox: &Outbox<F::Message>,
     ) -> Result<(), End> {
         let now = self.shared.engine.deadline_now();

@@ -11,7 +11,7 @@ use super::status::Failure;
 use crate::decide::ingest::check_name;
 use crate::domain::lock::{Lock, LockOrigin, LockScope, LockTarget, REASON_BYTES_MAX};
 use crate::domain::time::Timestamp;
-use crate::engine::{Change, Lifting};
+use crate::engine::{Lifting, Notice};
 use crate::projection::{KnownLock, State};
 use crate::proto::v1::{self, watch_locks_response::Update};
 use std::sync::Arc;
@@ -139,7 +139,7 @@ pub(super) async fn list(
     let ended = request.include_ended;
     let all = shared.engine.ask_all(move |state| listed(state, &wanted, ended)).await?;
     let mut locks: Vec<KnownLock> = Vec::new();
-    for known in all.into_iter().flatten() {
+    for known in all.into_iter().flatten().flatten() {
         // A lock on everything is in every partition.
         if !locks.iter().any(|other| other.lock.id == known.lock.id) {
             locks.push(known);
@@ -182,8 +182,8 @@ impl Feed for LockFeed {
         Ok(over.chain(held).map(|known| (known.position.get(), message(known))).collect())
     }
 
-    fn one(&self, change: &Change, _: usize, _: Timestamp) -> Option<(u64, Self::Message)> {
-        let Change::Lock(known) = change else { return None };
+    fn one(&self, change: &Notice, _: usize, _: Timestamp) -> Option<(u64, Self::Message)> {
+        let Notice::Lock(known) = change else { return None };
         self.0.admits(known).then(|| (known.position.get(), message(known)))
     }
 

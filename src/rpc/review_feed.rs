@@ -9,7 +9,7 @@ use crate::decide::review::may_vote;
 use crate::domain::review::ReviewState;
 use crate::domain::stream::StreamId;
 use crate::domain::time::Timestamp;
-use crate::engine::Change;
+use crate::engine::Notice;
 use crate::policy::Policy;
 use crate::projection::{Review, State};
 use crate::proto::v1::{self, ErrorCode, watch_reviews_response::Update};
@@ -74,8 +74,8 @@ impl Feed for ReviewFeed {
         Ok(changed.map(show).collect())
     }
 
-    fn one(&self, change: &Change, partition: usize, now: Timestamp) -> Option<(u64, Self::Message)> {
-        let Change::Review(review) = change else { return None };
+    fn one(&self, change: &Notice, partition: usize, now: Timestamp) -> Option<(u64, Self::Message)> {
+        let Notice::Review(review) = change else { return None };
         let is_shown = !review.state.is_open() || self.0.is_votable(None, review, now);
         (self.0.is_of(review) && is_shown).then(|| (review.changed.get(), message(review, partition)))
     }

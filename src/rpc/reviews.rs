@@ -88,7 +88,7 @@ impl Reviews {
             .await?;
         let mut reviews: Vec<(usize, Review)> = Vec::new();
         for (partition, found) in found.into_iter().enumerate() {
-            reviews.extend(found.into_iter().map(|review| (partition, review)));
+            reviews.extend(found.into_iter().flatten().map(|review| (partition, review)));
         }
         reviews.sort_by_key(|(_, review)| (!review.state.is_live(), review.deadline));
         let more = reviews.len() > skip + page;

@@ -6,9 +6,6 @@ use tonic::Status;
 
 /// Each with what it will do, as a sentence that goes on "is not available in this version: it".
 pub(super) const TABLE: &[(&str, &str)] = &[
-    ("TimelineService/ReplaySession", "decides each call of one session again"),
-    ("TimelineService/ReplayLog", "decides every call of the log again; `askance replay` does so today"),
-    ("TimelineService/ExplainDecision", "shows how a decision came about and what would have changed it"),
     ("TimelineService/GetInclusionProof", "proves that an event is in the log"),
     ("TimelineService/GetConsistencyProof", "proves that the log only grew"),
     ("TimelineService/GetCheckpoint", "returns the newest signed checkpoint"),

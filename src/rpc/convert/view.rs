@@ -164,7 +164,7 @@ mod tests {
     fn look_alikes_and_payloads_are_named() {
         let view = view("{\"host\":\"p\u{430}ypal.com\",\"name\":\"\u{43c}\u{438}\u{440}\"}");
         assert_eq!(view.warnings, ["`p\\u{430}ypal` mixes Cyrillic and Latin letters, which look alike"]);
-        let payload = super::argument_view(format!("{{\"x\":\"{}\"}}", "QUJD0".repeat(20)).as_bytes(), false);
+        let payload = argument_view(format!("{{\"x\":\"{}\"}}", "QUJD0".repeat(20)).as_bytes(), false);
         assert!(payload.warnings.iter().any(|warning| warning.contains("encoded payload")));
     }
 }
