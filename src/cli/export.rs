@@ -10,6 +10,7 @@ use super::sessions::time;
 use super::timeline::event_json;
 use crate::domain::time::Timestamp;
 use crate::export::checkpoint::Checkpoint;
+use crate::export::days::Days;
 use crate::export::row::Rows;
 use crate::export::{csv, ecs, ocsf};
 use crate::proto::v1::timeline_service_client::TimelineServiceClient;
@@ -30,13 +31,16 @@ const MESSAGE_BYTES_MAX: usize = 16 << 20;
 /// Pause between two checkpoints while an export follows the log.
 const CHECKPOINT_PAUSE: Duration = Duration::from_secs(1);
 
+/// Pause between two rounds of Parquet files while an export follows the log.
+const FILES_PAUSE: Duration = Duration::from_secs(300);
+
 /// Arguments of `askance export`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The form.
     #[arg(value_enum)]
     form: Form,
-    /// File to write; `-`: standard output.
+    /// File to write, a directory for parquet; `-`: standard output.
     #[arg(long, default_value = "-", value_name = "FILE")]
     out: PathBuf,
     /// Only of this tenant; without it all tenants of a partition.
@@ -77,6 +81,8 @@ enum Form {
     Jsonl,
     /// One decided call a line.
     Csv,
+    /// Columns, in a directory with a folder a day.
+    Parquet,
     /// OCSF 1.8: API Activity, and Detection Finding for what was not allowed.
     Ocsf,
     /// Elastic Common Schema: one document a decided call.
@@ -106,7 +112,7 @@ async fn export(args: &Args, connection: &Connection, output: &Output) -> Result
     if args.follow {
         follow(args, &mut client, &mut sink).await?;
     }
-    sink.settle()?;
+    sink.settle(true)?;
     if args.out != Path::new("-") {
         let summary = json!({ "lines": sink.lines, "next_position": sink.checkpoint.next });
         output.result(&summary, || {
@@ -156,7 +162,7 @@ async fn catch_up(
         for event in &page.events {
             sink.take(event)?;
         }
-        sink.settle()?;
+        sink.settle(false)?;
         if page.next_page_token.is_empty() {
             return Ok(());
         }
@@ -177,7 +183,7 @@ async fn follow(
     };
     let mut watch = client.watch_events(request).await.map_err(|status| refused(&status))?.into_inner();
     let mut stop = std::pin::pin!(crate::app::Signals::listen()?.first());
-    let mut settled = Instant::now();
+    let (mut settled, mut settled_for_files) = (Instant::now(), Instant::now());
     loop {
         tokio::select! {
             () = &mut stop => return Ok(()),
@@ -185,7 +191,7 @@ async fn follow(
                 Err(_) => {}
                 Ok(Ok(None)) => bail!("the daemon ended the watch; start again to go on"),
                 Ok(Err(status)) => {
-                    sink.settle()?;
+                    sink.settle(true)?;
                     return Err(refused(&status));
                 }
                 Ok(Ok(Some(message))) => {
@@ -196,7 +202,10 @@ async fn follow(
             },
         }
         if settled.elapsed() >= CHECKPOINT_PAUSE {
-            sink.settle()?;
+            sink.settle(settled_for_files.elapsed() >= FILES_PAUSE)?;
+            if settled_for_files.elapsed() >= FILES_PAUSE {
+                settled_for_files = Instant::now();
+            }
             settled = Instant::now();
         }
     }
@@ -217,6 +226,7 @@ struct Sink {
 enum Out {
     File(BufWriter<File>),
     Stdout(std::io::Stdout),
+    Days(Days),
 }
 
 impl Out {
@@ -224,6 +234,8 @@ impl Out {
         match self {
             Self::File(file) => file.write_all(bytes),
             Self::Stdout(out) => out.write_all(bytes),
+            // Rows go there whole.
+            Self::Days(_) => Ok(()),
         }
     }
 }
@@ -236,7 +248,12 @@ impl Sink {
             None => Checkpoint::new(args.of()),
         };
         let doing = || format!("cannot write {}", args.out.display());
-        let out = if args.out == Path::new("-") {
+        let out = if args.form == Form::Parquet {
+            if args.out == Path::new("-") {
+                bail!("--out: name a directory for parquet");
+            }
+            Out::Days(Days::open(&args.out, checkpoint.next).with_context(doing)?)
+        } else if args.out == Path::new("-") {
             Out::Stdout(std::io::stdout())
         } else {
             let mut file = OpenOptions::new()
@@ -287,6 +304,12 @@ impl Sink {
         if let Some(row) = self.rows.take(event) {
             match self.form {
                 Form::Jsonl | Form::Otlp => {}
+                Form::Parquet => {
+                    if let Out::Days(days) = &mut self.out {
+                        days.push(row);
+                        self.lines += 1;
+                    }
+                }
                 Form::Csv => self.line(&csv::line(&row))?,
                 Form::Ecs => self.line(&ecs::document(&row).to_string())?,
                 Form::Ocsf => {
@@ -307,9 +330,12 @@ impl Sink {
         Ok(())
     }
 
-    /// Puts everything out, and notes how far it has come.
-    fn settle(&mut self) -> Result<()> {
+    /// Puts everything out, and notes how far it has come. Parquet files are only written when enough waits for
+    /// them, or `all` is asked for.
+    fn settle(&mut self, all: bool) -> Result<()> {
         match &mut self.out {
+            Out::Days(days) if !all && !days.is_due() => return Ok(()),
+            Out::Days(days) => days.write()?,
             Out::File(file) => {
                 file.flush()?;
                 file.get_ref().sync_data()?;

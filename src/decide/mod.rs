@@ -17,7 +17,7 @@ mod verdict;
 pub use housekeep::housekeep;
 pub use judge::{InferenceCache, Judged, judge, redecide, weigh};
 pub use observe::{complete, define_tool, end_session};
-pub use resolve::{Resolved, resolve, stream_of};
+pub use resolve::{Resolved, event_time, resolve, stream_of};
 pub use settings::Settings;
 pub use verdict::{HARD_EVIDENCE, settle};
 

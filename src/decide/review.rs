@@ -447,7 +447,7 @@ fn risk_now(state: &State, review: &Review) -> RiskNow {
     let Some(held) = &review.held else { return RiskNow { now: 100, rose: true } };
     let tenant = state.tenant(&review.tenant);
     let session = tenant.and_then(|tenant| tenant.sessions.get(&review.stream));
-    let now = assess(tenant, session, &held.features, review.category);
+    let now = assess(tenant, session, &held.features, held.turn, review.category);
     // What was denied since is another call's matter: this very call was approved.
     let new_floors = now.floors & !held.assessment.floors & !Floor::RepeatOfDenied.bit();
     let most = held.assessment.risk.saturating_add(limits::RISK_RISE_MAX);

@@ -46,7 +46,7 @@ impl Worker {
     /// Does one command.
     pub(super) fn oversee(&mut self, oversight: Oversight) {
         match oversight {
-            Oversight::Claim(call, review, reply) => self.evaluate_claiming(*call, Some(review), reply),
+            Oversight::Claim(call, review, reply) => self.evaluate_claiming(*call, review, reply),
             Oversight::Stand(tenant, call_id, reply) => self.stand_of(&tenant, &call_id, reply),
             Oversight::Vote(ballot, feedback, reply) => self.vote(*ballot, feedback, reply),
             Oversight::Delegate(event, reply) => self.delegate(*event, reply),
@@ -173,9 +173,9 @@ impl Worker {
         first
     }
 
-    fn stand_of(&mut self, tenant: &str, call_id: &str, reply: Reply<Decided>) {
+    fn stand_of(&mut self, tenant: &str, call_id: &str, reply: Reply<Arc<Decided>>) {
         match self.decided_of(tenant, call_id) {
-            Ok(decided) => self.group.deferred.push(Deferred::Decided(reply, Box::new(decided))),
+            Ok(decided) => self.group.deferred.push(Deferred::Decided(reply, Arc::new(decided))),
             Err(error) => reply(Err(error)),
         }
     }
@@ -222,7 +222,7 @@ impl Worker {
 
     fn feedback(&mut self, event: FeedbackGiven) -> Result<Position, Error> {
         let key = self.call_key(&event.tenant, &event.call_id);
-        let known = self.known(&key)?;
+        let known = self.known_by(key)?;
         let known = known.ok_or_else(|| Error::NotFound(format!("call_id `{}`", event.call_id)))?;
         let tenant = event.tenant.clone();
         Ok(self.put(&tenant, known.stream, (key, Event::FeedbackGiven(event)), known.proposed_at))

@@ -21,9 +21,9 @@ use std::sync::Arc;
 /// What can be asked about reviews, locks and tokens. It happens when the worker comes to it.
 pub enum Oversight {
     /// Decide a call that claims the approval of this review.
-    Claim(Box<Call>, Position, Reply<Decided>),
+    Claim(Box<Call>, Position, Reply<Arc<Decided>>),
     /// The decision about a call (tenant, id) as it stands; an approval that is there is used up.
-    Stand(String, String, Reply<Decided>),
+    Stand(String, String, Reply<Arc<Decided>>),
     /// A vote, and what was said about the alarm with it.
     Vote(Box<Ballot>, Option<Box<FeedbackGiven>>, Reply<Cast>),
     /// A review is handed on.

@@ -87,12 +87,12 @@ impl Engine {
     }
 
     /// The command that decides a call which claims the approval of a review.
-    pub fn claiming(call: Box<Call>, review: Position, reply: Reply<Decided>) -> Command {
+    pub fn claiming(call: Box<Call>, review: Position, reply: Reply<Arc<Decided>>) -> Command {
         Command::Oversee(Box::new(Oversight::Claim(call, review, reply)))
     }
 
     /// The decision about a call as it stands; an approval that is there is used up.
-    pub async fn stand(&self, tenant: &str, call_id: &str) -> Result<Decided, Error> {
+    pub async fn stand(&self, tenant: &str, call_id: &str) -> Result<Arc<Decided>, Error> {
         let (name, id) = (tenant.to_owned(), call_id.to_owned());
         self.oversee(tenant, |reply| Oversight::Stand(name, id, reply)).await
     }

@@ -41,19 +41,47 @@ pub(super) struct Worker {
     pub(super) overseer: Overseer,
 }
 
+/// What the log's index said of a call before it was taken up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Indexed {
+    /// It was not asked.
+    Unasked,
+    /// It knew nothing of it.
+    Nowhere,
+    /// It was proposed here.
+    At(Position),
+}
+
+/// A call's key, and what is known of it.
+#[derive(Clone, Copy, Debug)]
+struct Lookup {
+    key: CallKey,
+    indexed: Indexed,
+}
+
+impl Lookup {
+    /// Of a call that the index was not asked for.
+    const fn of(key: CallKey) -> Self {
+        Self { key, indexed: Indexed::Unasked }
+    }
+}
+
 impl Worker {
     /// Runs until it is told to stop or every handle is gone; hands the state and the last reply back.
     pub(super) fn run(mut self) -> (State, Option<Reply<Position>>) {
         let mut drained = Vec::with_capacity(DRAIN_MAX);
+        let mut lookups = Vec::with_capacity(DRAIN_MAX);
         let mut stop = None;
         self.begin_oversight();
         self.hand_over();
         while stop.is_none() && self.commands.blocking_recv_many(&mut drained, DRAIN_MAX) > 0 {
-            for command in drained.drain(..) {
+            self.registry.settle(self.log.position());
+            self.look_up(&drained, &mut lookups);
+            for (command, lookup) in drained.drain(..).zip(&lookups) {
                 self.do_urgent();
                 match command {
                     Command::Stop(reply) => stop = Some(reply),
-                    command => self.handle(command),
+                    command => self.handle(command, *lookup),
                 }
                 if self.group.is_full() {
                     self.hand_over();
@@ -69,6 +97,28 @@ impl Worker {
         (self.state, stop)
     }
 
+    /// Asks the log's index for all drained calls at once. What is taken up in between is at hand.
+    fn look_up(&self, drained: &[Command], lookups: &mut Vec<Lookup>) {
+        lookups.clear();
+        let key_of = |command: &Command| match command {
+            Command::Evaluate(call, _) => self.call_key(&call.tenant, &call.call_id),
+            Command::Import(import, _) => self.call_key(&import.call.tenant, &import.call.call_id),
+            _ => CallKey::NONE,
+        };
+        lookups
+            .extend(drained.iter().map(|command| Lookup { key: key_of(command), indexed: Indexed::Unasked }));
+        let is_asked = |lookup: &Lookup| !lookup.key.is_none() && self.registry.get(&lookup.key).is_none();
+        let asked: Vec<CallKey> = lookups.iter().filter(|lookup| is_asked(lookup)).map(|l| l.key).collect();
+        if asked.len() < 2 {
+            return;
+        }
+        // Each is asked again by itself after an error, and then fails by itself.
+        let Ok(found) = self.log.find_calls(&asked) else { return };
+        for (lookup, position) in lookups.iter_mut().filter(|lookup| is_asked(lookup)).zip(found) {
+            lookup.indexed = position.map_or(Indexed::Nowhere, Indexed::At);
+        }
+    }
+
     /// Leaves what was decided to the committer. If that has ended, nobody gets an answer any more: the
     /// callers see their answer's sender gone.
     pub(super) fn hand_over(&mut self) {
@@ -79,7 +129,7 @@ impl Worker {
         }
     }
 
-    fn handle(&mut self, command: Command) {
+    fn handle(&mut self, command: Command, lookup: Lookup) {
         let reads = matches!(command, Command::Ask(_) | Command::Score(..) | Command::Wake);
         match self.cannot_write() {
             Some(Error::DiskFull(_)) if reads && !self.shared.stalled.load(Ordering::Relaxed) => {}
@@ -87,10 +137,10 @@ impl Worker {
             None => {}
         }
         match command {
-            Command::Evaluate(call, reply) => self.evaluate_claiming(*call, None, reply),
+            Command::Evaluate(call, reply) => self.evaluate(*call, lookup, None, reply),
             Command::Oversee(oversight) => self.oversee(*oversight),
             Command::Score(call, reply) => self.score(*call, reply),
-            Command::Import(import, reply) => self.import(*import, reply),
+            Command::Import(import, reply) => self.import(*import, lookup, reply),
             Command::Complete { tenant, call_id, outcome, now, reply } => {
                 self.complete(tenant, call_id, *outcome, now, reply);
             }
@@ -118,21 +168,25 @@ impl Worker {
         full.then(|| Error::DiskFull("below the hard watermark".to_owned()))
     }
 
-    /// Decides a call, or tells the decision on record. It may claim the approval of a review by its id.
-    pub(super) fn evaluate_claiming(&mut self, call: Call, claims: Option<Position>, reply: Reply<Decided>) {
-        let key = self.call_key(&call.tenant, &call.call_id);
-        match self.recorded(&key, &call) {
-            Ok(None) => {}
+    /// Decides a call that claims the approval of a review by its id.
+    pub(super) fn evaluate_claiming(&mut self, call: Call, review: Position, reply: Reply<Arc<Decided>>) {
+        let lookup = Lookup::of(self.call_key(&call.tenant, &call.call_id));
+        self.evaluate(call, lookup, Some(review), reply);
+    }
+
+    /// Decides a call, or tells the decision on record.
+    fn evaluate(&mut self, call: Call, lookup: Lookup, claims: Option<Position>, reply: Reply<Arc<Decided>>) {
+        let decided = match self.recorded(lookup, &call) {
             Ok(Some(mut decided)) => {
                 add(&self.shared.counters.calls_repeated, 1);
-                self.stand(key, &call.call_id, &mut decided);
-                self.group.deferred.push(Deferred::Decided(reply, Box::new(decided)));
-                return;
+                self.stand(lookup.key, &call.call_id, &mut decided);
+                Ok(Arc::new(decided))
             }
-            Err(error) => return reply(Err(error)),
-        }
-        match self.record(key, call, claims) {
-            Ok(decided) => self.group.deferred.push(Deferred::Decided(reply, Box::new(decided))),
+            Ok(None) => self.record(lookup.key, call, claims),
+            Err(error) => Err(error),
+        };
+        match decided {
+            Ok(decided) => self.group.deferred.push(Deferred::Decided(reply, decided)),
             Err(error) => reply(Err(error)),
         }
     }
@@ -140,19 +194,19 @@ impl Worker {
     /// The decision about a call on record, as it stands now.
     pub(super) fn decided_of(&mut self, tenant: &str, call_id: &str) -> Result<Decided, Error> {
         let key = self.call_key(tenant, call_id);
-        let known = self.known(&key)?;
+        let known = self.known_by(key)?;
         let known = known.ok_or_else(|| Error::NotFound(format!("call_id `{call_id}`")))?;
         let mut decided = self.decided_again(known)?;
         self.stand(key, call_id, &mut decided);
         Ok(decided)
     }
 
-    fn import(&mut self, import: Import, reply: Reply<Imported>) {
+    fn import(&mut self, import: Import, lookup: Lookup, reply: Reply<Imported>) {
         let call = import.call;
         let (tenant, call_id, now) = (call.tenant.clone(), call.call_id.clone(), call.receive_time);
-        let key = self.call_key(&tenant, &call_id);
-        let (decided, duplicate) = match self.recorded(&key, &call) {
-            Ok(Some(decided)) => (decided, true),
+        let key = lookup.key;
+        let (decided, duplicate) = match self.recorded(lookup, &call) {
+            Ok(Some(decided)) => (Arc::new(decided), true),
             Err(error) => return reply(Err(error)),
             Ok(None) => match self.record(key, call, None) {
                 Ok(decided) => (decided, false),
@@ -174,7 +228,7 @@ impl Worker {
     }
 
     /// Decides a call that is not in the log, and takes both events up.
-    fn record(&mut self, key: CallKey, call: Call, claims: Option<Position>) -> Result<Decided, Error> {
+    fn record(&mut self, key: CallKey, call: Call, claims: Option<Position>) -> Result<Arc<Decided>, Error> {
         if self.state.tenant(&call.tenant).is_none() && self.state.tenants_len() >= TENANTS_MAX {
             return Err(Error::TenantsFull(TENANTS_MAX));
         }
@@ -184,23 +238,22 @@ impl Worker {
         let source = call.session.source;
         let judged = self.judge(call, key, resolved.stream);
         let state_position = self.state.position;
-        let mut decided = decided(&judged, &resolved, source, digest, state_position);
+        let mut decided = decided(&judged, resolved, source, digest, state_position);
         let reviewed = Reviewed::of(&judged.proposed, &decided.decision, claims);
         decided.comment = self.lock_comment(&judged.proposed);
+        let decided = Arc::new(decided);
         self.take_up(judged.proposed);
         self.take_up(judged.decided);
         add(&self.shared.counters.calls_decided, 1);
-        let known = Known {
-            proposed_at: state_position.next(),
-            stream: decided.stream,
-            digest,
-            decided: Some(Arc::new(decided.clone())),
-            completed: None,
-            is_completion_known: true,
-        };
+        let proposed_at = state_position.next();
+        let known =
+            Known { proposed_at, stream: decided.stream, digest, completed: None, is_completion_known: true };
         self.registry.insert(key, known);
+        self.registry.keep(Arc::clone(&decided));
         if let Some(reviewed) = reviewed {
-            self.under_review(&reviewed, &mut decided);
+            let mut asked = Decided::clone(&decided);
+            self.under_review(&reviewed, &mut asked);
+            return Ok(Arc::new(asked));
         }
         Ok(decided)
     }
@@ -218,8 +271,7 @@ impl Worker {
 
     /// Closes what is over, then finds or opens the call's session.
     fn open_session(&mut self, call: &Call) -> decide::Resolved {
-        let at = call.call_time.unwrap_or(call.receive_time);
-        let now = if call.origin == crate::domain::call::Origin::Imported { at } else { call.receive_time };
+        let (now, _) = decide::event_time(call, &self.settings);
         for closing in decide::housekeep(&self.state, &call.tenant, now, call.receive_time, &self.settings) {
             if let Event::SessionClosed(event) = &closing.event {
                 let evicted = event.reason == crate::domain::event::CloseReason::Evicted;
@@ -247,7 +299,7 @@ impl Worker {
         self.state.position
     }
 
-    fn score(&mut self, call: Call, reply: Reply<Decided>) {
+    fn score(&mut self, call: Call, reply: Reply<Arc<Decided>>) {
         let digest = call.digest;
         let key = self.call_key(&call.tenant, &call.call_id);
         let log = &self.log;
@@ -255,9 +307,9 @@ impl Worker {
         let resolved = decide::resolve(&self.state, &call, &self.settings, &mut closed_revision);
         let source = call.session.source;
         let judged = self.judge(call, key, resolved.stream);
-        let mut decided = decided(&judged, &resolved, source, digest, self.state.position);
+        let mut decided = decided(&judged, resolved, source, digest, self.state.position);
         decided.position = Position::ZERO;
-        self.group.deferred.push(Deferred::Decided(reply, Box::new(decided)));
+        self.group.deferred.push(Deferred::Decided(reply, Arc::new(decided)));
     }
 
     fn complete(
@@ -270,7 +322,7 @@ impl Worker {
     ) {
         let key = self.call_key(&tenant, &call_id);
         let fingerprint = outcome_fingerprint(&outcome);
-        let known = match self.known(&key) {
+        let known = match self.known(Lookup { key, indexed: Indexed::Unasked }) {
             Ok(Some(known)) => known,
             Ok(None) => return reply(Err(Error::NotFound(format!("call_id `{call_id}`")))),
             Err(error) => return reply(Err(error)),
@@ -351,8 +403,8 @@ impl Worker {
     }
 
     /// The decision on record for this `call_id`, if there is one; an error if it is of another call.
-    fn recorded(&mut self, key: &CallKey, call: &Call) -> Result<Option<Decided>, Error> {
-        let Some(known) = self.known(key)? else { return Ok(None) };
+    fn recorded(&mut self, lookup: Lookup, call: &Call) -> Result<Option<Decided>, Error> {
+        let Some(known) = self.known(lookup)? else { return Ok(None) };
         if known.digest != call.digest {
             return Err(Error::CallIdTaken(call.call_id.clone()));
         }
@@ -360,8 +412,8 @@ impl Worker {
     }
 
     fn decided_again(&self, known: Known) -> Result<Decided, Error> {
-        let mut decided = match known.decided {
-            Some(decided) => Arc::unwrap_or_clone(decided),
+        let mut decided = match self.registry.decided(known.proposed_at) {
+            Some(decided) => Decided::clone(decided),
             None => self.read_decided(&known)?,
         };
         decided.repeated = true;
@@ -369,13 +421,23 @@ impl Worker {
     }
 
     /// What is known of a call: at hand, or from the log.
-    pub(super) fn known(&mut self, key: &CallKey) -> Result<Option<Known>, Error> {
-        if let Some(known) = self.registry.get(key) {
-            return Ok(Some(known.clone()));
+    pub(super) fn known_by(&mut self, key: CallKey) -> Result<Option<Known>, Error> {
+        self.known(Lookup::of(key))
+    }
+
+    fn known(&mut self, lookup: Lookup) -> Result<Option<Known>, Error> {
+        let key = lookup.key;
+        if let Some(known) = self.registry.get(&key) {
+            return Ok(Some(*known));
         }
-        let Some(proposed_at) = self.log.find_call(*key)? else { return Ok(None) };
+        let found = match lookup.indexed {
+            Indexed::Unasked => self.log.find_call(key)?,
+            Indexed::Nowhere => None,
+            Indexed::At(position) => Some(position),
+        };
+        let Some(proposed_at) = found else { return Ok(None) };
         let known = super::query::known_call(&self.log, proposed_at)?;
-        self.registry.insert(*key, known.clone());
+        self.registry.insert(key, known);
         Ok(Some(known))
     }
 
@@ -392,7 +454,7 @@ fn last_revision(log: &Log, stream: &StreamId) -> Revision {
 
 fn decided(
     judged: &decide::Judged,
-    resolved: &decide::Resolved,
+    resolved: decide::Resolved,
     source: crate::domain::call::SessionSource,
     digest: crate::domain::call::Digest,
     state_position: Position,
@@ -407,7 +469,7 @@ fn decided(
         position: state_position.plus(2),
         state_position,
         stream: resolved.stream,
-        session_id: resolved.session_id.clone(),
+        session_id: resolved.session_id,
         session_source: source,
         digest,
         policy_revision: event.policy_revision,

@@ -4,6 +4,7 @@ use super::locks::Subject;
 use super::reviews::{Held, Review};
 use super::session::DENIED_TOOLS_MAX;
 use super::state::State;
+use crate::detector::learn::tool_key;
 use crate::domain::event::{Event, Recorded};
 use crate::domain::review::ReviewState;
 use crate::domain::stream::StreamId;
@@ -87,6 +88,8 @@ impl State {
         let tenant = self.tenant_mut(tenant);
         if let Some(session) = tenant.sessions.get_mut(stream) {
             session.lesson.note(call, &held.features, &held.assessment);
+            let values = held.features.arguments.iter().map(|argument| argument.value);
+            session.reading.called(call, tool_key(held.features.tool), held.turn, values);
             tenant.models.allowed(&held.features);
         }
     }

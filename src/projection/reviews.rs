@@ -27,6 +27,8 @@ pub(super) const FINALS_MAX: usize = 16_384;
 pub struct Held {
     /// What the models look at.
     pub features: CallFeatures,
+    /// Number of the assistant message that made the call.
+    pub turn: Option<u32>,
     /// What they said.
     pub assessment: Assessment,
     /// Position of its `CallDecided`.

@@ -45,9 +45,9 @@ pub(super) async fn settled_by(
     shared: &Shared,
     tenant: &str,
     call_id: &str,
-    decided: Decided,
+    decided: Arc<Decided>,
     until: Instant,
-) -> Result<Decided, Failure> {
+) -> Result<Arc<Decided>, Failure> {
     let Ok(_place) = shared.waits.try_acquire() else { return Ok(decided) };
     let Some(notify) = notice(&shared.engine, tenant, decided.review) else { return Ok(decided) };
     let mut decided = decided;
@@ -66,8 +66,8 @@ pub(super) async fn settled_by(
             () = &mut stopping => break,
         }
     }
-    decided.repeated = false;
-    Ok(decided)
+    let decided = Decided { repeated: false, ..Arc::unwrap_or_clone(decided) };
+    Ok(Arc::new(decided))
 }
 
 /// Begins `AwaitDecision`.
@@ -125,14 +125,14 @@ struct Task {
 }
 
 impl Task {
-    async fn run(self, decided: Decided) {
+    async fn run(self, decided: Arc<Decided>) {
         if let Err(failure) = self.follow(decided).await {
             // The reader may be gone.
             let _gone = self.sender.send(Err(failure.into())).await;
         }
     }
 
-    async fn follow(&self, mut decided: Decided) -> Result<(), Failure> {
+    async fn follow(&self, mut decided: Arc<Decided>) -> Result<(), Failure> {
         let review = decided.review;
         if !self.tell(&decided).await || is_final(&decided) {
             return Ok(());
@@ -175,7 +175,7 @@ impl Task {
     }
 
     async fn tell(&self, decided: &Decided) -> bool {
-        let answer = decision::decided(decided.clone(), self.echo.clone());
+        let answer = decision::decided(decided, self.echo.clone());
         self.send(Step::Decision(answer)).await
     }
 
