@@ -474,3 +474,7 @@ pub fn pending(
         payload: Payload::default(),
     }
 }
+
+#[cfg(test)]
+#[path = "review_tests.rs"]
+mod tests;

@@ -352,6 +352,9 @@ impl Worker {
 
     /// What is to be told once the events of this group are durable.
     pub(super) fn announce(&mut self) {
+        if std::mem::take(&mut self.overseer.policy_changed) {
+            self.find_groundless();
+        }
         let overseer = &mut self.overseer;
         if overseer.reviews_changed.is_empty() && overseer.locks_changed.is_empty() {
             return;

@@ -98,6 +98,8 @@ pub(super) struct Overseer {
     pub(super) groundless: VecDeque<Position>,
     pub(super) reviews_changed: BTreeSet<Position>,
     pub(super) locks_changed: Vec<String>,
+    /// Whether another policy came into force: open reviews have lost their ground.
+    pub(super) policy_changed: bool,
 }
 
 impl Overseer {
@@ -108,6 +110,7 @@ impl Overseer {
             groundless: VecDeque::new(),
             reviews_changed: BTreeSet::new(),
             locks_changed: Vec::new(),
+            policy_changed: false,
         }
     }
 
@@ -132,6 +135,7 @@ impl Overseer {
             Event::CallReleased(event) => {
                 self.reviews_changed.insert(event.review);
             }
+            Event::PolicyAdopted(_) => self.policy_changed = true,
             Event::LockPlaced(event) => self.locks_changed.push(event.lock.id.clone()),
             Event::LockLifted(event) => self.locks_changed.push(event.lock_id.clone()),
             _ => {}

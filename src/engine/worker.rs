@@ -88,7 +88,7 @@ impl Worker {
                 }
             }
             self.hand_over();
-            while self.settle_groundless() {
+            while self.settle_groundless() && self.commands.is_empty() {
                 self.do_urgent();
                 self.hand_over();
             }
