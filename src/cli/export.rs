@@ -24,7 +24,6 @@ use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use tonic::transport::Channel;
 
 /// Events asked for at once.
 const PAGE: u32 = 5_000;
@@ -148,7 +147,11 @@ impl Args {
 }
 
 /// Everything that is there.
-async fn catch_up(args: &Args, client: &mut TimelineServiceClient<Channel>, sink: &mut Sink) -> Result<()> {
+async fn catch_up(
+    args: &Args,
+    client: &mut TimelineServiceClient<super::client::Channel>,
+    sink: &mut Sink,
+) -> Result<()> {
     let mut request = ListEventsRequest {
         filter: Some(args.filter()),
         from_position: sink.checkpoint.next,
@@ -173,7 +176,7 @@ async fn catch_up(args: &Args, client: &mut TimelineServiceClient<Channel>, sink
 /// What comes, until a signal.
 async fn follow(
     args: &Args,
-    client: &mut TimelineServiceClient<Channel>,
+    client: &mut TimelineServiceClient<super::client::Channel>,
     sink: &mut Sink,
     signals: Signals,
 ) -> Result<()> {

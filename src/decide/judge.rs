@@ -1,18 +1,20 @@
 //! Scores and decides a call in a session that is open.
 
 use super::SCORING_VERSION;
+use super::lock::{lock_on_call, under_lock};
 use super::resolve::event_time;
 use super::settings::Settings;
 use super::verdict::settle;
 use crate::detector::models::SessionContext;
 use crate::detector::reading::Reading;
 use crate::detector::results::ToolWords;
-use crate::domain::call::{Call, CallFeatures};
+use crate::domain::call::{Call, CallFeatures, Origin};
 use crate::domain::decision::{Assessment, Decision, Floor};
 use crate::domain::event::{CallDecided, CallProposed, Event, Payload, Pending};
 use crate::domain::position::Revision;
 use crate::domain::risk::{Capabilities, RiskCategory};
 use crate::domain::stream::{CallKey, StreamId};
+use crate::domain::time::Timestamp;
 use crate::policy::{Policy, category};
 use crate::projection::{Session, State, Tenant, principal_hash, tool_hash};
 use crate::stats::tracker::{Budget, Tracker};
@@ -90,7 +92,7 @@ pub fn judge(
         skewed,
         features,
     };
-    let decision = redecide(tenant, session, &proposed, policy);
+    let decision = redecide(state, stream, &proposed, policy, call.receive_time);
     let revision = session.map_or(Revision::ZERO, |session| session.revision).next();
     let decided = Pending {
         stream,
@@ -120,8 +122,26 @@ pub fn judge(
     Judged { proposed, decided }
 }
 
-/// The decision on a proposed call as of this state. Live and replay both end here.
+/// The decision on a proposed call as of this state. Live and replay both end here. `now` is when we
+/// received it: by it locks run out.
 pub fn redecide(
+    state: &State,
+    stream: StreamId,
+    proposed: &CallProposed,
+    policy: &Policy,
+    now: Timestamp,
+) -> Decision {
+    let tenant = state.tenant(&proposed.tenant);
+    let session = tenant.and_then(|tenant| tenant.sessions.get(&stream));
+    let decision = weigh(tenant, session, proposed, policy);
+    match lock_on_call(state, stream, proposed, now) {
+        Some(known) if proposed.origin == Origin::Live => under_lock(decision, known.lock.on.scope),
+        _ => decision,
+    }
+}
+
+/// The decision without locks.
+pub fn weigh(
     tenant: Option<&Tenant>,
     session: Option<&Session>,
     proposed: &CallProposed,
@@ -129,26 +149,26 @@ pub fn redecide(
 ) -> Decision {
     let outcome =
         policy.evaluate(&proposed.tool, &proposed.server, &proposed.principal_chain, proposed.category);
-    let assessment = assess(tenant, session, proposed, outcome.category);
+    let assessment = assess(tenant, session, &proposed.features, proposed.turn, outcome.category);
     let threshold =
         tenant.map_or_else(|| Tracker::new(Budget::default()).tau(), |tenant| tenant.tracker.tau());
     settle(policy, &outcome, assessment, threshold.as_i32(), proposed.origin)
 }
 
-fn assess(
+pub(super) fn assess(
     tenant: Option<&Tenant>,
     session: Option<&Session>,
-    proposed: &CallProposed,
+    features: &CallFeatures,
+    turn: Option<u32>,
     category: RiskCategory,
 ) -> Assessment {
-    let features = &proposed.features;
     let reading = reading(tenant, session, features);
     let tool_words = tenant.map(|tenant| tenant.inventory.words(features)).unwrap_or_default();
     let context = SessionContext {
         seen: session.map_or(Capabilities::NONE, |session| session.seen),
         tools: session.map_or([0; 2], |session| session.tools),
         reading: &reading,
-        turn: proposed.turn,
+        turn,
         tool_words: ToolWords { words: &tool_words },
     };
     let mut floors = session.map_or(0, |session| session_floors(tenant, session, proposed, &reading));

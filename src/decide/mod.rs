@@ -7,13 +7,15 @@
 mod housekeep;
 pub mod ingest;
 mod judge;
+pub mod lock;
 pub mod observe;
 mod resolve;
+pub mod review;
 mod settings;
 mod verdict;
 
 pub use housekeep::housekeep;
-pub use judge::{InferenceCache, Judged, judge, redecide};
+pub use judge::{InferenceCache, Judged, judge, redecide, weigh};
 pub use observe::{complete, define_tool, end_session};
 pub use resolve::{Resolved, event_time, resolve, stream_of};
 pub use settings::Settings;

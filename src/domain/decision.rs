@@ -203,7 +203,7 @@ pub enum Evidence {
 }
 
 /// One detector's part in an assessment.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Score {
     /// The detector.
     pub detector: Detector,
@@ -308,11 +308,21 @@ pub enum Reason {
     RiskDenies,
     /// History, recorded as it happened.
     Imported,
+    /// A lock covers the session.
+    SessionLocked,
+    /// A lock covers a link of the principal chain.
+    PrincipalLocked,
+    /// A lock covers the tool.
+    ToolLocked,
+    /// A lock covers the server.
+    ServerLocked,
+    /// A lock covers the tenant, or everything.
+    TenantLocked,
 }
 
 impl Reason {
     /// All reasons; the stored number is the place in this list plus one.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 13] = [
         Self::RuleAllows,
         Self::RuleReviews,
         Self::RuleDenies,
@@ -321,6 +331,11 @@ impl Reason {
         Self::FloorFired,
         Self::RiskDenies,
         Self::Imported,
+        Self::SessionLocked,
+        Self::PrincipalLocked,
+        Self::ToolLocked,
+        Self::ServerLocked,
+        Self::TenantLocked,
     ];
 
     /// The stored number, from 1.
@@ -335,7 +350,7 @@ impl Reason {
 }
 
 /// What the detectors together say of a call, as of one state.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assessment {
     /// One score a detector, in the order of [`Detector::ALL`].
     pub scores: [Score; DETECTORS],

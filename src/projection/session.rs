@@ -127,6 +127,17 @@ impl Sessions {
         Some(session)
     }
 
+    /// A live session, to change what is no activity of its own.
+    pub(super) fn get_mut(&mut self, stream: &StreamId) -> Option<&mut Session> {
+        self.live.get_mut(stream)
+    }
+
+    /// Notes the latest revision of a session's stream; whether the session is live.
+    pub(super) fn follow(&mut self, stream: &StreamId, revision: Revision) -> bool {
+        let live = self.live.get_mut(stream);
+        live.map(|session| session.revision = revision).is_some()
+    }
+
     /// Closes a session and hands it over.
     pub(super) fn close(&mut self, stream: &StreamId) -> Option<Session> {
         let session = self.live.remove(stream)?;

@@ -1,6 +1,9 @@
 //! The whole state of a partition, folded from its log by one pure function.
 
+use super::access::Access;
 use super::inventory::Inventory;
+use super::locks::Locks;
+use super::reviews::{Held, Reviews};
 use super::session::{DENIED_TOOLS_MAX, Session, Sessions};
 use crate::detector::learn::{Lesson, tool_key};
 use crate::detector::models::Models;
@@ -22,7 +25,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// Version of the fold and the scoring: a snapshot of another version is not used, and a replay of
 /// decisions of another version is not compared.
-pub const STATE_VERSION: u32 = 2;
+pub const STATE_VERSION: u32 = 3;
 /// Tenants of a partition.
 pub const TENANTS_MAX: usize = 256;
 /// Closed sessions whose last revision is kept at hand. More than the log's unindexed records, so that
@@ -45,8 +48,16 @@ pub struct State {
     /// Place of the latest event of the partition's own stream.
     pub own_revision: Revision,
     tenants: BTreeMap<String, Tenant>,
-    closed: ClosedSessions,
+    pub(super) closed: ClosedSessions,
     proposed: Option<Proposed>,
+    /// Open and settled reviews.
+    pub reviews: Reviews,
+    /// Locks.
+    pub locks: Locks,
+    /// Tokens; in partition 0 only.
+    pub access: Access,
+    /// The call that asked for the review right behind it.
+    pub(super) asked: Option<Held>,
     /// Set for an evaluation against what is known now; never in a daemon.
     #[serde(skip)]
     learning_stopped: bool,
@@ -81,13 +92,13 @@ pub struct Tenant {
 
 /// Last revisions of sessions closed not long ago, oldest forgotten first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct ClosedSessions {
+pub(super) struct ClosedSessions {
     revisions: BTreeMap<StreamId, Revision>,
     order: VecDeque<StreamId>,
 }
 
 impl ClosedSessions {
-    fn set(&mut self, stream: StreamId, revision: Revision) {
+    pub(super) fn set(&mut self, stream: StreamId, revision: Revision) {
         if self.revisions.insert(stream, revision).is_none() {
             self.order.push_back(stream);
         }
@@ -112,6 +123,10 @@ impl State {
             tenants: BTreeMap::new(),
             closed: ClosedSessions::default(),
             proposed: None,
+            reviews: Reviews::default(),
+            locks: Locks::default(),
+            access: Access::default(),
+            asked: None,
             learning_stopped: false,
         }
     }
@@ -172,6 +187,7 @@ impl State {
                 self.policy_revision = recorded.position;
                 self.policy_digest = event.digest;
             }
+            _ => self.oversee(recorded),
         }
     }
 
@@ -180,7 +196,7 @@ impl State {
         self.hash_key = event.hash_key;
     }
 
-    fn tenant_mut(&mut self, name: &str) -> &mut Tenant {
+    pub(super) fn tenant_mut(&mut self, name: &str) -> &mut Tenant {
         if !self.tenants.contains_key(name) {
             self.tenants.insert(name.to_owned(), Tenant::new());
         }
@@ -285,6 +301,11 @@ impl State {
                 session.denied_tools.push(features.tool)
             }
             Verdict::Deny | Verdict::Review => {}
+        }
+        if decision.answer() == Verdict::Review {
+            let assessment = decision.assessment.clone();
+            let decided_at = recorded.position;
+            self.asked = Some(Held { features, turn, assessment, decided_at });
         }
     }
 

@@ -26,11 +26,11 @@ pub fn decode(event_kind: u8, body: &[u8]) -> Result<Event, Error> {
         kind::CALL_DECIDED => Event::CallDecided(call_decided(body)?),
         kind::CALL_COMPLETED => Event::CallCompleted(call_completed(body)?),
         kind::POLICY_ADOPTED => Event::PolicyAdopted(policy_adopted(body)?),
-        unknown => return Err(Error::UnknownKind(unknown)),
+        other => return super::oversight::read(other, body),
     })
 }
 
-fn each(body: &[u8], mut read: impl FnMut(&Field<'_>) -> Result<(), Error>) -> Result<(), Error> {
+pub(super) fn each(body: &[u8], mut read: impl FnMut(&Field<'_>) -> Result<(), Error>) -> Result<(), Error> {
     Reader::new(body).try_for_each(|field| read(&field?))
 }
 

@@ -29,6 +29,7 @@ pub fn encode_into(event: &Event, out: &mut Vec<u8>) {
         Event::CallDecided(event) => call_decided(event, &mut out),
         Event::CallCompleted(event) => call_completed(event, &mut out),
         Event::PolicyAdopted(event) => policy_adopted(event, &mut out),
+        other => super::oversight::write(other, &mut out),
     }
     *buffer = out.finish();
 }

@@ -157,6 +157,13 @@ fn counterfactuals(decision: &Decision, names: &Names<'_>) -> Vec<String> {
             ));
         }
         Reason::Imported => told.push("Nothing: history is recorded as it happened.".to_owned()),
+        Reason::SessionLocked
+        | Reason::PrincipalLocked
+        | Reason::ToolLocked
+        | Reason::ServerLocked
+        | Reason::TenantLocked => {
+            told.push("Without the lock it would have been judged as any other call.".to_owned());
+        }
         Reason::RuleAllows => {}
     }
     told
