@@ -171,7 +171,7 @@ pub(super) fn assess(
         turn,
         tool_words: ToolWords { words: &tool_words },
     };
-    let mut floors = session.map_or(0, |session| session_floors(tenant, session, proposed, &reading));
+    let mut floors = session.map_or(0, |session| session_floors(tenant, session, features, turn, &reading));
     if tenant.and_then(|tenant| tenant.inventory.get(features.tool)).is_some_and(|tool| tool.changed) {
         floors |= Floor::DefinitionChanged.bit();
     }
@@ -201,10 +201,11 @@ fn reading<'s>(
 fn session_floors(
     tenant: Option<&Tenant>,
     session: &Session,
-    proposed: &CallProposed,
+    features: &CallFeatures,
+    turn: Option<u32>,
     reading: &Reading,
 ) -> u16 {
-    let (seen, features) = (session.seen, &proposed.features);
+    let seen = session.seen;
     let capabilities = features.capabilities;
     let aims_anew = || tenant.is_none_or(|tenant| tenant.models.aims_anew(features, reading));
     let changes = Capabilities::EXECUTES.with(Capabilities::DESTROYS);
@@ -223,7 +224,7 @@ fn session_floors(
         floors |= Floor::SecretLeaves.bit();
     }
     let gives = Capabilities::EGRESS.with(Capabilities::SPENDS).with(Capabilities::GRANTS_ACCESS);
-    let told = |tenant: &Tenant| tenant.models.told_by_stranger(features, reading, proposed.turn);
+    let told = |tenant: &Tenant| tenant.models.told_by_stranger(features, reading, turn);
     if capabilities.has_any(gives) && tenant.is_some_and(told) {
         floors |= Floor::TargetFromStranger.bit();
     }

@@ -5,6 +5,7 @@ use super::reviews::{Held, Review};
 use super::session::DENIED_TOOLS_MAX;
 use super::state::State;
 use crate::detector::learn::tool_key;
+use crate::detector::reading::Origin;
 use crate::domain::event::{Event, Recorded};
 use crate::domain::review::ReviewState;
 use crate::domain::stream::StreamId;
@@ -89,7 +90,12 @@ impl State {
         if let Some(session) = tenant.sessions.get_mut(stream) {
             session.lesson.note(call, &held.features, &held.assessment);
             let values = held.features.arguments.iter().map(|argument| argument.value);
-            session.reading.called(call, tool_key(held.features.tool), held.turn, values);
+            let origin = Origin {
+                tool: tool_key(held.features.tool),
+                turn: held.turn,
+                capabilities: held.features.capabilities,
+            };
+            session.reading.called(call, origin, values);
             tenant.models.allowed(&held.features);
         }
     }

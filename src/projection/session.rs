@@ -129,7 +129,7 @@ impl Sessions {
 
     /// A live session, to change what is no activity of its own.
     pub(super) fn get_mut(&mut self, stream: &StreamId) -> Option<&mut Session> {
-        self.live.get_mut(stream)
+        self.live.get_mut(stream).map(Box::as_mut)
     }
 
     /// Notes the latest revision of a session's stream; whether the session is live.
