@@ -49,7 +49,8 @@ impl Registry {
 
     /// The decision of the call proposed at a position, if it may not be durable yet.
     pub(super) fn decided(&self, proposed_at: Position) -> Option<&Arc<Decided>> {
-        let place = self.decided.binary_search_by_key(&proposed_at.next(), |decided| decided.position).ok()?;
+        let place =
+            self.decided.binary_search_by_key(&proposed_at.next(), |decided| decided.position).ok()?;
         self.decided.get(place)
     }
 

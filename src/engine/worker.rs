@@ -89,7 +89,8 @@ impl Worker {
             Command::Import(import, _) => self.call_key(&import.call.tenant, &import.call.call_id),
             _ => CallKey::NONE,
         };
-        lookups.extend(drained.iter().map(|command| Lookup { key: key_of(command), indexed: Indexed::Unasked }));
+        lookups
+            .extend(drained.iter().map(|command| Lookup { key: key_of(command), indexed: Indexed::Unasked }));
         let is_asked = |lookup: &Lookup| !lookup.key.is_none() && self.registry.get(&lookup.key).is_none();
         let asked: Vec<CallKey> = lookups.iter().filter(|lookup| is_asked(lookup)).map(|l| l.key).collect();
         if asked.len() < 2 {

@@ -222,7 +222,10 @@ pub(super) fn each_of_stream(first: u64, mut value: &[u8], mut f: impl FnMut(u64
 }
 
 fn call_position(bytes: &[u8]) -> Result<Position, Error> {
-    bytes.try_into().map(|bytes| Position::new(u64::from_le_bytes(bytes))).map_err(|_| damaged(Family::Call, 0))
+    bytes
+        .try_into()
+        .map(|bytes| Position::new(u64::from_le_bytes(bytes)))
+        .map_err(|_| damaged(Family::Call, 0))
 }
 
 fn damaged(family: Family, at: u64) -> Error {

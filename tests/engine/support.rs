@@ -74,7 +74,8 @@ fn chain() -> Vec<String> {
 pub async fn evaluate(engine: &Engine, told: &Told<'_>) -> Result<Decided, Error> {
     let chain = chain();
     let call = engine.ingest("default").call(&raw(told, &chain), engine.now()).map_err(Error::Invalid)?;
-    engine.call("default", |reply| Command::Evaluate(Box::new(call), reply)).await
+    let decided = engine.call("default", |reply| Command::Evaluate(Box::new(call), reply)).await?;
+    Ok(Decided::clone(&decided))
 }
 
 /// Hands in history at its own time.
