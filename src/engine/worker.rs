@@ -201,8 +201,8 @@ impl Worker {
         self.take_up(judged.decided);
         add(&self.shared.counters.calls_decided, 1);
         let proposed_at = state_position.next();
-        let stream = decided.stream;
-        let known = Known { proposed_at, stream, digest, completed: None, is_completion_known: true };
+        let known =
+            Known { proposed_at, stream: decided.stream, digest, completed: None, is_completion_known: true };
         self.registry.insert(key, known);
         self.registry.keep(Arc::clone(&decided));
         Ok(decided)

@@ -4,6 +4,7 @@
 //! are over are not here: the log has them.
 
 use crate::detector::learn::Lesson;
+use crate::detector::reading::Reading;
 use crate::domain::call::SessionSource;
 use crate::domain::position::{Position, Revision};
 use crate::domain::risk::Capabilities;
@@ -50,6 +51,8 @@ pub struct Session {
     pub tools: [u64; 2],
     /// Hashes of tools denied here.
     pub denied_tools: Vec<u64>,
+    /// What it has read.
+    pub reading: Reading,
     /// What it will teach when it closes.
     pub lesson: Lesson,
 }

@@ -4,7 +4,8 @@ use super::inventory::Inventory;
 use super::session::{DENIED_TOOLS_MAX, Session, Sessions};
 use crate::detector::learn::{Lesson, tool_key};
 use crate::detector::models::Models;
-use crate::domain::call::{CallFeatures, Origin, OutcomeStatus};
+use crate::detector::reading::Reading;
+use crate::domain::call::{CallFeatures, OutcomeStatus};
 use crate::domain::decision::Verdict;
 use crate::domain::event::{
     CallCompleted, CallDecided, CallProposed, Event, LogCreated, Recorded, SessionClosed, SessionOpened,
@@ -46,19 +47,17 @@ pub struct State {
     tenants: BTreeMap<String, Tenant>,
     closed: ClosedSessions,
     proposed: Option<Proposed>,
+    /// Set for an evaluation against what is known now; never in a daemon.
+    #[serde(skip)]
+    learning_stopped: bool,
 }
 
 /// A proposed call that waits for the decision right behind it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Proposed {
     call: u32,
-    tool: u64,
-    principal: u64,
-    capabilities: Capabilities,
-    at: Option<Timestamp>,
-    utc_offset_minutes: i16,
-    arguments: Vec<crate::domain::call::ArgumentFeature>,
-    imported: bool,
+    turn: Option<u32>,
+    features: CallFeatures,
 }
 
 /// What is known of a tenant.
@@ -113,7 +112,13 @@ impl State {
             tenants: BTreeMap::new(),
             closed: ClosedSessions::default(),
             proposed: None,
+            learning_stopped: false,
         }
+    }
+
+    /// From now on, sessions that close teach nothing: for evaluations.
+    pub const fn stop_learning(&mut self) {
+        self.learning_stopped = true;
     }
 
     /// The key of all hashes of this log.
@@ -203,6 +208,7 @@ impl State {
             seen: Capabilities::NONE,
             tools: [0; 2],
             denied_tools: Vec::new(),
+            reading: Reading::default(),
             lesson: Lesson::default(),
         };
         self.tenant_mut(&event.tenant).sessions.open(record.stream, session);
@@ -210,16 +216,20 @@ impl State {
 
     fn session_closed(&mut self, event: &SessionClosed, recorded: &Recorded) {
         self.closed.set(recorded.record.stream, recorded.record.revision);
+        let learns = !self.learning_stopped;
         let tenant = self.tenant_mut(&event.tenant);
         tenant.evicted_sessions += u64::from(event.reason == crate::domain::event::CloseReason::Evicted);
-        if let Some(session) = tenant.sessions.close(&recorded.record.stream) {
-            tenant.models.learn(&session.lesson);
+        if let Some(session) = tenant.sessions.close(&recorded.record.stream)
+            && learns
+        {
+            tenant.models.learn(&session.lesson, &session.reading);
         }
     }
 
     fn tool_defined(&mut self, event: &ToolDefined, recorded: &Recorded) {
         let key = tool_hash(&self.key(), &event.server, &event.tool);
-        self.tenant_mut(&event.tenant).inventory.define(key, event, recorded.position);
+        let words_key = self.key().for_words();
+        self.tenant_mut(&event.tenant).inventory.define(key, event, &words_key, recorded.position);
     }
 
     fn call_proposed(&mut self, event: &CallProposed, recorded: &Recorded) {
@@ -232,17 +242,13 @@ impl State {
             tenant.sessions.touch(&record.stream, recorded.position, record.revision, record.event_time)
         {
             session.calls += 1;
+            if let Some(request) = session.reading.request_with(&features.words.request) {
+                let wanted = tenant.models.results().wanted(&request);
+                session.reading.ask(request, wanted);
+            }
         }
-        self.proposed = Some(Proposed {
-            call: call_number(recorded),
-            tool: features.tool,
-            principal: features.principal,
-            capabilities: features.capabilities,
-            at: features.at,
-            utc_offset_minutes: features.utc_offset_minutes,
-            arguments: features.arguments.clone(),
-            imported: event.origin == Origin::Imported,
-        });
+        self.proposed =
+            Some(Proposed { call: call_number(recorded), turn: event.turn, features: features.clone() });
     }
 
     fn call_decided(&mut self, event: &CallDecided, recorded: &Recorded) {
@@ -262,24 +268,19 @@ impl State {
         };
         session.verdicts[decision.verdict as usize] += 1;
         session.risk_max = session.risk_max.max(decision.assessment.risk);
-        session.seen = session.seen.with(proposed.capabilities);
-        session.tools = [proposed.tool, session.tools[0]];
-        let features = CallFeatures {
-            tool: proposed.tool,
-            principal: proposed.principal,
-            capabilities: proposed.capabilities,
-            at: proposed.at,
-            utc_offset_minutes: proposed.utc_offset_minutes,
-            arguments: proposed.arguments,
-        };
+        let Proposed { call, turn, features } = proposed;
+        session.seen = session.seen.with(features.capabilities);
+        session.tools = [features.tool, session.tools[0]];
         // Only what was let through is learnt; in observe mode everything was.
         match decision.answer() {
             Verdict::Allow => {
-                session.lesson.note(proposed.call, &features, &decision.assessment);
+                session.lesson.note(call, &features, &decision.assessment);
+                let values = features.arguments.iter().map(|argument| argument.value);
+                session.reading.called(call, tool_key(features.tool), turn, values);
                 tenant.models.allowed(&features);
             }
             Verdict::Deny if session.denied_tools.len() < DENIED_TOOLS_MAX => {
-                session.denied_tools.push(proposed.tool)
+                session.denied_tools.push(features.tool)
             }
             Verdict::Deny | Verdict::Review => {}
         }
@@ -294,7 +295,13 @@ impl State {
             Some(session) if event.status == OutcomeStatus::Abandoned => {
                 session.lesson.abandon(call_number(recorded));
             }
-            Some(_) => {}
+            Some(session) => {
+                if let (Some((tool, turn)), Some(words)) =
+                    (session.reading.take(call_number(recorded)), &event.words)
+                {
+                    tenant.models.results().read(&mut session.reading, tool, turn, words);
+                }
+            }
             None => self.closed.set(record.stream, record.revision),
         }
     }

@@ -100,6 +100,19 @@ fn features(features: &CallFeatures, out: &mut Writer) {
             features.arguments.iter().for_each(|argument| inner.raw(&packed_argument(argument)));
         });
     }
+    words(7, &features.words.request, out);
+    words(8, &features.words.tool, out);
+    words(9, &features.words.arguments, out);
+    out.bytes(10, &features.words.counts);
+}
+
+/// Four bytes a word, little endian.
+fn words(field: u32, words: &[u32], out: &mut Writer) {
+    out.bytes(field, &pack_words(words));
+}
+
+fn pack_words(words: &[u32]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_le_bytes()).collect()
 }
 
 /// Bytes of one argument feature: path u32, value u32, magnitude u8, kind u8, little endian.
@@ -127,6 +140,9 @@ fn call_completed(event: &CallCompleted, out: &mut Writer) {
     out.uint_present(4, event.latency_us);
     out.uint(5, event.result_bytes);
     out.packed_fixed64(6, &event.fingerprints);
+    if let Some(words) = &event.words {
+        out.bytes_present(7, &pack_words(words));
+    }
 }
 
 fn policy_adopted(event: &PolicyAdopted, out: &mut Writer) {

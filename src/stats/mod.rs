@@ -18,8 +18,10 @@ pub mod numeric;
 pub mod pitman_yor;
 pub mod presence;
 pub mod rate;
+pub mod seen;
 pub mod table;
 pub mod tracker;
+pub mod words;
 
 mod array;
 #[cfg(test)]
