@@ -224,6 +224,20 @@ pub fn combined(scores: &[Score; DETECTORS], left_out: Option<Detector>) -> Mill
     combine(&present[..count])
 }
 
+/// What the scores of a call come to, before calibration; `left_out` counts as nothing odd.
+pub fn together(scores: &[Score], left_out: Option<Detector>) -> MilliBits {
+    let (mut hard, mut soft, mut results) = (Vec::new(), Vec::new(), None);
+    for score in scores.iter().filter(|score| score.raw.is_some()) {
+        let odd = if left_out == Some(score.detector) { 0 } else { score.surprise };
+        match score.detector {
+            Detector::Results => results = Some(MilliBits::new(odd)),
+            Detector::Time | Detector::Rate => hard.push(MilliBits::new(odd)),
+            _ => soft.push(MilliBits::new(odd)),
+        }
+    }
+    weigh(&hard, &soft, results)
+}
+
 /// One surprise of all.
 ///
 /// Where it is known what the user asked and what the results said, whether a call follows the one or the

@@ -21,7 +21,7 @@ async fn stage() -> (tempfile::TempDir, Stage) {
 async fn an_approved_call_runs_once() {
     let (_dir, stage) = stage().await;
     let mut gateway = stage.gateway().await;
-    let bob = stage.reviewer("user:bob", &["sre"]).await;
+    let mut bob = stage.reviewer("user:bob", &["sre"]).await;
 
     ask(&mut gateway, call("c-0", "get_service_status", r#"{"service":"api"}"#)).await;
     let asked = ask(&mut gateway, migration("c-1")).await;
@@ -55,7 +55,7 @@ async fn an_approved_call_runs_once() {
 async fn a_denied_call_stays_denied_and_says_why() {
     let (_dir, stage) = stage().await;
     let mut gateway = stage.gateway().await;
-    let bob = stage.reviewer("user:bob", &[]).await;
+    let mut bob = stage.reviewer("user:bob", &[]).await;
     let asked = ask(&mut gateway, migration("c-1")).await;
     vote(&mut bob, &asked, VoteChoice::Deny).await.unwrap();
     for _ in 0..2 {
@@ -72,7 +72,7 @@ async fn a_denied_call_stays_denied_and_says_why() {
 async fn waiting_inside_evaluate_and_on_a_stream() {
     let (_dir, stage) = stage().await;
     let mut gateway = stage.gateway().await;
-    let bob = stage.reviewer("user:bob", &[]).await;
+    let mut bob = stage.reviewer("user:bob", &[]).await;
     let mut holder = stage.gateway().await;
     let held = tokio::spawn(async move {
         let wait = Some(prost_types::Duration { seconds: 30, nanos: 0 });
@@ -121,7 +121,7 @@ async fn waiting_inside_evaluate_and_on_a_stream() {
 async fn asking_again_under_another_id_shares_the_review_and_not_the_approval() {
     let (_dir, stage) = stage().await;
     let mut gateway = stage.gateway().await;
-    let bob = stage.reviewer("user:bob", &[]).await;
+    let mut bob = stage.reviewer("user:bob", &[]).await;
     let first = ask(&mut gateway, migration("c-1")).await;
     let second = ask(&mut gateway, migration("c-2")).await;
     assert_eq!(second.review_id, first.review_id, "the very same call joins the open review");
@@ -141,7 +141,7 @@ async fn asking_again_under_another_id_shares_the_review_and_not_the_approval() 
 async fn an_approval_holds_for_the_very_call_and_no_other() {
     let (_dir, stage) = stage().await;
     let mut gateway = stage.gateway().await;
-    let bob = stage.reviewer("user:bob", &[]).await;
+    let mut bob = stage.reviewer("user:bob", &[]).await;
     let asked = ask(&mut gateway, migration("c-1")).await;
     vote(&mut bob, &asked, VoteChoice::Approve).await.unwrap();
 
@@ -183,7 +183,7 @@ async fn an_approval_holds_for_the_very_call_and_no_other() {
 async fn votes_that_do_not_count() {
     let (_dir, stage) = stage().await;
     let mut gateway = stage.gateway().await;
-    let bob = stage.reviewer("user:bob", &[]).await;
+    let mut bob = stage.reviewer("user:bob", &[]).await;
     let mut alice = stage.reviewer("Alice", &[]).await;
     let mut agent = stage.reviewer("agent:deployer", &[]).await;
     let mut eve = stage.reviewer("user:eve", &[]).await;
@@ -232,7 +232,7 @@ async fn votes_that_do_not_count() {
 async fn a_vote_cast_twice_counts_once() {
     let (_dir, stage) = stage().await;
     let mut gateway = stage.gateway().await;
-    let bob = stage.reviewer("user:bob", &[]).await;
+    let mut bob = stage.reviewer("user:bob", &[]).await;
     let asked = ask(&mut gateway, migration("c-1")).await;
     vote(&mut bob, &asked, VoteChoice::Approve).await.unwrap();
     let again = vote(&mut bob, &asked, VoteChoice::Approve).await.unwrap();
@@ -266,7 +266,7 @@ async fn silence_is_denial() {
 async fn an_unused_approval_expires() {
     let (_dir, stage) = stage().await;
     let mut gateway = stage.gateway().await;
-    let bob = stage.reviewer("user:bob", &[]).await;
+    let mut bob = stage.reviewer("user:bob", &[]).await;
     let asked = ask(&mut gateway, migration("c-1")).await;
     vote(&mut bob, &asked, VoteChoice::Approve).await.unwrap();
     stage.pass(10);
@@ -280,7 +280,7 @@ async fn an_unused_approval_expires() {
 async fn clocks_that_jump() {
     let (_dir, stage) = stage().await;
     let mut gateway = stage.gateway().await;
-    let bob = stage.reviewer("user:bob", &[]).await;
+    let mut bob = stage.reviewer("user:bob", &[]).await;
     let back = ask(&mut gateway, migration("c-1")).await;
     stage.pass(14);
     stage.clock.jump(tuesday().plus_micros(-3_600_000_000));
@@ -313,7 +313,7 @@ async fn clocks_that_jump() {
 async fn an_approval_does_not_cover_what_became_of_the_session() {
     let (_dir, stage) = stage().await;
     let mut gateway = stage.gateway().await;
-    let bob = stage.reviewer("user:bob", &[]).await;
+    let mut bob = stage.reviewer("user:bob", &[]).await;
     let send = || call("c-1", "send_email", r#"{"to":"x@example.com","body":"hello"}"#);
     let asked = ask(&mut gateway, send()).await;
     assert_eq!(asked.verdict(), Verdict::Review);
@@ -332,7 +332,7 @@ async fn an_approval_does_not_cover_what_became_of_the_session() {
 async fn handing_on_and_looking_back() {
     let (_dir, stage) = stage().await;
     let mut gateway = stage.gateway().await;
-    let bob = stage.reviewer("user:bob", &[]).await;
+    let mut bob = stage.reviewer("user:bob", &[]).await;
     let asked = ask(&mut gateway, migration("c-1")).await;
     let target = Some(v1::delegate_review_request::Target::Delegate("user:dan".to_owned()));
     let request = v1::DelegateReviewRequest {
@@ -360,7 +360,7 @@ async fn handing_on_and_looking_back() {
 async fn the_end_of_a_session_cancels_its_reviews() {
     let (_dir, stage) = stage().await;
     let mut gateway = stage.gateway().await;
-    let bob = stage.reviewer("user:bob", &[]).await;
+    let mut bob = stage.reviewer("user:bob", &[]).await;
     let asked = ask(&mut gateway, migration("c-1")).await;
     let end = v1::EndSessionRequest { session_key: asked.session_key.clone(), ..Default::default() };
     gateway.end_session(end).await.unwrap();
