@@ -42,7 +42,13 @@ fn arrivals(per_second: f64, time: Duration, seed: u64) -> mpsc::UnboundedReceiv
 }
 
 /// Unary requests over one connection at this rate.
-pub async fn unary(channel: &Channel, what: What, calls: &Calls, per_second: f64, time: Duration) -> Measured {
+pub async fn unary(
+    channel: &Channel,
+    what: What,
+    calls: &Calls,
+    per_second: f64,
+    time: Duration,
+) -> Measured {
     let mut due = arrivals(per_second, time, 1);
     let start = Instant::now();
     let mut tasks = tokio::task::JoinSet::new();

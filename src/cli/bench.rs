@@ -234,7 +234,8 @@ fn text(report: &Report) -> String {
         ]
     });
     let closed = table(header, rows);
-    let header = ["what", "mode", "offered", "per second", "p50 us", "p99 us", "p99.9 us", "p99 of append's p50"];
+    let header =
+        ["what", "mode", "offered", "per second", "p50 us", "p99 us", "p99.9 us", "p99 of append's p50"];
     let rows = report.open_loop.iter().map(|row| {
         let beside = |other: &&OpenRow| other.what == "append" && other.mode == row.mode;
         let append = report.open_loop.iter().find(beside).map_or(0.0, |append| append.p50_us);
