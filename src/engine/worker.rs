@@ -71,7 +71,8 @@ impl Worker {
                     Command::Stop(reply) => stop = Some(reply),
                     command => self.handle(command, *lookup),
                 }
-                if self.group.is_full() {
+                let is_idle = || self.group.is_worth_a_sync() && self.handover.0.is_awaited();
+                if self.group.is_full() || is_idle() {
                     self.hand_over();
                 }
             }
