@@ -17,6 +17,7 @@ use crate::domain::review::{ReviewState, Why};
 use crate::domain::stream::{CallKey, StreamId};
 use crate::projection::{Final, KnownLock, KnownToken, Review};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Overdue reviews settled in one tick.
 const OVERDUE_MAX: usize = 256;
@@ -24,6 +25,25 @@ const OVERDUE_MAX: usize = 256;
 const GROUNDLESS_MAX: usize = 64;
 
 impl Worker {
+    /// Why nothing can be written, if so.
+    pub(super) fn cannot_write(&self) -> Option<Error> {
+        if self.shared.failed.load(Ordering::Acquire) {
+            return Some(Error::WritesOff(self.log.writes_off().unwrap_or("see the log").to_owned()));
+        }
+        let full = self.shared.disk_full.load(Ordering::Relaxed);
+        full.then(|| Error::DiskFull("below the hard watermark".to_owned()))
+    }
+
+    /// The decision about a call on record, as it stands now.
+    pub(super) fn decided_of(&mut self, tenant: &str, call_id: &str) -> Result<Decided, Error> {
+        let key = self.call_key(tenant, call_id);
+        let known = self.known_by(key)?;
+        let known = known.ok_or_else(|| Error::NotFound(format!("call_id `{call_id}`")))?;
+        let mut decided = self.decided_again(known)?;
+        self.stand(key, call_id, &mut decided);
+        Ok(decided)
+    }
+
     /// Does what is on the way past the queue.
     pub(super) fn do_urgent(&mut self) {
         let urgent = self.overseer.hub.take_urgent();

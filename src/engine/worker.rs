@@ -160,15 +160,6 @@ impl Worker {
         }
     }
 
-    /// Why nothing can be written, if so.
-    pub(super) fn cannot_write(&self) -> Option<Error> {
-        if self.shared.failed.load(Ordering::Acquire) {
-            return Some(Error::WritesOff(self.log.writes_off().unwrap_or("see the log").to_owned()));
-        }
-        let full = self.shared.disk_full.load(Ordering::Relaxed);
-        full.then(|| Error::DiskFull("below the hard watermark".to_owned()))
-    }
-
     /// Decides a call that claims the approval of a review by its id.
     pub(super) fn evaluate_claiming(&mut self, call: Call, review: Position, reply: Reply<Arc<Decided>>) {
         let lookup = Lookup::of(self.call_key(&call.tenant, &call.call_id));
@@ -190,16 +181,6 @@ impl Worker {
             Ok(decided) => self.group.deferred.push(Deferred::Decided(reply, decided)),
             Err(error) => reply(Err(error)),
         }
-    }
-
-    /// The decision about a call on record, as it stands now.
-    pub(super) fn decided_of(&mut self, tenant: &str, call_id: &str) -> Result<Decided, Error> {
-        let key = self.call_key(tenant, call_id);
-        let known = self.known_by(key)?;
-        let known = known.ok_or_else(|| Error::NotFound(format!("call_id `{call_id}`")))?;
-        let mut decided = self.decided_again(known)?;
-        self.stand(key, call_id, &mut decided);
-        Ok(decided)
     }
 
     fn import(&mut self, import: Import, lookup: Lookup, reply: Reply<Imported>) {
@@ -389,8 +370,12 @@ impl Worker {
     }
 
     fn end_session(&mut self, tenant: &str, stream: &StreamId, now: Timestamp) -> Option<Position> {
+        let is_live = self.state.tenant(tenant).is_some_and(|tenant| tenant.sessions.get(stream).is_some());
+        if is_live {
+            // First: the end is the last word of a session's stream.
+            self.cancel_of_session(stream);
+        }
         let ended = decide::end_session(&self.state, tenant, stream, now)?;
-        self.cancel_of_session(stream);
         Some(self.take_up(ended))
     }
 
@@ -412,7 +397,7 @@ impl Worker {
         self.decided_again(known).map(Some)
     }
 
-    fn decided_again(&self, known: Known) -> Result<Decided, Error> {
+    pub(super) fn decided_again(&self, known: Known) -> Result<Decided, Error> {
         let mut decided = match self.registry.decided(known.proposed_at) {
             Some(decided) => Decided::clone(decided),
             None => self.read_decided(&known)?,

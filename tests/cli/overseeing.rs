@@ -19,7 +19,8 @@ const MIGRATION: [&str; 11] = [
 ];
 
 fn evaluate(place: &Place, id: &str, tool: &str) -> i32 {
-    let args = ["evaluate", "--tool", tool, "--principal", "agent:x", "--session", "s", "--call-id", id];
+    // A session each: what was denied in one makes its repeat a floor.
+    let args = ["evaluate", "--tool", tool, "--principal", "agent:x", "--session", id, "--call-id", id];
     place.run(&args).code
 }
 
