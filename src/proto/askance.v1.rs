@@ -7403,7 +7403,7 @@ pub struct ExplainDecisionResponse {
     #[prost(string, repeated, tag = "4")]
     pub counterfactuals: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
-/// How a risk was made. R = max(floors, base + (100 - base) * (1 - (1 + 2^(E - 3))^(-1/3))).
+/// How a risk was made. R = max(floors, base + (100 - base) * (1 - 1 / (1 + 2^(E - 4)))).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RiskBreakdown {
     /// Base of the category, 0 to 100.
