@@ -152,14 +152,12 @@ impl Task {
                 return Ok(());
             }
             let beat = Instant::now() + self.shared.options.heartbeat;
-            let woken = loop {
-                tokio::select! {
-                    () = &mut changed => break true,
-                    () = sleep_until(beat) => break self.beat().await,
-                    () = self.over() => return Ok(()),
-                    () = self.sender.closed() => return Ok(()),
-                    () = &mut stopping => return Err(Error::Stopping.into()),
-                }
+            let woken = tokio::select! {
+                () = &mut changed => true,
+                () = sleep_until(beat) => self.beat().await,
+                () = self.over() => return Ok(()),
+                () = self.sender.closed() => return Ok(()),
+                () = &mut stopping => return Err(Error::Stopping.into()),
             };
             if !woken {
                 return Ok(());

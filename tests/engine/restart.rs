@@ -30,6 +30,7 @@ async fn restarts_with_and_without_snapshots_end_in_the_same_state() {
     let (engine, _) = open(&options);
     five_weeks(&engine).await;
     some_traffic(&engine, &clock, 0, 300).await;
+    nothing_is_due(&engine, &clock).await;
     let live = digest(&engine).await;
     engine.stop().await.unwrap();
     drop(engine);
@@ -39,6 +40,7 @@ async fn restarts_with_and_without_snapshots_end_in_the_same_state() {
     assert!(opened.state.snapshot > Position::ZERO);
     assert_eq!(digest(&engine).await, live);
     some_traffic(&engine, &clock, 300, 200).await;
+    nothing_is_due(&engine, &clock).await;
     let later = digest(&engine).await;
     assert_ne!(later, live);
 
@@ -59,6 +61,7 @@ async fn snapshots_at_any_point_lead_to_the_same_bytes() {
     let options = options(dir.path(), &clock);
     let (engine, _) = open(&options);
     some_traffic(&engine, &clock, 0, 120).await;
+    nothing_is_due(&engine, &clock).await;
     let log = engine.log("default").clone();
     let whole = replay(&log, log.position(), false, |_| {}).unwrap();
     engine.stop().await.unwrap();

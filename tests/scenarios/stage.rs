@@ -57,7 +57,6 @@ pub struct Stage {
     pub clock: Clock,
     pub tcp: String,
     pub unix: PathBuf,
-    pub dir: PathBuf,
     stop: Option<oneshot::Sender<()>>,
     running: Option<JoinHandle<()>>,
 }
@@ -114,8 +113,8 @@ impl Stage {
             };
             bound.run(shutdown).await.unwrap();
         });
-        let (clock, dir) = (clock.clone(), dir.to_owned());
-        Self { engine, clock, tcp, unix, dir, stop: Some(stop), running: Some(running) }
+        let clock = clock.clone();
+        Self { engine, clock, tcp, unix, stop: Some(stop), running: Some(running) }
     }
 
     /// Lowers it: everything is on disk.
