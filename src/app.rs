@@ -146,7 +146,13 @@ impl Running {
         if let Some(admin) = admin {
             admin.abort();
         }
-        if told.await.unwrap_or(false) {
+        // Serving may end before it began to listen for what ends it.
+        let died = tokio::select! {
+            biased;
+            () = engine.closed() => true,
+            died = told => died.unwrap_or(false),
+        };
+        if died {
             bail!(
                 "an engine thread died; the log above says why. what was acknowledged is on disk: start again"
             );
