@@ -1,8 +1,8 @@
 //! The command line: one binary, one file a command, no logic of the daemon's own.
 //!
 //! Every command speaks tables to people and, with `--json`, JSON to programs. Exit codes: 0 ok, 1 failure,
-//! 2 usage, 3 denied, 4 review pending. Deliberately absent: what only a later issue brings (`review`,
-//! `lock`, `tools`, `hook`, `mcp`).
+//! 2 usage, 3 denied, 4 review pending. Deliberately absent: what only a later issue brings (`hook`,
+//! `mcp`).
 
 mod bench;
 mod bench_memory;
@@ -14,17 +14,20 @@ mod explain;
 mod export;
 mod export_otlp;
 mod import;
+mod lock;
 pub mod output;
 mod policy;
 pub mod refused;
 mod replay;
 mod replay_session;
 pub mod requests;
+mod review;
 pub mod score;
 mod serve;
 mod sessions;
 mod settings;
 mod timeline;
+mod token;
 mod tools;
 pub mod trace_file;
 pub mod trace_line;
@@ -71,6 +74,9 @@ struct Global {
     /// directory, then the TCP address of the configuration.
     #[arg(long, global = true, value_name = "ADDRESS", env = "ASKANCE_DAEMON")]
     daemon: Option<String>,
+    /// The secret of a token, for a daemon that has tokens. Better in the environment than in a command line.
+    #[arg(long, global = true, value_name = "SECRET", env = "ASKANCE_TOKEN", hide_env_values = true)]
+    token: Option<String>,
     /// Ask no daemon: open the data directory in this process.
     #[arg(long, global = true)]
     embedded: bool,
@@ -100,6 +106,18 @@ enum Command {
     Replay(replay::Args),
     /// Check everything that was promised about the bytes on disk.
     Verify(verify::Args),
+    /// Look at what waits for a human, and vote.
+    #[command(subcommand)]
+    Review(review::Action),
+    /// Stop calls at once: a session, a principal, a tool, a server, a tenant, or everything.
+    Lock(lock::PlaceArgs),
+    /// Lift a lock.
+    Unlock(lock::LiftArgs),
+    /// List locks.
+    Locks(lock::ListArgs),
+    /// Say who may do what.
+    #[command(subcommand)]
+    Token(token::Action),
     /// Check, explain, test, adopt and try policies.
     Policy {
         /// The tenant.
@@ -150,6 +168,11 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Verify(args) => verify::run(&args, &global, &output),
         Command::Policy { tenant, action } => wait(policy::run(action, &tenant, &global, &output)),
         Command::Tools { tenant, action } => wait(tools::run(action, &tenant, &global, &output)),
+        Command::Review(action) => wait(review::run(action, &global, &output)),
+        Command::Lock(args) => wait(lock::place(args, &global, &output)),
+        Command::Unlock(args) => wait(lock::lift(args, &global, &output)),
+        Command::Locks(args) => wait(lock::list(args, &global, &output)),
+        Command::Token(action) => wait(token::run(action, &global, &output)),
         Command::Config(action) => settings::run(&action, &global, &output),
         Command::Bench(args) => bench::run(&args, &global, &output),
         Command::Doctor(args) => wait(doctor::run(args, &global, &output)),

@@ -1,7 +1,7 @@
 //! `askance tools`: what servers declare, what is made of it, and what was accepted.
 
 use super::Global;
-use super::client::{Otherwise, connect, refused};
+use super::client::{Channel, Otherwise, connect, refused};
 use super::output::{Output, table};
 use crate::detector::sentence::shown;
 use crate::domain::json::Json;
@@ -11,7 +11,6 @@ use crate::proto::v1::tool_service_client::ToolServiceClient;
 use anyhow::{Result, anyhow};
 use serde_json::{Value, json};
 use std::process::ExitCode;
-use tonic::transport::Channel;
 
 /// What to do.
 #[derive(Debug, clap::Subcommand)]

@@ -1,6 +1,7 @@
 //! Scores and decides a call in a session that is open.
 
 use super::SCORING_VERSION;
+use super::lock::{lock_on_call, under_lock};
 use super::policed::{self, moment};
 use super::resolve::event_time;
 use super::settings::Settings;
@@ -8,7 +9,7 @@ use super::verdict::settle;
 use crate::detector::models::SessionContext;
 use crate::detector::reading::Reading;
 use crate::detector::results::ToolWords;
-use crate::domain::call::{Call, CallFeatures};
+use crate::domain::call::{Call, CallFeatures, Origin};
 use crate::domain::decision::{Assessment, Decision, Floor};
 use crate::domain::event::{CallDecided, CallProposed, Event, Payload, Pending};
 use crate::domain::position::Revision;
@@ -138,7 +139,7 @@ pub fn judge(
 }
 
 /// The decision on a proposed call as of this state. Live and replay both end here. `arguments` are masked;
-/// `now` is what [`moment`] gives.
+/// `now` is what [`moment`] gives: by it locks run out, too.
 pub fn redecide(
     state: &State,
     stream: StreamId,
@@ -149,10 +150,14 @@ pub fn redecide(
 ) -> Decision {
     let tenant = state.tenant(&proposed.tenant);
     let session = tenant.and_then(|tenant| tenant.sessions.get(&stream));
-    weigh(tenant, session, proposed, policy, arguments, now)
+    let decision = weigh(tenant, session, proposed, policy, arguments, now);
+    match lock_on_call(state, stream, proposed, now) {
+        Some(known) if proposed.origin == Origin::Live => under_lock(decision, known.lock.on.scope),
+        _ => decision,
+    }
 }
 
-/// The same for a tenant and a session that need not be of one state.
+/// The same without locks, for a tenant and a session that need not be of one state.
 pub fn weigh(
     tenant: Option<&Tenant>,
     session: Option<&Session>,
@@ -164,29 +169,31 @@ pub fn weigh(
     let threshold =
         tenant.map_or_else(|| Tracker::new(Budget::default()).tau(), |tenant| tenant.tracker.tau());
     let seen = policed::Seen { tenant, session, proposed, now };
-    let assess = |category, floors| assess(tenant, session, proposed, category, floors);
+    let assess =
+        |category, floors| assess(tenant, session, &proposed.features, proposed.turn, category, floors);
     let policed = policed::apply(&seen, policy, arguments, &assess);
     settle(policy, policed, threshold.as_i32(), proposed.origin)
 }
 
-fn assess(
+pub(super) fn assess(
     tenant: Option<&Tenant>,
     session: Option<&Session>,
-    proposed: &CallProposed,
+    features: &CallFeatures,
+    turn: Option<u32>,
     category: RiskCategory,
     floors: u16,
 ) -> Assessment {
-    let features = &proposed.features;
     let reading = reading(tenant, session, features);
     let tool_words = tenant.map(|tenant| tenant.inventory.words(features)).unwrap_or_default();
     let context = SessionContext {
         seen: session.map_or(Capabilities::NONE, |session| session.seen),
         tools: session.map_or([0; 2], |session| session.tools),
         reading: &reading,
-        turn: proposed.turn,
+        turn,
         tool_words: ToolWords { words: &tool_words },
     };
-    let mut floors = floors | session.map_or(0, |session| session_floors(session, features));
+    let own = session.map_or(0, |session| session_floors(tenant, session, features, turn, &reading));
+    let mut floors = floors | own;
     if tenant.and_then(|tenant| tenant.inventory.get(features.tool)).is_some_and(|tool| tool.changed) {
         floors |= Floor::DefinitionChanged.bit();
     }
@@ -213,18 +220,35 @@ fn reading<'s>(
     Cow::Owned(own)
 }
 
-fn session_floors(session: &Session, features: &CallFeatures) -> u16 {
+fn session_floors(
+    tenant: Option<&Tenant>,
+    session: &Session,
+    features: &CallFeatures,
+    turn: Option<u32>,
+    reading: &Reading,
+) -> u16 {
     let seen = session.seen;
     let capabilities = features.capabilities;
-    let acts = Capabilities::EGRESS.with(Capabilities::EXECUTES).with(Capabilities::DESTROYS);
+    let aims_anew = || tenant.is_none_or(|tenant| tenant.models.aims_anew(features, reading));
+    let changes = Capabilities::EXECUTES.with(Capabilities::DESTROYS);
     let mut floors = 0;
     if seen.has_any(Capabilities::READS_SECRET) {
-        if seen.has_any(Capabilities::READS_UNTRUSTED) && capabilities.has_any(acts) {
+        let sends = capabilities.has_any(Capabilities::EGRESS) && aims_anew();
+        let acts = sends || capabilities.has_any(changes) && !reading.all_said(features);
+        if seen.has_any(Capabilities::READS_UNTRUSTED) && acts {
             floors |= Floor::Trifecta.bit();
         }
-        if capabilities.has_any(Capabilities::EGRESS) {
+        if sends {
             floors |= Floor::SecretThenEgress.bit();
         }
+    }
+    if capabilities.has_any(Capabilities::EGRESS) && reading.tells_secret(&features.words) {
+        floors |= Floor::SecretLeaves.bit();
+    }
+    let gives = Capabilities::EGRESS.with(Capabilities::SPENDS).with(Capabilities::GRANTS_ACCESS);
+    let told = |tenant: &Tenant| tenant.models.told_by_stranger(features, reading, turn);
+    if capabilities.has_any(gives) && tenant.is_some_and(told) {
+        floors |= Floor::TargetFromStranger.bit();
     }
     if session.denied_tools.contains(&features.tool) {
         floors |= Floor::RepeatOfDenied.bit();

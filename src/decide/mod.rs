@@ -7,9 +7,11 @@
 mod housekeep;
 pub mod ingest;
 mod judge;
+pub mod lock;
 pub mod observe;
 mod policed;
 mod resolve;
+pub mod review;
 pub mod ruling;
 mod settings;
 mod verdict;

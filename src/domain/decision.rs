@@ -204,7 +204,7 @@ pub enum Evidence {
 }
 
 /// One detector's part in an assessment.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Score {
     /// The detector.
     pub detector: Detector,
@@ -229,6 +229,10 @@ pub enum Floor {
     DefinitionChanged,
     /// A detector failed: what it would have said is unknown.
     DetectorFailed,
+    /// Where this call sends, pays or whom it grants was told by text that strangers can write.
+    TargetFromStranger,
+    /// The call sends out what a secret of this session holds.
+    SecretLeaves,
     /// The arguments do not match the tool's schema.
     SchemaMismatch,
     /// The call completes a composition rule that asks for a review.
@@ -237,12 +241,14 @@ pub enum Floor {
 
 impl Floor {
     /// All floors; the stored bit is the place in this list.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Trifecta,
         Self::SecretThenEgress,
         Self::RepeatOfDenied,
         Self::DefinitionChanged,
         Self::DetectorFailed,
+        Self::TargetFromStranger,
+        Self::SecretLeaves,
         Self::SchemaMismatch,
         Self::Composition,
     ];
@@ -255,6 +261,8 @@ impl Floor {
             Self::RepeatOfDenied => "repeat_of_denied",
             Self::DefinitionChanged => "definition_changed",
             Self::DetectorFailed => "detector_failed",
+            Self::TargetFromStranger => "target_from_stranger",
+            Self::SecretLeaves => "secret_leaves",
             Self::SchemaMismatch => "schema_mismatch",
             Self::Composition => "composition",
         }
@@ -263,7 +271,9 @@ impl Floor {
     /// The least risk it sets.
     pub const fn risk(self) -> u8 {
         match self {
+            Self::SecretLeaves => 90,
             Self::Trifecta | Self::SecretThenEgress => 85,
+            Self::TargetFromStranger => 80,
             Self::RepeatOfDenied => 75,
             Self::DefinitionChanged | Self::DetectorFailed => 70,
             Self::SchemaMismatch => 60,
@@ -286,9 +296,17 @@ impl Floor {
     pub const fn sentence(self) -> &'static str {
         match self {
             Self::Trifecta => {
-                "this session read text that strangers can write and a secret, and this call can send data out, run code or destroy"
+                "this session read text that strangers can write and a secret, and this call sends to a target that is new and that the user did not name, or runs or destroys what the user did not name"
             }
-            Self::SecretThenEgress => "this session read a secret, and this call can send data out",
+            Self::SecretThenEgress => {
+                "this session read a secret, and this call sends to a target that is new and that the user did not name"
+            }
+            Self::TargetFromStranger => {
+                "a value of this call is new, the user did not name it, and it comes from new text, like a request, that strangers can write"
+            }
+            Self::SecretLeaves => {
+                "this call can send data out and holds words that only the result of reading a secret held"
+            }
             Self::RepeatOfDenied => "a call of the same tool was denied earlier in this session",
             Self::DefinitionChanged => "the tool's definition changed since it was first seen",
             Self::DetectorFailed => "a detector failed on this call, so that its judgement is missing",
@@ -317,6 +335,16 @@ pub enum Reason {
     RiskDenies,
     /// History, recorded as it happened.
     Imported,
+    /// A lock covers the session.
+    SessionLocked,
+    /// A lock covers a link of the principal chain.
+    PrincipalLocked,
+    /// A lock covers the tool.
+    ToolLocked,
+    /// A lock covers the server.
+    ServerLocked,
+    /// A lock covers the tenant, or everything.
+    TenantLocked,
     /// The call is outside its rule's change window.
     WindowClosed,
     /// What the rule expects of an allowed call does not hold.
@@ -329,7 +357,7 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons; the stored number is the place in this list plus one.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 17] = [
         Self::RuleAllows,
         Self::RuleReviews,
         Self::RuleDenies,
@@ -338,6 +366,11 @@ impl Reason {
         Self::FloorFired,
         Self::RiskDenies,
         Self::Imported,
+        Self::SessionLocked,
+        Self::PrincipalLocked,
+        Self::ToolLocked,
+        Self::ServerLocked,
+        Self::TenantLocked,
         Self::WindowClosed,
         Self::Unexpected,
         Self::ConditionFailed,
@@ -356,7 +389,7 @@ impl Reason {
 }
 
 /// What the detectors together say of a call, as of one state.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assessment {
     /// One score a detector, in the order of [`Detector::ALL`].
     pub scores: [Score; DETECTORS],

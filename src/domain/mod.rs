@@ -5,9 +5,13 @@
 pub mod call;
 pub mod decision;
 pub mod event;
+pub mod identity;
 pub mod json;
+pub mod lock;
 pub mod mask;
+mod oversight;
 pub mod position;
+pub mod review;
 pub mod risk;
 pub mod stream;
 pub mod text;

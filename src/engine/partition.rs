@@ -1,14 +1,16 @@
 //! What goes into a partition's queue, and what comes back.
 
 use super::Error;
+use super::overseer::Oversight;
 use crate::decide::observe::Definition;
 use crate::decide::ruling::Ruling;
 use crate::domain::call::{Call, Digest, Outcome, SessionSource};
 use crate::domain::decision::Decision;
 use crate::domain::position::Position;
+use crate::domain::review::Why;
 use crate::domain::stream::StreamId;
 use crate::domain::time::Timestamp;
-use crate::projection::State;
+use crate::projection::{Final, State};
 use std::sync::Arc;
 
 /// Where an answer goes. Called on the committer's thread once what it speaks of is durable: it must be
@@ -45,6 +47,14 @@ pub struct Decided {
     pub skewed: bool,
     /// Where and how the arguments do not match the tool's schema; empty: they do.
     pub schema_fault: String,
+    /// The review that was opened or joined, or that settled the call; zero: none.
+    pub review: Position,
+    /// The final word on a call that was to be reviewed.
+    pub settled: Option<Final>,
+    /// Why an approved call is not let go yet.
+    pub not_yet: Option<Why>,
+    /// What the one who denied or locked said about it.
+    pub comment: String,
 }
 
 /// A call of history with its outcome.
@@ -130,6 +140,10 @@ pub enum Command {
     },
     /// A person's decision about rules: what, and when.
     Rule(Box<Ruling>, Timestamp, Reply<Ruled>),
+    /// Something about reviews, locks or tokens.
+    Oversee(Box<Oversight>),
+    /// Look past the queue: something urgent is there.
+    Wake,
     /// Ask about the state.
     Ask(Question),
     /// Finish what is queued, write a snapshot, and stop.

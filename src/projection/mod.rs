@@ -3,15 +3,22 @@
 //! Pure: no clock, no I/O, no randomness, no order that is not the log's. Deliberately absent: how
 //! events are stored, and what is decided on the state.
 
+mod access;
 mod inventory;
+mod locks;
+mod oversight;
 mod policies;
+mod reviews;
 mod session;
 mod snapshot;
 mod state;
 mod trail;
 
+pub use access::{Access, KnownToken};
 pub use inventory::{Inventory, Tool};
+pub use locks::{KnownLock, Locks, Subject, covers};
 pub use policies::{Grant, Policies};
+pub use reviews::{Final, Held, Review, Reviews};
 pub use session::{Session, Sessions};
 pub use snapshot::Error;
 pub use state::{STATE_VERSION, State, TENANTS_MAX, Tenant, gap_key, principal_hash, tool_hash};

@@ -1,12 +1,15 @@
 //! The whole state of a partition, folded from its log by one pure function.
 
+use super::access::Access;
 use super::inventory::Inventory;
+use super::locks::Locks;
 use super::policies::Policies;
+use super::reviews::{Held, Reviews};
 use super::session::{DENIED_TOOLS_MAX, Session, Sessions};
 use super::trail::{Made, Trail, Trails};
 use crate::detector::learn::{Lesson, tool_key};
 use crate::detector::models::Models;
-use crate::detector::reading::Reading;
+use crate::detector::reading::{Origin, Reading};
 use crate::domain::call::{CallFeatures, OutcomeStatus};
 use crate::domain::decision::Verdict;
 use crate::domain::event::{
@@ -24,7 +27,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// Version of the fold and the scoring: a snapshot of another version is not used, and a replay of
 /// decisions of another version is not compared.
-pub const STATE_VERSION: u32 = 3;
+pub const STATE_VERSION: u32 = 4;
 /// Tenants of a partition.
 pub const TENANTS_MAX: usize = 256;
 /// Closed sessions whose last revision is kept at hand. More than the log's unindexed records, so that
@@ -47,8 +50,16 @@ pub struct State {
     /// Place of the latest event of the partition's own stream.
     pub own_revision: Revision,
     tenants: BTreeMap<String, Tenant>,
-    closed: ClosedSessions,
+    pub(super) closed: ClosedSessions,
     proposed: Option<Proposed>,
+    /// Open and settled reviews.
+    pub reviews: Reviews,
+    /// Locks.
+    pub locks: Locks,
+    /// Tokens; in partition 0 only.
+    pub access: Access,
+    /// The call that asked for the review right behind it.
+    pub(super) asked: Option<Held>,
     /// Set for an evaluation against what is known now; never in a daemon.
     #[serde(skip)]
     learning_stopped: bool,
@@ -90,13 +101,13 @@ pub struct Tenant {
 
 /// Last revisions of sessions closed not long ago, oldest forgotten first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct ClosedSessions {
+pub(super) struct ClosedSessions {
     revisions: BTreeMap<StreamId, Revision>,
     order: VecDeque<StreamId>,
 }
 
 impl ClosedSessions {
-    fn set(&mut self, stream: StreamId, revision: Revision) {
+    pub(super) fn set(&mut self, stream: StreamId, revision: Revision) {
         if self.revisions.insert(stream, revision).is_none() {
             self.order.push_back(stream);
         }
@@ -121,6 +132,10 @@ impl State {
             tenants: BTreeMap::new(),
             closed: ClosedSessions::default(),
             proposed: None,
+            reviews: Reviews::default(),
+            locks: Locks::default(),
+            access: Access::default(),
+            asked: None,
             learning_stopped: false,
         }
     }
@@ -199,6 +214,7 @@ impl State {
                 self.policy_revision = recorded.position;
                 self.policy_digest = event.digest;
             }
+            _ => self.oversee(recorded),
         }
     }
 
@@ -207,7 +223,7 @@ impl State {
         self.hash_key = event.hash_key;
     }
 
-    fn tenant_mut(&mut self, name: &str) -> &mut Tenant {
+    pub(super) fn tenant_mut(&mut self, name: &str) -> &mut Tenant {
         if !self.tenants.contains_key(name) {
             self.tenants.insert(name.to_owned(), Tenant::new());
         }
@@ -329,7 +345,9 @@ impl State {
                 let root = session.root;
                 session.lesson.note(call, &features, &decision.assessment);
                 let values = features.arguments.iter().map(|argument| argument.value);
-                session.reading.called(call, tool_key(features.tool), turn, values);
+                let origin =
+                    Origin { tool: tool_key(features.tool), turn, capabilities: features.capabilities };
+                session.reading.called(call, origin, values);
                 tenant.models.allowed(&features);
                 if root != record.stream || tenant.trees.get(&root).is_some() {
                     tenant.trees.entry(root, Trail::default).push(made.clone());
@@ -340,6 +358,11 @@ impl State {
                 session.denied_tools.push(features.tool)
             }
             Verdict::Deny | Verdict::Review => {}
+        }
+        if decision.answer() == Verdict::Review {
+            let assessment = decision.assessment.clone();
+            let decided_at = recorded.position;
+            self.asked = Some(Held { features, turn, assessment, decided_at });
         }
     }
 
@@ -353,10 +376,10 @@ impl State {
                 session.lesson.abandon(call_number(recorded));
             }
             Some(session) => {
-                if let (Some((tool, turn)), Some(words)) =
+                if let (Some(origin), Some(words)) =
                     (session.reading.take(call_number(recorded)), &event.words)
                 {
-                    tenant.models.results().read(&mut session.reading, tool, turn, words);
+                    tenant.models.results().read(&mut session.reading, origin, words);
                 }
                 let call = call_number(recorded);
                 session.trail.bring(call, &event.brought);

@@ -30,7 +30,7 @@ pub fn decode(event_kind: u8, body: &[u8]) -> Result<Event, Error> {
         kind::RULE_ACCEPTED => Event::RuleAccepted(policy::read_rule_accepted(body)?),
         kind::RULE_REVOKED => Event::RuleRevoked(policy::read_rule_revoked(body)?),
         kind::TOOL_ACCEPTED => Event::ToolAccepted(policy::read_tool_accepted(body)?),
-        unknown => return Err(Error::UnknownKind(unknown)),
+        other => return super::oversight::read(other, body),
     })
 }
 

@@ -33,6 +33,7 @@ pub fn encode_into(event: &Event, out: &mut Vec<u8>) {
         Event::RuleAccepted(event) => policy::rule_accepted(event, &mut out),
         Event::RuleRevoked(event) => policy::rule_revoked(event, &mut out),
         Event::ToolAccepted(event) => policy::tool_accepted(event, &mut out),
+        other => super::oversight::write(other, &mut out),
     }
     *buffer = out.finish();
 }

@@ -13,6 +13,7 @@
 //! outside are logged with `?`, never with `%`, so that they cannot forge a log line.
 
 mod accept;
+mod access;
 mod connection;
 mod control;
 mod convert;
@@ -20,8 +21,11 @@ mod deadline;
 mod evaluate_stream;
 mod events;
 mod explain;
+mod feed;
 mod gateway;
+mod identity;
 mod intake;
+mod locks;
 mod options;
 mod ordered;
 mod outbox;
@@ -29,6 +33,8 @@ mod page;
 mod policy;
 mod policy_history;
 mod replay;
+mod review_feed;
+mod reviews;
 mod router;
 pub mod server;
 mod sessions;
@@ -37,6 +43,7 @@ mod status;
 mod timeline;
 mod tools;
 mod unimplemented;
+mod waiting;
 mod watch;
 
 pub use accept::{Peer, Refused};

@@ -1,7 +1,7 @@
 //! What a daemon does with policies: adopt, backtest, coverage, suggestions, grants.
 
 use crate::cli::Global;
-use crate::cli::client::{Connection, Otherwise, connect, refused};
+use crate::cli::client::{Channel, Connection, Otherwise, connect, refused};
 use crate::cli::output::{Output, table};
 use crate::detector::sentence::shown;
 use crate::domain::time::Timestamp;
@@ -12,7 +12,6 @@ use anyhow::{Context, Result, anyhow};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use tonic::transport::Channel;
 
 /// What to ask the daemon.
 #[derive(Debug, clap::Subcommand)]

@@ -1,13 +1,13 @@
 //! Events as timelines show them.
 
 use super::decision::{confidence, core, names_of, source};
-use super::{finding, key_of_stream, policy, timestamp, tool};
+use super::{finding, key_of_stream, oversight, policy, timestamp, tool};
 use crate::detector::sentence::Names;
 use crate::domain::call::{Origin, OutcomeStatus};
 use crate::domain::decision::Verdict;
 use crate::domain::event::{
-    CallCompleted, CallDecided, CallProposed, CloseReason, Event, Payload, SessionClosed, SessionOpened,
-    ToolDefined, kind,
+    CallCompleted, CallDecided, CallProposed, CloseReason, Event, Payload, Pending, Recorded, SessionClosed,
+    SessionOpened, ToolDefined, kind,
 };
 use crate::domain::stream::CallKey;
 use crate::domain::time::Timestamp;
@@ -29,6 +29,7 @@ pub(in crate::rpc) fn tenant_of_event(event: &TimelineEvent) -> Option<&str> {
         Event::CallProposed(event) => Some(&event.tenant),
         Event::CallDecided(event) => Some(&event.tenant),
         Event::CallCompleted(event) => Some(&event.tenant),
+        other => oversight::tenant_of(other),
     }
 }
 
@@ -47,6 +48,7 @@ pub(in crate::rpc) const fn type_of(event: &Event) -> v1::EventType {
         Event::RuleAccepted(_) => v1::EventType::RuleAccepted,
         Event::RuleRevoked(_) => v1::EventType::RuleRevoked,
         Event::ToolAccepted(_) => v1::EventType::ToolAccepted,
+        other => oversight::type_of(other),
     }
 }
 
@@ -55,7 +57,25 @@ pub(in crate::rpc) fn call_id_of(event: &Event) -> Option<&str> {
     match event {
         Event::CallProposed(event) => Some(&event.call_id),
         Event::CallCompleted(event) => Some(&event.call_id),
-        _ => None,
+        other => oversight::call_id_of(other),
+    }
+}
+
+/// Who caused an event; empty where nobody is known to have.
+fn actor_of(event: &Event) -> &str {
+    match event {
+        Event::PolicyAdopted(event) if !event.actor.is_empty() => &event.actor,
+        Event::RuleAccepted(event) => &event.actor,
+        Event::RuleRevoked(event) => &event.actor,
+        Event::ToolAccepted(event) => &event.actor,
+        Event::LogCreated(_) | Event::PolicyAdopted(_) | Event::CallDecided(_) => "askance",
+        Event::SessionClosed(closed) if closed.reason != CloseReason::Ended => "askance",
+        Event::SessionOpened(_)
+        | Event::SessionClosed(_)
+        | Event::ToolDefined(_)
+        | Event::CallProposed(_)
+        | Event::CallCompleted(_) => "",
+        other => oversight::actor_of(other),
     }
 }
 
@@ -111,6 +131,8 @@ impl Converter {
     pub(in crate::rpc) fn event(&self, event: TimelineEvent, partition: u32) -> v1::Event {
         let tenant = tenant_of_event(&event).unwrap_or("").to_owned();
         let correlation_id = self.call_id(&event).to_owned();
+        let position = event.recorded.position;
+        let actor = actor_of(&event.recorded.record.event).to_owned();
         let record = event.recorded.record;
         let trace = match &record.event {
             Event::CallProposed(proposed) if !proposed.traceparent.is_empty() => {
@@ -118,19 +140,9 @@ impl Converter {
             }
             _ => None,
         };
-        let actor = match &record.event {
-            Event::PolicyAdopted(event) if !event.actor.is_empty() => &event.actor,
-            Event::RuleAccepted(event) => &event.actor,
-            Event::RuleRevoked(event) => &event.actor,
-            Event::ToolAccepted(event) => &event.actor,
-            Event::LogCreated(_) | Event::PolicyAdopted(_) | Event::CallDecided(_) => "askance",
-            Event::SessionClosed(closed) if closed.reason != CloseReason::Ended => "askance",
-            _ => "",
-        }
-        .to_owned();
         let call = record.call;
         v1::Event {
-            position: event.recorded.position.get(),
+            position: position.get(),
             tenant,
             session_key: key_of_stream(&record.stream),
             revision: record.revision.get(),
@@ -144,18 +156,14 @@ impl Converter {
             hash: Bytes::copy_from_slice(&event.hash),
             erased: event.erased,
             partition,
-            data: Some(self.data(
-                record.event,
-                record.payload,
-                &call,
-                record.event_time,
-                event.recorded.position.get(),
-            )),
+            data: self.data(Recorded { position, record }, &call, partition),
         }
     }
 
-    fn data(&self, event: Event, payload: Payload, call: &CallKey, at: Timestamp, position: u64) -> Data {
-        match event {
+    fn data(&self, recorded: Recorded, call: &CallKey, partition: u32) -> Option<Data> {
+        let (at, position) = (recorded.record.event_time, recorded.position.get());
+        let Pending { event, payload, stream, receive_time, .. } = recorded.record;
+        Some(match event {
             Event::LogCreated(event) => Data::LogCreated(v1::LogCreated {
                 log_id: Bytes::copy_from_slice(&event.log_id),
                 partitions: event.partitions,
@@ -181,7 +189,8 @@ impl Converter {
                 definition_digest: Bytes::copy_from_slice(&event.definition_hash),
                 comment: event.comment,
             }),
-        }
+            other => return oversight::data(other, position, &stream, receive_time, partition),
+        })
     }
 
     fn call_decided(&self, event: &CallDecided, call: &CallKey, position: u64) -> v1::CallDecided {
