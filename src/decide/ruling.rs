@@ -83,6 +83,9 @@ pub fn rule(state: &State, ruling: Ruling, now: Timestamp) -> Result<Option<Pend
             }
             check_policy(&text, mode, now, &around)?;
             let digest = policy_digest(&text, mode);
+            if tenant.is_empty() && digest == state.policy_digest {
+                return Ok(None);
+            }
             Event::PolicyAdopted(PolicyAdopted { text, mode, digest, tenant, actor, comment })
         }
         Ruling::Grant(grant) => Event::RuleAccepted(granted(state, grant, now)?),

@@ -25,7 +25,6 @@ use crate::domain::position::{Position, Revision};
 use crate::domain::stream::{CallKey, StreamId};
 use crate::domain::time::Timestamp;
 use crate::eventlog::{self, Log, OpenReport, Writer};
-use crate::policy::Surroundings;
 use crate::projection::{STATE_VERSION, State};
 use crate::stats::fingerprint::FingerprintKey;
 use std::path::{Path, PathBuf};
@@ -253,6 +252,7 @@ impl Engine {
     /// partition that refuses ends it; nothing has happened then, as all check the same text.
     pub async fn adopt_for_all(&self, text: &str, mode: Mode) -> Result<(), Error> {
         let now = self.now();
+        let around = self.surroundings("").await?;
         for partition in self.partitions.iter() {
             let ruling = Ruling::Adopt {
                 tenant: String::new(),
@@ -261,7 +261,7 @@ impl Engine {
                 base: None,
                 actor: String::new(),
                 comment: String::new(),
-                around: Surroundings::default(),
+                around: around.clone(),
             };
             Self::call_to(partition, |reply| Command::Rule(Box::new(ruling), now, reply)).await?;
         }

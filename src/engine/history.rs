@@ -9,6 +9,7 @@ use crate::domain::call::Origin;
 use crate::domain::decision::{Decision, Verdict};
 use crate::domain::event::{CallDecided, CallProposed, Event, Payload, Recorded};
 use crate::domain::position::Position;
+use crate::domain::review::{Choice, ReviewState, Why};
 use crate::domain::time::{DAY_US, Timestamp};
 use crate::eventlog::Log;
 use crate::policy::suggest::{Suggester, Suggestion};
@@ -174,7 +175,9 @@ pub fn coverage(log: &Log, range: &Range) -> Result<Coverage, Error> {
 pub fn suggestions(log: &Log, range: &Range, policy: &Policy) -> Result<Vec<Suggestion>, Error> {
     let mut suggester = Suggester::default();
     let mut pairs = Pairs::default();
+    let mut votes = Votes::default();
     scan(log, |recorded| {
+        votes.see(recorded, &range.tenant, &mut suggester);
         if let Some((position, proposed, decided)) = pairs.see(recorded, range) {
             let Some(arguments) = arguments_at(log, position)? else { return Ok(()) };
             let mut decided = decided.clone();
@@ -187,6 +190,39 @@ pub fn suggestions(log: &Log, range: &Range, policy: &Policy) -> Result<Vec<Sugg
         Ok(())
     })?;
     Ok(suggester.suggestions())
+}
+
+/// Who approved reviews that are open.
+#[derive(Debug, Default)]
+struct Votes(BTreeMap<Position, Vec<String>>);
+
+impl Votes {
+    /// Tells the suggester how a review ended.
+    fn see(&mut self, recorded: &Recorded, tenant: &str, suggester: &mut Suggester) {
+        let record = &recorded.record;
+        match &record.event {
+            Event::VoteCast(event) if event.tenant == tenant && event.vote.choice == Choice::Approve => {
+                self.0.entry(event.review).or_default().push(event.vote.reviewer.clone());
+            }
+            Event::ReviewResolved(event) if event.tenant == tenant => {
+                let approvers = match event.state {
+                    state if state.is_open() => return,
+                    _ => self.0.remove(&event.review).unwrap_or_default(),
+                };
+                match (event.state, event.why) {
+                    // Silence is nobody's word.
+                    (ReviewState::Approved, Why::Approved) => {
+                        suggester.approved(record.stream, record.call, &approvers);
+                    }
+                    (ReviewState::Denied, _) => suggester.denied(record.call),
+                    (ReviewState::Expired | ReviewState::Cancelled, _) => suggester.lapsed(record.call),
+                    _ => {}
+                }
+            }
+            Event::CallRefused(event) if event.tenant == tenant => suggester.lapsed(record.call),
+            _ => {}
+        }
+    }
 }
 
 /// A call whose verdict another policy would change.

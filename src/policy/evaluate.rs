@@ -1,6 +1,7 @@
 //! Which rule wins for a call.
 //!
-//! 1. Deny rules come first, then the more specific rule (`policy::specificity`), then the order of the file.
+//! 1. Deny rules come first, then granted rules, then the more specific rule (`policy::specificity`), then
+//!    the order of the file.
 //! 2. A rule that names principals is asked of every link of the chain, and the strictest of what the
 //!    links' own rules ask for holds. Rules that name none, and are not more specific, hold only where no
 //!    link has a rule of its own.

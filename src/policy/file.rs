@@ -12,6 +12,7 @@ use super::review_terms::{Groups, ReviewTerms, WhenSilent};
 use super::rule::{Defaults, Effect, Rule, Thresholds, ToolLabel};
 use super::window::Window;
 use crate::domain::decision::Mode;
+use crate::domain::identity::same_person;
 use crate::domain::risk::RiskCategory;
 use crate::domain::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,10 +47,33 @@ const NAMED_MAX: usize = 1_000;
 /// What the daemon knows that a file does not say.
 #[derive(Clone, Debug, Default)]
 pub struct Surroundings {
-    /// Members of groups by identities that can vote; those of the file come on top.
-    pub groups: BTreeMap<String, BTreeSet<String>>,
-    /// Everyone who can vote; none: not known.
-    pub reviewers: Option<BTreeSet<String>>,
+    /// Everyone who can vote; none: not known, so that whom the file names is taken for able to.
+    pub reviewers: Option<Vec<Reviewer>>,
+}
+
+/// A person who can vote.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reviewer {
+    /// All names of the person.
+    pub names: Vec<String>,
+    /// Groups by credential; those of the file come on top.
+    pub groups: Vec<String>,
+}
+
+impl Reviewer {
+    fn is(&self, name: &str) -> bool {
+        self.names.iter().any(|own| same_person(own, name))
+    }
+
+    /// Takes another credential of the same person in, if it is one.
+    fn merge(&mut self, other: &Self) -> bool {
+        let same = other.names.iter().any(|name| self.is(name));
+        if same {
+            self.names.extend(other.names.iter().cloned());
+            self.groups.extend(other.groups.iter().cloned());
+        }
+        same
+    }
 }
 
 /// A policy file that was read.
@@ -266,36 +290,50 @@ fn unreachable(policy: &Policy, around: &Surroundings) -> Vec<Fault> {
 
 fn unreachable_terms(terms: &ReviewTerms, policy: &Policy, around: &Surroundings) -> Vec<String> {
     let mut messages = Vec::new();
-    let mut people = BTreeSet::new();
-    let mut members = |group: &String| {
-        let own = policy.groups.0.get(group).into_iter().flatten();
-        let known: BTreeSet<&String> = own.chain(around.groups.get(group).into_iter().flatten()).collect();
-        if known.is_empty() {
-            messages.push(format!("group `{group}` has no members"));
-        }
-        people.extend(known.into_iter().cloned());
-    };
-    terms.groups.iter().for_each(&mut members);
-    if let WhenSilent::Escalate { to, .. } = &terms.when_silent {
-        let mut backup = BTreeSet::new();
-        for group in to {
-            let own = policy.groups.0.get(group).into_iter().flatten();
-            backup.extend(own.chain(around.groups.get(group).into_iter().flatten()));
-        }
-        if backup.is_empty() {
-            messages.push(format!("nobody is in the groups it escalates to ({})", to.join(", ")));
+    for group in &terms.groups {
+        if members(std::slice::from_ref(group), policy, around) == 0 {
+            messages.push(format!("group `{group}` has no members who can vote"));
         }
     }
+    if let WhenSilent::Escalate { to, .. } = &terms.when_silent
+        && members(to, policy, around) == 0
+    {
+        messages.push(format!("nobody is in the groups it escalates to ({})", to.join(", ")));
+    }
+    let needed = terms.approvers;
     let reachable = match (&around.reviewers, terms.groups.is_empty()) {
-        (_, false) => people.len(),
-        (Some(reviewers), true) => reviewers.len(),
-        (None, true) => usize::from(terms.approvers),
+        (_, false) => members(&terms.groups, policy, around),
+        (Some(reviewers), true) => people(reviewers).len(),
+        (None, true) => usize::from(needed),
     };
-    if reachable < usize::from(terms.approvers) {
-        let needed = terms.approvers;
+    if reachable < usize::from(needed) {
         messages.push(format!("{needed} approvers are needed and {reachable} can be reached"));
     }
     messages
+}
+
+/// Credentials to people: one person may hold several.
+fn people(reviewers: &[Reviewer]) -> Vec<Reviewer> {
+    let mut people: Vec<Reviewer> = Vec::new();
+    for reviewer in reviewers {
+        if !people.iter_mut().any(|known| known.merge(reviewer)) {
+            people.push(reviewer.clone());
+        }
+    }
+    people
+}
+
+/// People who can vote in the name of one of these groups.
+fn members(groups: &[String], policy: &Policy, around: &Surroundings) -> usize {
+    let named = || groups.iter().filter_map(|group| policy.groups.0.get(group)).flatten();
+    let Some(reviewers) = &around.reviewers else {
+        let one = |name: &String| Reviewer { names: vec![name.clone()], groups: Vec::new() };
+        return people(&named().map(one).collect::<Vec<_>>()).len();
+    };
+    let is_member = |person: &&Reviewer| {
+        person.groups.iter().any(|group| groups.contains(group)) || named().any(|name| person.is(name))
+    };
+    people(reviewers).iter().filter(is_member).count()
 }
 
 #[cfg(test)]

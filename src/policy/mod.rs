@@ -36,7 +36,7 @@ pub use composition::{Composition, Happened, OnFire};
 pub use document::TEXT_BYTES_MAX;
 pub use evaluate::{Cause, Considered, Match, Outcome};
 pub use fault::{Fault, Severity};
-pub use file::{Parsed, Surroundings, check, parse, parse_rule};
+pub use file::{Parsed, Reviewer, Surroundings, check, parse, parse_rule};
 pub use policy::Policy;
 pub use reader::{duration, shown as shown_duration};
 pub use review_terms::{Groups, ReviewTerms, WhenSilent};

@@ -161,13 +161,21 @@ fn compile(rule: Rule) -> Result<Compiled, String> {
     Ok(Compiled { rule, tool, server, principal })
 }
 
-/// How narrow a rule is. Deny rules come before all others. Then, each only where those before are
-/// equal: an exact tool name, letters of the tool pattern that are no wildcards, the same of the server
+/// How narrow a rule is. Deny rules come before all others, then rules that people granted for a while:
+/// they stand over the rule whose reviews they save. Then, each only where those before are equal: an exact tool name, letters of the tool pattern that are no wildcards, the same of the server
 /// and of the principal, and having a condition. Ties keep the order of the file.
 fn specificity(rule: &Rule) -> impl Ord + use<> {
     let literal = |text: &str| text.chars().filter(|letter| !"*?[]{}".contains(*letter)).count();
     let width = |text: &Option<String>| text.as_deref().map_or(0, |text| literal(text) + 1);
     let exact = literal(&rule.tool) == rule.tool.chars().count();
     let deny = rule.effect == Effect::Deny;
-    (deny, exact, literal(&rule.tool), width(&rule.server), width(&rule.principal), rule.when.is_some())
+    (
+        deny,
+        rule.line == 0,
+        exact,
+        literal(&rule.tool),
+        width(&rule.server),
+        width(&rule.principal),
+        rule.when.is_some(),
+    )
 }

@@ -138,6 +138,11 @@ impl Suggester {
         }
     }
 
+    /// A reviewed call was refused without anybody having said no: it tells nothing.
+    pub fn lapsed(&mut self, call: CallKey) {
+        self.open.remove(&call);
+    }
+
     /// The rules that history gives ground for, the one that would save most reviews first. Calls that are
     /// still under review count as seen.
     pub fn suggestions(mut self) -> Vec<Suggestion> {

@@ -341,18 +341,13 @@ impl State {
         // Only what was let through is learnt; in observe mode everything was.
         match decision.answer() {
             Verdict::Allow => {
-                session.trail.push(made.clone());
-                let root = session.root;
                 session.lesson.note(call, &features, &decision.assessment);
                 let values = features.arguments.iter().map(|argument| argument.value);
                 let origin =
                     Origin { tool: tool_key(features.tool), turn, capabilities: features.capabilities };
                 session.reading.called(call, origin, values);
                 tenant.models.allowed(&features);
-                if root != record.stream || tenant.trees.get(&root).is_some() {
-                    tenant.trees.entry(root, Trail::default).push(made.clone());
-                }
-                tenant.principals.entry(features.principal, Trail::default).push(made);
+                tenant.remember(record.stream, made);
             }
             Verdict::Deny if session.denied_tools.len() < DENIED_TOOLS_MAX => {
                 session.denied_tools.push(features.tool)
@@ -395,6 +390,17 @@ impl State {
 }
 
 impl Tenant {
+    /// Notes a call that was made on the trails of its session, its tree and its principal.
+    pub(super) fn remember(&mut self, stream: StreamId, made: Made) {
+        let Some(session) = self.sessions.get_mut(&stream) else { return };
+        session.trail.push(made.clone());
+        let root = session.root;
+        if root != stream || self.trees.get(&root).is_some() {
+            self.trees.entry(root, Trail::default).push(made.clone());
+        }
+        self.principals.entry(made.principal, Trail::default).push(made);
+    }
+
     /// A tenant without history.
     pub fn new() -> Self {
         Self {

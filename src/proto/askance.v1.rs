@@ -4174,7 +4174,7 @@ pub struct ToolAssessment {
     /// Where the category comes from.
     #[prost(enumeration = "LabelSource", tag = "2")]
     pub category_source: i32,
-    /// Why it has this category, in one sentence. Empty in this version.
+    /// Why it has this category, in one sentence. Empty in lists.
     #[prost(string, tag = "3")]
     pub category_reason: ::prost::alloc::string::String,
     /// What it can do, by name.
@@ -11081,7 +11081,7 @@ pub struct GetToolResponse {
     /// those in `tool`.
     #[prost(message, optional, tag = "2")]
     pub definition: ::core::option::Option<ToolDefinition>,
-    /// The accepted definition. Absent: none, the same as `definition`, or not told by this version.
+    /// The accepted definition. Absent: the same as `definition`.
     #[prost(message, optional, tag = "3")]
     pub accepted_definition: ::core::option::Option<ToolDefinition>,
 }

@@ -3,6 +3,7 @@
 use super::convert::call::{Intake, admit};
 use super::convert::policy as convert;
 use super::convert::{micros, timestamp};
+use super::identity::identity_of;
 use super::page::{Tokens, size};
 use super::policy_history::{self, BacktestStream};
 use super::shared::{Shared, tenant_of};
@@ -68,11 +69,12 @@ impl Policies {
         Ok(v1::ListPoliciesResponse { policies, next_page_token })
     }
 
-    fn check(&self, request: &v1::CheckPolicyRequest) -> Result<v1::CheckPolicyResponse, Failure> {
-        named(&request.tenant)?;
+    async fn check(&self, request: &v1::CheckPolicyRequest) -> Result<v1::CheckPolicyResponse, Failure> {
+        let tenant = named(&request.tenant)?;
         check_text(&request.text)?;
         let now = self.shared.engine.now();
-        let checked = policy::check(&request.text, Mode::Enforce, now, &self.shared.surroundings());
+        let around = self.shared.engine.surroundings(&tenant).await?;
+        let checked = policy::check(&request.text, Mode::Enforce, now, &around);
         let adoptable = checked.is_adoptable();
         let faults = checked.faults.into_iter().map(convert::fault).collect();
         Ok(v1::CheckPolicyResponse { faults, adoptable, revision: String::new() })
@@ -93,7 +95,7 @@ impl Policies {
             text => Some(position("base_revision", text)?),
         };
         let now = self.shared.engine.now();
-        let around = self.shared.surroundings();
+        let around = self.shared.engine.surroundings(&tenant).await?;
         let checked = policy::check(&request.text, Mode::Enforce, now, &around);
         let faults = checked.faults.into_iter().map(convert::fault).collect();
         let old = adopted_at(&self.shared, &tenant, current, true).await?;
@@ -357,14 +359,14 @@ impl v1::policy_service_server::PolicyService for Policies {
         &self,
         request: Request<v1::CheckPolicyRequest>,
     ) -> Result<Response<v1::CheckPolicyResponse>, Status> {
-        Ok(Response::new(self.check(&request.into_inner())?))
+        Ok(Response::new(self.check(&request.into_inner()).await?))
     }
 
     async fn adopt_policy(
         &self,
         request: Request<v1::AdoptPolicyRequest>,
     ) -> Result<Response<v1::AdoptPolicyResponse>, Status> {
-        let actor = self.shared.actor(&request)?;
+        let actor = identity_of(&request)?.actor();
         Ok(Response::new(self.adopt(request.into_inner(), actor).await?))
     }
 
@@ -402,7 +404,7 @@ impl v1::policy_service_server::PolicyService for Policies {
         &self,
         request: Request<v1::AcceptSuggestionRequest>,
     ) -> Result<Response<v1::AcceptSuggestionResponse>, Status> {
-        let actor = self.shared.actor(&request)?;
+        let actor = identity_of(&request)?.actor();
         Ok(Response::new(self.accept(request.into_inner(), actor).await?))
     }
 
@@ -417,7 +419,7 @@ impl v1::policy_service_server::PolicyService for Policies {
         &self,
         request: Request<v1::RevokeGrantRequest>,
     ) -> Result<Response<v1::RevokeGrantResponse>, Status> {
-        let actor = self.shared.actor(&request)?;
+        let actor = identity_of(&request)?.actor();
         Ok(Response::new(self.revoke(request.into_inner(), actor).await?))
     }
 }

@@ -8,7 +8,6 @@ use crate::decide::ingest::DEFAULT_TENANT;
 use crate::domain::decision::{Mode, Verdict};
 use crate::domain::time::Timestamp;
 use crate::engine::{self, Engine};
-use crate::policy::Surroundings;
 use crate::proto::v1::ErrorCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,17 +79,6 @@ impl Shared {
     /// A place for a watch.
     pub(super) fn watch_place(&self) -> Result<OwnedSemaphorePermit, Failure> {
         place(&self.watches, "watches", self.options.limits.watches_max)
-    }
-
-    /// What is known of the people that policies ask for.
-    pub(super) fn surroundings(&self) -> Surroundings {
-        Surroundings::default()
-    }
-
-    /// Who sent a request, as the log names them.
-    pub(super) fn actor<T>(&self, request: &tonic::Request<T>) -> Result<String, Failure> {
-        let peer = request.extensions().get::<super::router::Arrival>().map(|arrival| *arrival.peer);
-        Ok(format!("peer:{peer:?}"))
     }
 
     /// A place for a stream of requests.

@@ -2,6 +2,7 @@
 
 use super::convert::event::definition_of;
 use super::convert::tool;
+use super::identity::identity_of;
 use super::page::{Tokens, size};
 use super::policy::check_comment;
 use super::shared::{Shared, tenant_of};
@@ -175,7 +176,7 @@ impl v1::tool_service_server::ToolService for Tools {
         &self,
         request: Request<v1::AcceptToolRequest>,
     ) -> Result<Response<v1::AcceptToolResponse>, Status> {
-        let actor = self.shared.actor(&request)?;
+        let actor = identity_of(&request)?.actor();
         Ok(Response::new(self.accept(request.into_inner(), actor).await?))
     }
 }

@@ -82,7 +82,7 @@ fn reviews_that_nobody_could_settle_are_refused() {
     check(
         "approvers: {groups: [ops]}",
         &[
-            "4:1: rule `r`: group `ops` has no members",
+            "4:1: rule `r`: group `ops` has no members who can vote",
             "4:1: rule `r`: 1 approvers are needed and 0 can be reached",
         ],
     );
@@ -91,10 +91,15 @@ fn reviews_that_nobody_could_settle_are_refused() {
         &["4:1: rule `r`: nobody is in the groups it escalates to (nobody)"],
     );
     let mut around = Surroundings::default();
-    around.groups.insert("ops".to_owned(), BTreeSet::from(["user:eve".to_owned()]));
+    let person = |names: &[&str], groups: &[&str]| Reviewer {
+        names: names.iter().map(|&name| name.to_owned()).collect(),
+        groups: groups.iter().map(|&group| group.to_owned()).collect(),
+    };
+    around.reviewers = Some(vec![person(&["user:eve"], &["ops"])]);
     let text = policy("approvers: {groups: [ops]}");
     assert!(super::check(&text, Mode::Enforce, Timestamp::from_micros(0), &around).is_adoptable());
-    around.reviewers = Some(BTreeSet::from(["user:eve".to_owned()]));
+    // Two credentials of one person are one approver.
+    around.reviewers = Some(vec![person(&["user:eve"], &[]), person(&["eve@example.com", "Eve"], &[])]);
     let checked = super::check(&policy("approvers: 2"), Mode::Enforce, Timestamp::from_micros(0), &around);
     assert!(!checked.is_adoptable(), "{:?}", checked.faults);
     assert_eq!(faults("version: 1\ngroups: {sre: []}\n"), ["2:10: group `sre` has no members"]);
