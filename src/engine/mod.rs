@@ -11,6 +11,7 @@
 
 mod committer;
 mod counters;
+mod declare;
 mod directory;
 mod error;
 mod handle;

@@ -6,11 +6,10 @@ use super::counters::add;
 use super::directory;
 use super::handover::ClosesHandover;
 use super::overseer::{Overseer, Reviewed};
-use super::partition::{Command, Completed, Decided, Definedness, Import, Imported, Reply, Ruled};
+use super::partition::{Command, Completed, Decided, Import, Imported, Reply};
 use super::registry::{Known, Registry};
 use super::schemas::Schemas;
-use crate::decide::observe::{Definition, KnownCall};
-use crate::decide::ruling::Ruling;
+use crate::decide::observe::KnownCall;
 use crate::decide::{self, InferenceCache, Settings};
 use crate::domain::call::{Call, Outcome, OutcomeStatus};
 use crate::domain::event::{CallCompleted, Event, Pending, Recorded};
@@ -360,30 +359,6 @@ impl Worker {
         at_hand.unwrap_or_else(|| last_revision(&self.log, stream))
     }
 
-    fn define_tools(
-        &mut self,
-        tenant: &str,
-        definitions: Vec<Definition>,
-        now: Timestamp,
-        reply: Reply<Vec<Definedness>>,
-    ) {
-        if self.state.tenant(tenant).is_none() && self.state.tenants_len() >= TENANTS_MAX {
-            return reply(Err(Error::TenantsFull(TENANTS_MAX)));
-        }
-        let mut result = Vec::with_capacity(definitions.len());
-        for definition in definitions {
-            result.push(match decide::define_tool(&self.state, tenant, definition, now) {
-                None => Definedness::Known,
-                Some(pending) => {
-                    let changed = pending.event.kind() == crate::domain::event::kind::TOOL_REDEFINED;
-                    self.take_up(pending);
-                    if changed { Definedness::Changed } else { Definedness::New }
-                }
-            });
-        }
-        self.defer(reply, result);
-    }
-
     fn end_session(&mut self, tenant: &str, stream: &StreamId, now: Timestamp) -> Option<Position> {
         let is_live = self.state.tenant(tenant).is_some_and(|tenant| tenant.sessions.get(stream).is_some());
         if is_live {
@@ -392,20 +367,6 @@ impl Worker {
         }
         let ended = decide::end_session(&self.state, tenant, stream, now)?;
         Some(self.take_up(ended))
-    }
-
-    fn rule(&mut self, ruling: Ruling, now: Timestamp, reply: Reply<Ruled>) {
-        match decide::ruling::rule(&self.state, ruling, now) {
-            Ok(Some(pending)) => {
-                let position = self.take_up(pending);
-                self.defer(reply, Ruled { position, repeated: false });
-            }
-            Ok(None) => {
-                let position = self.state.position;
-                self.defer(reply, Ruled { position, repeated: true });
-            }
-            Err(refusal) => reply(Err(Error::Refused(refusal))),
-        }
     }
 
     pub(super) fn defer<T: Send + 'static>(&mut self, reply: Reply<T>, value: T) {

@@ -255,13 +255,11 @@ fn read_rules(reader: &mut Reader, node: &Node, names: &Names<'_>) -> Vec<Rule> 
     let mut lines: BTreeMap<String, u32> = BTreeMap::new();
     for item in items {
         reader.rule_id.clear();
-        let rule = file_rule::rule(reader, item, names);
-        if let Some(rule) = rule {
-            if let Some(line) = lines.insert(rule.id.clone(), rule.line) {
-                let message = format!("two rules have the id `{}`; the other is in line {line}", rule.id);
-                reader.wrong::<()>(item, message);
-            }
-            rules.push(rule);
+        rules.extend(file_rule::rule(reader, item, names));
+        // The id of a rule that has other faults counts too.
+        let id = reader.rule_id.clone();
+        if let Some(line) = lines.insert(id.clone(), item.line).filter(|_| !id.is_empty()) {
+            reader.wrong::<()>(item, format!("two rules have the id `{id}`; the other is in line {line}"));
         }
     }
     reader.rule_id.clear();

@@ -18,7 +18,7 @@ rules:
 "#;
 
 async fn policies(server: &Server) -> PolicyServiceClient<Channel> {
-    PolicyServiceClient::new(server.channel().await)
+    PolicyServiceClient::new(server.socket().await)
 }
 
 fn asked(call_id: &str, tool: &str, arguments: &str) -> v1::ToolCall {
@@ -174,7 +174,7 @@ async fn a_changed_definition_is_reviewed_until_it_is_accepted() {
     assert_eq!(changed.status(), v1::ToolStatus::Changed);
     let call = evaluate(&server, asked("a", "scale_replicas", r#"{"count":3}"#)).await;
     assert_eq!(call.verdict(), v1::Verdict::Review);
-    let mut tools = ToolServiceClient::new(server.channel().await);
+    let mut tools = ToolServiceClient::new(server.socket().await);
     let named = v1::GetToolRequest {
         server: "k8s".to_owned(),
         tool: "scale_replicas".to_owned(),
