@@ -9,7 +9,7 @@ use askance::domain::decision::{Assessment, Decision, Detector, Evidence, Mode, 
 use askance::domain::event::*;
 use askance::domain::identity::{Role, Token};
 use askance::domain::lock::{Lock, LockOrigin, LockScope, LockTarget};
-use askance::domain::review::{Choice, Feedback, OnDeadline, ReviewState, Terms, Vote, Why};
+use askance::domain::review::{Choice, Feedback, OnDeadline, Remember, ReviewState, Terms, Vote, Why};
 use askance::domain::risk::{Capabilities, RiskCategory};
 use askance::domain::{Position, StreamId, Timestamp};
 use askance::record::{decode, decode_payload, encode, encode_payload};
@@ -291,6 +291,12 @@ fn oversight() -> Vec<(&'static str, Event)> {
         comment: text("not today"),
         digest: [6; 32],
         at: at(-7),
+        remember: None,
+    };
+    let remembered = Vote {
+        choice: Choice::Approve,
+        remember: Some(Remember { rule_text: text("id: r\ntool: x\neffect: allow\n"), ttl_us: 60_000_000 }),
+        ..vote.clone()
     };
     let on = LockTarget {
         tenant: tenant(),
@@ -334,6 +340,7 @@ fn oversight() -> Vec<(&'static str, Event)> {
             }),
         ),
         ("VoteCast", Event::VoteCast(VoteCast { tenant: tenant(), review, vote })),
+        ("VoteCastRemembered", Event::VoteCast(VoteCast { tenant: tenant(), review, vote: remembered })),
         (
             "ReviewResolved",
             Event::ReviewResolved(ReviewResolved {
@@ -467,7 +474,7 @@ fn any_protobuf_reader_reads_them_by_the_store_s_own_schema() {
         prost_reflect::DescriptorPool::from_file_descriptor_set(protox::compile([file], [root]).unwrap())
             .unwrap();
     let known_fields = |name: &str, body: &[u8]| {
-        let variants = ["WithWords", "ForTenant", "Misfit", "Composition", "Brought"];
+        let variants = ["WithWords", "ForTenant", "Misfit", "Composition", "Brought", "Remembered"];
         let name = variants.iter().fold(name, |name, variant| name.trim_end_matches(variant));
         let name = if name == "ToolRedefined" { "ToolDefined" } else { name };
         let schema = pool.get_message_by_name(&format!("askance.store.v1.{name}")).unwrap();

@@ -3,20 +3,22 @@
 use super::Global;
 use super::client::{Channel, Otherwise, connect, refused};
 use super::evaluate::short_name;
+use super::lock::{span, wire_span};
 use super::output::{Output, table};
 use crate::detector::sentence::shown;
 use crate::domain::time::Timestamp;
 use crate::proto::v1::review_service_client::ReviewServiceClient;
 use crate::proto::v1::watch_reviews_response::Update;
 use crate::proto::v1::{
-    CastVoteRequest, FindingStatus, GetReviewRequest, GetReviewResponse, ListReviewsRequest, Review,
-    ReviewState, RiskCategory, TimeoutAction, VoteChoice, WatchReviewsRequest,
+    CastVoteRequest, FindingStatus, GetReviewRequest, GetReviewResponse, ListReviewsRequest, RememberOptions,
+    Review, ReviewState, RiskCategory, TimeoutAction, VoteChoice, WatchReviewsRequest,
 };
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::io::{BufRead, IsTerminal, Write as _};
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// What to do with reviews.
 #[derive(Debug, clap::Subcommand)]
@@ -27,12 +29,20 @@ pub(super) enum Action {
     Show {
         /// The review, such as r0-123.
         id: String,
+        /// Its tenant; empty: whichever it is.
+        #[arg(long, default_value = "", value_name = "NAME")]
+        tenant: String,
         /// Most events of the session to show.
         #[arg(long, default_value_t = 20, value_name = "COUNT")]
         events: u32,
     },
     /// Approve: the very call may run, once.
-    Approve(VoteArgs),
+    Approve {
+        #[command(flatten)]
+        vote: VoteArgs,
+        #[command(flatten)]
+        remember: RememberArgs,
+    },
     /// Deny.
     Deny(VoteArgs),
     /// Go through open reviews one by one as they come: a approves, d denies, s skips, q quits.
@@ -65,6 +75,9 @@ pub(super) struct ListArgs {
 pub(super) struct VoteArgs {
     /// The review, such as r0-123.
     id: String,
+    /// Its tenant; empty: whichever it is.
+    #[arg(long, default_value = "", value_name = "NAME")]
+    tenant: String,
     /// Why. The agent is told when it is denied.
     #[arg(long, short = 'm', default_value = "", value_name = "TEXT")]
     comment: String,
@@ -76,6 +89,27 @@ pub(super) struct VoteArgs {
     yes: bool,
 }
 
+/// What an approval is to leave behind.
+#[derive(Debug, clap::Args)]
+pub(super) struct RememberArgs {
+    /// Allow calls like this one for so long from now on, such as 7d: same tool, same chain, same arguments.
+    #[arg(long, value_name = "TIME", value_parser = span)]
+    remember: Option<Duration>,
+    /// An argument that may differ, as a JSON pointer such as /replicas; may be repeated.
+    #[arg(long, value_name = "POINTER", requires = "remember")]
+    free: Vec<String>,
+    /// Whoever is in the chain before the principal that acts.
+    #[arg(long, requires = "remember")]
+    any_chain: bool,
+}
+
+impl RememberArgs {
+    fn options(self) -> Option<RememberOptions> {
+        let ttl = Some(wire_span(self.remember?));
+        Some(RememberOptions { ttl, free_pointers: self.free, any_chain: self.any_chain })
+    }
+}
+
 type Client = ReviewServiceClient<Channel>;
 
 /// Runs the command.
@@ -84,9 +118,11 @@ pub(super) async fn run(action: Action, global: &Global, output: &Output) -> Res
     let mut client = ReviewServiceClient::new(connection.channel());
     let done = match action {
         Action::List(args) => list(args, &mut client, output).await,
-        Action::Show { id, events } => show(&id, events, &mut client, output).await,
-        Action::Approve(args) => vote(args, VoteChoice::Approve, &mut client, output).await,
-        Action::Deny(args) => vote(args, VoteChoice::Deny, &mut client, output).await,
+        Action::Show { id, tenant, events } => show(&id, &tenant, events, &mut client, output).await,
+        Action::Approve { vote: args, remember } => {
+            vote(args, VoteChoice::Approve, remember.options(), &mut client, output).await
+        }
+        Action::Deny(args) => vote(args, VoteChoice::Deny, None, &mut client, output).await,
         Action::Watch { tenant } => watch(tenant, &mut client, output).await,
     };
     drop(client);
@@ -131,8 +167,9 @@ async fn list(args: ListArgs, client: &mut Client, output: &Output) -> Result<()
     })
 }
 
-async fn get(id: &str, events: u32, client: &mut Client) -> Result<GetReviewResponse> {
+async fn get(id: &str, tenant: &str, events: u32, client: &mut Client) -> Result<GetReviewResponse> {
     let request = GetReviewRequest {
+        tenant: tenant.to_owned(),
         review_id: id.to_owned(),
         session_events_max: events,
         ..GetReviewRequest::default()
@@ -140,8 +177,8 @@ async fn get(id: &str, events: u32, client: &mut Client) -> Result<GetReviewResp
     Ok(client.get_review(request).await.map_err(|status| refused(&status))?.into_inner())
 }
 
-async fn show(id: &str, events: u32, client: &mut Client, output: &Output) -> Result<()> {
-    let got = get(id, events, client).await?;
+async fn show(id: &str, tenant: &str, events: u32, client: &mut Client, output: &Output) -> Result<()> {
+    let got = get(id, tenant, events, client).await?;
     let review = got.review.clone().context("the daemon sent no review")?;
     let mut whole = as_json(&review);
     whole["arguments"] = json!(review.arguments.as_ref().map(|view| view.text.clone()));
@@ -192,6 +229,9 @@ fn in_words(got: &GetReviewResponse, review: &Review) -> String {
     for vote in &review.votes {
         let choice = if vote.choice == i32::from(VoteChoice::Approve) { "approves" } else { "denies" };
         line(format!("vote       {} {choice} {}", shown(&vote.reviewer), shown(&vote.comment)));
+        if !vote.remember_rule.is_empty() {
+            line(format!("           and grants: {}", shown(&vote.remember_rule)));
+        }
     }
     let groups = if review.groups.is_empty() { "any reviewer".to_owned() } else { review.groups.join(", ") };
     line(format!("needs      {} of {}", review.approvals_needed, shown(&groups)));
@@ -202,8 +242,14 @@ fn in_words(got: &GetReviewResponse, review: &Review) -> String {
     text
 }
 
-async fn vote(args: VoteArgs, choice: VoteChoice, client: &mut Client, output: &Output) -> Result<()> {
-    let got = get(&args.id, 1, client).await?;
+async fn vote(
+    args: VoteArgs,
+    choice: VoteChoice,
+    remember: Option<RememberOptions>,
+    client: &mut Client,
+    output: &Output,
+) -> Result<()> {
+    let got = get(&args.id, &args.tenant, 1, client).await?;
     let review = got.review.context("the daemon sent no review")?;
     let digest = match &args.digest {
         Some(text) => {
@@ -214,7 +260,8 @@ async fn vote(args: VoteArgs, choice: VoteChoice, client: &mut Client, output: &
     if choice == VoteChoice::Approve && is_critical(&review) && !args.yes && !confirm(&review)? {
         bail!("not approved: the call is CRITICAL, and was not confirmed");
     }
-    let voted = cast(&review, choice, digest, args.comment, client).await?;
+    let vote = Vote { choice, digest, comment: args.comment, remember };
+    let voted = cast(&review, vote, client).await?;
     output.result(&as_json(&voted), || {
         let word = if choice == VoteChoice::Approve { "approved" } else { "denied" };
         let approvals = approvals(&voted);
@@ -222,19 +269,22 @@ async fn vote(args: VoteArgs, choice: VoteChoice, client: &mut Client, output: &
     })
 }
 
-async fn cast(
-    review: &Review,
+/// A vote as it is cast.
+struct Vote {
     choice: VoteChoice,
     digest: Vec<u8>,
     comment: String,
-    client: &mut Client,
-) -> Result<Review> {
+    remember: Option<RememberOptions>,
+}
+
+async fn cast(review: &Review, vote: Vote, client: &mut Client) -> Result<Review> {
     let request = CastVoteRequest {
         tenant: review.tenant.clone(),
         review_id: review.review_id.clone(),
-        choice: choice.into(),
-        call_digest: digest.into(),
-        comment,
+        choice: vote.choice.into(),
+        call_digest: vote.digest.into(),
+        comment: vote.comment,
+        remember: vote.remember,
         ..CastVoteRequest::default()
     };
     let answer = client.cast_vote(request).await.map_err(|status| refused(&status))?.into_inner();
@@ -277,7 +327,7 @@ async fn watch(tenant: String, client: &mut Client, output: &Output) -> Result<(
             continue;
         }
         // It may have been settled while another one was looked at.
-        let got = get(&review.review_id, 20, client).await?;
+        let got = get(&review.review_id, &review.tenant, 20, client).await?;
         let Some(review) = got.review.clone().filter(is_open) else { continue };
         output.result(&Value::Null, || in_words(&got, &review))?;
         if !got.votable_by_me {
@@ -295,7 +345,8 @@ async fn watch(tenant: String, client: &mut Client, output: &Output) -> Result<(
 }
 
 async fn settle(review: &Review, choice: VoteChoice, client: &mut Client, output: &Output) -> Result<()> {
-    match cast(review, choice, review.call_digest.to_vec(), String::new(), client).await {
+    let vote = Vote { choice, digest: review.call_digest.to_vec(), comment: String::new(), remember: None };
+    match cast(review, vote, client).await {
         Ok(voted) => output.note(&format!("{} is {}", voted.review_id, state(&voted))),
         Err(error) => output.note(&error.to_string()),
     }

@@ -17,7 +17,7 @@ use crate::domain::event::{
 };
 use crate::domain::identity::{Voter, same_person};
 use crate::domain::position::{Position, Revision};
-use crate::domain::review::{Choice, OnDeadline, ReviewState, Terms, Vote, Why, limits};
+use crate::domain::review::{Choice, OnDeadline, Remember, ReviewState, Terms, Vote, Why, limits};
 use crate::domain::risk::RiskCategory;
 use crate::domain::stream::{CallKey, StreamId};
 use crate::domain::time::Timestamp;
@@ -157,6 +157,8 @@ pub struct Ballot {
     pub digest: Digest,
     /// Why.
     pub comment: String,
+    /// What it is to leave behind if the review ends approved. With an approval only.
+    pub remember: Option<Remember>,
 }
 
 /// Why a vote does not count.
@@ -220,6 +222,7 @@ pub fn vote(state: &State, ballot: Ballot, policy: &Policy, now: Timestamp) -> R
         comment: ballot.comment,
         digest: ballot.digest,
         at: now,
+        remember: ballot.remember,
     };
     let tenant = || review.tenant.clone();
     let approvals = review.approvals_given() + 1;

@@ -75,6 +75,7 @@ impl Case {
             choice,
             digest: [3; 32],
             comment: String::new(),
+            remember: None,
         };
         match vote(&self.state, ballot, &self.policy, at(minutes))? {
             Voted::Counts(events) => self.apply(events, at(minutes)),

@@ -7,10 +7,11 @@ use crate::domain::event::{
 };
 use crate::domain::json::Json;
 use crate::domain::position::Position;
+use crate::domain::review::{Choice, Remember};
 use crate::domain::stream::{CallKey, StreamId};
 use crate::domain::time::Timestamp;
 use crate::policy::{self, Effect, Fault, GRANTS_MAX, Severity, Surroundings, category};
-use crate::projection::{State, tool_hash};
+use crate::projection::{Review, State, tool_hash};
 use sha2::{Digest as _, Sha256};
 
 /// Longest text of a granted rule, bytes.
@@ -158,8 +159,40 @@ fn granted(state: &State, grant: RuleAccepted, now: Timestamp) -> Result<RuleAcc
         return Err(Refusal::Full(format!("{GRANTS_MAX} grants hold, the most there can be; revoke some")));
     }
     // The id that decisions will name: where it stands in the log.
-    let grant_id = format!("grant-{}", state.position.next());
+    let grant_id = format!("{}{}", policy::GRANT_PREFIX, state.position.next());
     Ok(RuleAccepted { grant_id, ..grant })
+}
+
+/// The grant that an approved review leaves behind: what the last approving vote that asked for one said.
+pub fn remembered(review: &Review, now: Timestamp) -> Option<RuleAccepted> {
+    let approvals = review.votes.iter().rev().filter(|vote| vote.choice == Choice::Approve);
+    let (vote, remember) = approvals.filter_map(|vote| Some((vote, vote.remember.as_ref()?))).next()?;
+    Some(grant_of(&review.tenant, review.id, (&vote.reviewer, &vote.comment), remember, now))
+}
+
+/// The grant that a vote of somebody, who said this of it, asks for.
+pub fn grant_of(
+    tenant: &str,
+    review: Position,
+    (reviewer, comment): (&str, &str),
+    remember: &Remember,
+    now: Timestamp,
+) -> RuleAccepted {
+    RuleAccepted {
+        tenant: tenant.to_owned(),
+        grant_id: String::new(),
+        rule_text: remember.rule_text.clone(),
+        expires: Some(now.plus_micros(remember.ttl_us)),
+        actor: reviewer.to_owned(),
+        review,
+        suggestion_id: String::new(),
+        comment: comment.to_owned(),
+    }
+}
+
+/// Whether a grant would be accepted now.
+pub fn check_grant(state: &State, grant: RuleAccepted, now: Timestamp) -> Result<(), Refusal> {
+    granted(state, grant, now).map(|_| ())
 }
 
 fn accepted(

@@ -212,6 +212,15 @@ pub struct Terms {
     pub approval_us: i64,
 }
 
+/// What an approval is to leave behind: a rule that allows calls like this one for a while.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remember {
+    /// The rule, YAML as it would stand in the policy file.
+    pub rule_text: String,
+    /// How long it holds from the approval on, microseconds.
+    pub ttl_us: i64,
+}
+
 /// One person's vote.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vote {
@@ -229,6 +238,8 @@ pub struct Vote {
     pub digest: Digest,
     /// When.
     pub at: Timestamp,
+    /// What it is to leave behind if the review ends approved.
+    pub remember: Option<Remember>,
 }
 
 #[cfg(test)]

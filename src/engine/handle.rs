@@ -12,6 +12,7 @@ use super::recovery::{Recovered, recover};
 use super::registry::Registry;
 use super::schemas::Schemas;
 use super::snapshots;
+use super::subscribers::Subscribers;
 use super::ticker;
 use super::worker::{Worker, refuse};
 use crate::clock::Clock;
@@ -73,6 +74,7 @@ pub(super) struct Partition {
 pub struct Engine {
     pub(super) partitions: Arc<Vec<Partition>>,
     pub(super) clock: Clock,
+    subscribers: Subscribers,
 }
 
 /// What opening a partition found.
@@ -94,7 +96,13 @@ impl Engine {
             partitions.push(partition);
             reports.push(report);
         }
-        Ok((Self { partitions: Arc::new(partitions), clock: options.clock.clone() }, reports))
+        let (partitions, clock) = (Arc::new(partitions), options.clock.clone());
+        Ok((Self { partitions, clock, subscribers: Subscribers::default() }, reports))
+    }
+
+    /// How those who follow the log beside the engine stand.
+    pub const fn subscribers(&self) -> &Subscribers {
+        &self.subscribers
     }
 
     /// Now, by the engine's clock.
@@ -145,7 +153,8 @@ impl Engine {
 
     /// The mode of the policy in force for a tenant; single rules may set another one.
     pub fn mode(&self, tenant: &str) -> Mode {
-        self.partition(tenant).shared.mode()
+        let partition = self.partition(tenant);
+        partition.hub.policy(tenant).map_or_else(|| partition.shared.mode(), |policy| policy.mode)
     }
 
     /// Whether every partition can write.

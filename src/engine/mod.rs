@@ -31,6 +31,7 @@ mod registry;
 mod replay;
 mod schemas;
 mod snapshots;
+mod subscribers;
 mod ticker;
 mod verify;
 mod worker;
@@ -49,4 +50,5 @@ pub use partition::{Command, Completed, Decided, Definedness, Import, Imported, 
 pub use query::{EventView, SessionFilter, TimelineEvent};
 pub use recovery::fold;
 pub use replay::{Change, Changed, Plan, Redecided, ReplayReport, Step, replay, replay_with};
+pub use subscribers::{Standing, Subscribers};
 pub use verify::{Verified, verify};

@@ -8,6 +8,7 @@ use super::overseer::{Cast, Lifting, Oversight, Placed, Reviewed};
 use super::partition::{Decided, Reply};
 use super::worker::Worker;
 use crate::decide::review::{About, Asked, Ballot, Release, VoteFault, Voted, ask, claim};
+use crate::decide::ruling::{self, Refusal, Ruling};
 use crate::decide::{lock, review};
 use crate::domain::decision::Verdict;
 use crate::domain::event::{Event, FeedbackGiven, Pending, ReviewDelegated, TokenCreated, TokenRevoked};
@@ -15,6 +16,7 @@ use crate::domain::lock::Lock;
 use crate::domain::position::Position;
 use crate::domain::review::{ReviewState, Why};
 use crate::domain::stream::{CallKey, StreamId};
+use crate::domain::time::Timestamp;
 use crate::projection::{Final, KnownLock, KnownToken, Review};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -203,11 +205,18 @@ impl Worker {
     fn vote(&mut self, ballot: Ballot, feedback: Option<Box<FeedbackGiven>>, reply: Reply<Cast>) {
         let id = ballot.review;
         let now = self.overseer.clock.deadlines().late;
+        if let Err(refusal) = self.may_remember(&ballot, now) {
+            return reply(Err(Error::Refused(refusal)));
+        }
         let policy = Arc::clone(self.book.of(&ballot.tenant));
         let position = match review::vote(&self.state, ballot, &policy, now) {
             Err(fault) => return reply(Err(Error::Vote(fault))),
             Ok(Voted::Again) => None,
-            Ok(Voted::Counts(events)) => self.settle(id, events),
+            Ok(Voted::Counts(events)) => {
+                let position = self.settle(id, events);
+                self.remember(id, now);
+                position
+            }
         };
         if let Some(feedback) = feedback
             && let Err(error) = self.feedback(*feedback)
@@ -220,6 +229,31 @@ impl Worker {
                 let position = position.unwrap_or(review.changed);
                 let review = Arc::new(review.clone());
                 self.defer(reply, Cast { review, position });
+            }
+        }
+    }
+
+    /// Whether what a vote is to leave behind would be accepted, before anything is recorded.
+    fn may_remember(&self, ballot: &Ballot, now: Timestamp) -> Result<(), Refusal> {
+        let Some(remember) = &ballot.remember else { return Ok(()) };
+        let said = (ballot.voter.subject.as_str(), ballot.comment.as_str());
+        let grant = ruling::grant_of(&ballot.tenant, ballot.review, said, remember, now);
+        ruling::check_grant(&self.state, grant, now)
+    }
+
+    /// Grants what the votes of a review that has just been approved asked for.
+    fn remember(&mut self, id: Position, now: Timestamp) {
+        let review = self.state.reviews.get(id).filter(|review| review.state == ReviewState::Approved);
+        let Some(grant) = review.and_then(|review| ruling::remembered(review, now)) else { return };
+        match ruling::rule(&self.state, Ruling::Grant(grant), now) {
+            Ok(Some(pending)) => {
+                self.take_up(pending);
+            }
+            Ok(None) => {}
+            // Room for it was there when its vote was cast; the approval stands without it.
+            Err(refusal) => {
+                let why = Error::Refused(refusal).to_string();
+                tracing::warn!(review = id.get(), why = ?why, "an approval is not remembered");
             }
         }
     }

@@ -6,7 +6,7 @@ use super::http::{Target, post};
 use super::message::{Message, of_opened};
 use super::sign::signature;
 use crate::domain::position::Position;
-use crate::engine::{Engine, EventView, TimelineEvent};
+use crate::engine::{Engine, EventView, Standing, TimelineEvent};
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -80,7 +80,10 @@ impl Subscription {
         let Some(mut tail) = self.engine.partition_tail(self.partition) else { return };
         let name = self.endpoint.name.clone();
         let mut told = match self.checkpoint.read() {
-            Ok(Some(position)) => position,
+            Ok(Some(position)) => {
+                self.stand(|standing| standing.checkpoint = position);
+                position
+            }
             Ok(None) => {
                 let newest = tail.borrow().get();
                 self.note(newest);
@@ -132,10 +135,16 @@ impl Subscription {
     }
 
     fn note(&self, position: u64) {
+        self.stand(|standing| standing.checkpoint = position);
         if let Err(fault) = self.checkpoint.write(position) {
             let name = &self.endpoint.name;
             tracing::error!(endpoint = ?name, why = ?fault.to_string(), "the checkpoint cannot be written: a restart tells again");
         }
+    }
+
+    /// Tells the API how it stands.
+    fn stand(&self, change: impl FnOnce(&mut Standing)) {
+        self.engine.subscribers().note(&self.endpoint.name, self.partition, change);
     }
 
     /// Tells until it arrives, or is given up.
@@ -145,12 +154,22 @@ impl Subscription {
         let mut tries = 0_u32;
         loop {
             tries += 1;
-            let Err(failure) = self.send(message).await else { return };
+            let Err(failure) = self.send(message).await else {
+                return self.stand(|standing| {
+                    standing.last_error.clear();
+                    standing.retry = None;
+                });
+            };
             let name = &self.endpoint.name;
             let why = failure.to_string();
+            let again = self.engine.now().plus_micros(i64::try_from(pause.as_micros()).unwrap_or(i64::MAX));
+            self.stand(|standing| {
+                standing.last_error.clone_from(&why);
+                standing.retry = Some(again);
+            });
             if begun.elapsed() + pause > self.settings.give_up {
                 tracing::error!(endpoint = ?name, id = ?message.id, tries, why = ?why, "a notification is given up");
-                return;
+                return self.stand(|standing| standing.retry = None);
             }
             tracing::warn!(endpoint = ?name, id = ?message.id, tries, why = ?why, "a notification did not arrive; it is tried again");
             sleep(pause).await;

@@ -2,7 +2,6 @@
 //!
 //! Kept in step with the log by [`Book::apply`], live and in replays alike.
 
-use super::evaluate::Outcome;
 use super::fault::Fault;
 use super::file::{parse, parse_rule};
 use super::policy::Policy;
@@ -12,6 +11,8 @@ use crate::domain::time::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// What the ids of granted rules begin with, and no others.
+pub const GRANT_PREFIX: &str = "grant-";
 /// Grants that hold for a tenant.
 pub const GRANTS_MAX: usize = 256;
 
@@ -34,12 +35,6 @@ impl Book {
     /// The policy for a tenant's next call.
     pub fn of(&self, tenant: &str) -> &Arc<Policy> {
         self.tenants.get(tenant).map_or(&self.general, |own| &own.effective)
-    }
-
-    /// Whether a rule of a tenant is a grant.
-    pub fn is_grant(&self, tenant: &str, outcome: &Outcome<'_>) -> bool {
-        let id = outcome.rule.map_or("", |rule| rule.id.as_str());
-        self.tenants.get(tenant).is_some_and(|own| own.grants.contains_key(id))
     }
 
     /// Takes an event up. The error says what a recorded policy or rule has in it that this build does not

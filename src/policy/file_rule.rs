@@ -1,5 +1,6 @@
 //! One rule of a policy file.
 
+use super::book::GRANT_PREFIX;
 use super::cel::{self, Condition};
 use super::document::{Node, Value};
 use super::fault::Fault;
@@ -112,6 +113,10 @@ fn id(reader: &mut Reader, node: &Node) -> Option<String> {
     if text.is_empty() || text.len() > ID_BYTES_MAX || !text.chars().all(plain) {
         let message = format!("an id is 1 to {ID_BYTES_MAX} letters, digits and - _ . : /, not `{text}`");
         return reader.wrong(node, message);
+    }
+    if text.starts_with(GRANT_PREFIX) {
+        return reader
+            .wrong(node, format!("ids that begin with `{GRANT_PREFIX}` are those of granted rules"));
     }
     Some(text.to_owned())
 }

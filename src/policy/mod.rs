@@ -23,6 +23,7 @@ mod nearest;
 #[expect(clippy::module_inception, reason = "the policy itself")]
 mod policy;
 mod reader;
+pub mod remember;
 pub mod review_terms;
 mod rule;
 #[cfg(feature = "server")]
@@ -30,7 +31,7 @@ mod schema;
 pub mod suggest;
 pub mod window;
 
-pub use book::{Book, GRANTS_MAX, adopted, granted};
+pub use book::{Book, GRANT_PREFIX, GRANTS_MAX, adopted, granted};
 pub use cel::{Arguments, Facts, SessionFacts};
 pub use composition::{Composition, Happened, OnFire};
 pub use document::TEXT_BYTES_MAX;

@@ -258,16 +258,16 @@ fn suggestion(kind: &Kind, seen: &Seen) -> Option<Suggestion> {
     })
 }
 
-fn pointer(name: &str) -> String {
+pub(super) fn pointer(name: &str) -> String {
     format!("/{}", name.replace('~', "~0").replace('/', "~1"))
 }
 
 /// A text in single quotes, as YAML reads it.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-fn glob_safe(name: &str) -> bool {
+pub(super) fn glob_safe(name: &str) -> bool {
     !name.is_empty() && !name.contains(['*', '?', '[', ']', '{', '}', '\\', '!'])
 }
 

@@ -3626,6 +3626,9 @@ pub struct Vote {
     /// The digest of the call that the voter was shown, 32 bytes.
     #[prost(bytes = "bytes", tag = "6")]
     pub call_digest: ::prost::bytes::Bytes,
+    /// The rule, YAML, that is granted if the review ends approved. Empty: none.
+    #[prost(string, tag = "7")]
+    pub remember_rule: ::prost::alloc::string::String,
 }
 /// A call's arguments, fit to be judged by a person: whole, and unable to forge the screen.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -10212,8 +10215,9 @@ pub struct CastVoteRequest {
     /// Why, up to 4 KiB. Shown to the agent when the choice is DENY.
     #[prost(string, tag = "5")]
     pub comment: ::prost::alloc::string::String,
-    /// Make a grant of it. With APPROVE only; counts when the review ends approved. Absent: no.
-    /// UNIMPLEMENTED in this version unless absent.
+    /// Make a grant of it: a rule that allows calls like this one. With APPROVE only; counts when the review
+    /// ends approved. Refused where the rule that asked for the review has a change window, which a grant
+    /// would not keep. Absent: no.
     #[prost(message, optional, tag = "6")]
     pub remember: ::core::option::Option<RememberOptions>,
     /// Whether the alarm was right. UNSPECIFIED: nothing said.

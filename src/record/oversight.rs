@@ -10,7 +10,7 @@ use crate::domain::event::{
 use crate::domain::identity::{Role, Token};
 use crate::domain::lock::{Lock, LockOrigin, LockScope, LockTarget};
 use crate::domain::position::Position;
-use crate::domain::review::{Choice, Feedback, OnDeadline, ReviewState, Terms, Vote, Why};
+use crate::domain::review::{Choice, Feedback, OnDeadline, Remember, ReviewState, Terms, Vote, Why};
 use crate::domain::risk::RiskCategory;
 use crate::domain::time::Timestamp;
 
@@ -193,6 +193,10 @@ fn write_vote(vote: &Vote, out: &mut Writer) {
     out.text(5, &vote.comment);
     out.bytes(6, &vote.digest);
     out.sint(7, vote.at.as_micros());
+    if let Some(remember) = &vote.remember {
+        out.text(8, &remember.rule_text);
+        out.sint(9, remember.ttl_us);
+    }
 }
 
 fn read_vote_cast(body: &[u8]) -> Result<VoteCast, Error> {
@@ -219,7 +223,9 @@ fn read_vote(bytes: &[u8]) -> Result<Vote, Error> {
         comment: String::new(),
         digest: [0; 32],
         at: Timestamp::default(),
+        remember: None,
     };
+    let mut remember = Remember { rule_text: String::new(), ttl_us: 0 };
     for field in Reader::new(bytes) {
         let field = field?;
         match field.number {
@@ -230,9 +236,12 @@ fn read_vote(bytes: &[u8]) -> Result<Vote, Error> {
             5 => vote.comment = field.text()?,
             6 => vote.digest = field.array()?,
             7 => vote.at = instant(&field),
+            8 => remember.rule_text = field.text()?,
+            9 => remember.ttl_us = field.sint(),
             _ => {}
         }
     }
+    vote.remember = (!remember.rule_text.is_empty()).then_some(remember);
     Ok(vote)
 }
 

@@ -10,7 +10,7 @@ use super::shared::Shared;
 use super::status::Failure;
 use super::unimplemented;
 use crate::decide::SCORING_VERSION;
-use crate::engine::{CountersView, PartitionHealth};
+use crate::engine::{CountersView, PartitionHealth, Standing};
 use crate::projection::{State, Tenant};
 use crate::proto::v1;
 use std::sync::Arc;
@@ -65,7 +65,7 @@ impl Control {
             partitions,
             tenants,
             storage: Some(storage),
-            subscriptions: Vec::new(),
+            subscriptions: self.subscriptions(),
             connections: Some(v1::ConnectionStatus {
                 open: self.shared.gate.open() as u64,
                 refused_full: refused.full,
@@ -76,13 +76,32 @@ impl Control {
     }
 }
 
+impl Control {
+    /// Who is told of reviews and locks; by partition, where there are several.
+    fn subscriptions(&self) -> Vec<v1::SubscriptionStatus> {
+        let engine = &self.shared.engine;
+        let one = |(name, partition): (String, usize), standing: Standing| {
+            let tail = engine.partition_tail(partition).map_or(0, |tail| tail.borrow().get());
+            let name = if engine.partitions() > 1 { format!("{name}/{partition}") } else { name };
+            v1::SubscriptionStatus {
+                name,
+                checkpoint_position: standing.checkpoint,
+                lag_events: tail.saturating_sub(standing.checkpoint),
+                last_error: standing.last_error,
+                retry_time: standing.retry.map(timestamp),
+            }
+        };
+        engine.subscribers().all().into_iter().map(|(key, standing)| one(key, standing)).collect()
+    }
+}
+
 fn describe(state: &State, name: &str, tenant: &Tenant) -> v1::TenantStatus {
     let tracker = &tenant.tracker;
     let counted = tracker.counted();
     let spent = if counted == 0 { 0.0 } else { tracker.hits() as f64 / counted as f64 };
     v1::TenantStatus {
         tenant: name.to_owned(),
-        policy_revision: state.policy_revision.to_string(),
+        policy_revision: state.policy_revision_of(name).to_string(),
         model_revision: SCORING_VERSION.to_string(),
         calls: tenant.verdicts.iter().sum(),
         sessions_open: tenant.sessions.len() as u64,

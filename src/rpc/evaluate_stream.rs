@@ -10,9 +10,11 @@
 
 use super::convert::call::{Echo, Intake, admit};
 use super::convert::{decision, span};
+use super::gateway::claimed;
 use super::shared::Shared;
 use super::status::Failure;
-use crate::engine::{Command, Decided, Error};
+use super::waiting;
+use crate::engine::{Command, Decided, Engine, Error};
 use crate::proto::v1::evaluate_stream_response::Result as Answer;
 use crate::proto::v1::{CallError, ErrorCode, EvaluateStreamRequest, EvaluateStreamResponse};
 use std::pin::Pin;
@@ -20,6 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_stream::Stream;
 use tonic::{Status, Streaming};
@@ -29,7 +32,7 @@ const TICK: Duration = Duration::from_millis(5);
 /// Requests read before answers that are ready are let out, and others get their turn.
 const READ_BATCH: usize = 32;
 
-type Reply = (usize, Result<Arc<Decided>, Error>);
+type Reply = (usize, Result<Arc<Decided>, Failure>);
 
 /// Where the engine leaves its replies.
 #[derive(Default)]
@@ -70,6 +73,8 @@ impl Mailbox {
 struct Open {
     tag: u64,
     until: Instant,
+    /// Until when it waits for a review; none: it does not, or does already.
+    wait: Option<Instant>,
     /// None once it was answered with the fallback.
     echo: Option<Echo>,
 }
@@ -89,6 +94,8 @@ pub(super) struct EvaluateStream {
     tick: Pin<Box<Sleep>>,
     ticking: bool,
     stopping: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// Calls that wait for a review; their waits end with the stream.
+    waiting: JoinSet<()>,
     /// How the stream ends once nothing is in flight.
     end: Option<Status>,
     _place: OwnedSemaphorePermit,
@@ -114,6 +121,7 @@ impl EvaluateStream {
             tick: Box::pin(sleep_until(Instant::now())),
             ticking: false,
             stopping,
+            waiting: JoinSet::new(),
             end: None,
             _place: place,
         })
@@ -128,11 +136,9 @@ impl EvaluateStream {
     }
 
     fn submit(&mut self, request: EvaluateStreamRequest) -> Result<(), Failure> {
-        if !request.review_id.is_empty() {
-            return Err(Failure::unavailable_option("review_id", "claims the approval of a review"));
-        }
         let mut faults = Vec::new();
         let timeout = span("timeout", request.timeout.as_ref(), &mut faults);
+        let wait = span("wait", request.wait.as_ref(), &mut faults).filter(|wait| !wait.is_zero());
         if !faults.is_empty() {
             return Err(Failure::invalid(faults));
         }
@@ -141,16 +147,23 @@ impl EvaluateStream {
             _ => self.shared.options.decision_timeout,
         };
         let (call, echo) = admit(&self.shared.engine, request.call, request.explain, Intake::Live)?;
+        let claims = claimed(&request.review_id, echo.partition)?;
         let now = Instant::now();
         let until = now.checked_add(timeout).unwrap_or(now + FAR_AWAY);
+        let wait = wait.map(|wait| now + wait.min(self.shared.options.wait_max));
         let place = self.free.pop().unwrap_or_else(|| {
             self.open.push(None);
             self.open.len() - 1
         });
         let mailbox = Arc::clone(&self.mailbox);
-        let reply = Box::new(move |answer| mailbox.put((place, answer)));
-        self.shared.engine.submit(&echo.tenant, Command::Evaluate(call, reply));
-        self.open[place] = Some(Open { tag: request.tag, until, echo: Some(echo) });
+        let reply =
+            Box::new(move |answer: Result<_, Error>| mailbox.put((place, answer.map_err(Failure::from))));
+        let command = match claims {
+            None => Command::Evaluate(call, reply),
+            Some(review) => Engine::claiming(call, review, reply),
+        };
+        self.shared.engine.submit(&echo.tenant, command);
+        self.open[place] = Some(Open { tag: request.tag, until, wait, echo: Some(echo) });
         self.in_flight += 1;
         Ok(())
     }
@@ -161,16 +174,41 @@ impl EvaluateStream {
             return Some(answer);
         }
         while let Some((place, reply)) = self.replies.pop() {
+            if let Ok(decided) = &reply
+                && self.waits(place, decided)
+            {
+                continue;
+            }
             let Some(open) = self.open[place].take() else { continue };
             self.free.push(place);
             self.in_flight -= 1;
             let Some(echo) = open.echo else { continue };
             return Some(match reply {
                 Ok(decided) => answer(open.tag, Answer::Decision(decision::decided(&decided, echo))),
-                Err(error) => refusal(open.tag, error.into()),
+                Err(failure) => refusal(open.tag, failure),
             });
         }
         None
+    }
+
+    /// Leaves a call that is under review open if its caller waits for that. Whether it does.
+    fn waits(&mut self, place: usize, decided: &Arc<Decided>) -> bool {
+        let Some(open) = self.open.get_mut(place).and_then(Option::as_mut) else { return false };
+        let (Some(until), Some(echo)) = (open.wait.take(), &open.echo) else { return false };
+        if waiting::is_final(decided) {
+            return false;
+        }
+        // The decision is there; from now on the wait is the limit.
+        open.until = until + FAR_AWAY;
+        let (tenant, call_id) = (echo.tenant.clone(), echo.call_id.clone());
+        let (shared, mailbox) = (Arc::clone(&self.shared), Arc::clone(&self.mailbox));
+        let decided = Arc::clone(decided);
+        while self.waiting.try_join_next().is_some() {}
+        self.waiting.spawn(async move {
+            let settled = waiting::settled_by(&shared, &tenant, &call_id, decided, until).await;
+            mailbox.put((place, settled));
+        });
+        true
     }
 
     /// Answers what ran out of time with the fallback. Whether there is any.

@@ -94,7 +94,7 @@ impl Gateway {
 }
 
 /// The review whose approval a call claims. One of another partition is surely of another tenant.
-fn claimed(review_id: &str, partition: usize) -> Result<Option<Position>, Failure> {
+pub(super) fn claimed(review_id: &str, partition: usize) -> Result<Option<Position>, Failure> {
     if review_id.is_empty() {
         return Ok(None);
     }
@@ -211,7 +211,8 @@ impl Gateway {
     ) -> Result<v1::GetGatewaySettingsResponse, Failure> {
         let tenant = tenant_of(&request.tenant).to_owned();
         check_name("tenant", &tenant, false).map_err(Failure::invalid)?;
-        let revision = self.shared.engine.ask(&tenant, |state| state.policy_revision).await?;
+        let name = tenant.clone();
+        let revision = self.shared.engine.ask(&tenant, move |state| state.policy_revision_of(&name)).await?;
         let name = tenant.clone();
         let adopted =
             self.shared.read(move |engine| engine.log_events(&name, revision, 1, EventView::Basic)).await?;
@@ -277,12 +278,14 @@ impl v1::gateway_service_server::GatewayService for Gateway {
 
     async fn score(&self, request: Request<v1::ScoreRequest>) -> Result<Response<v1::ScoreResponse>, Status> {
         let by = self.answer_by(&request);
+        let identity = identity_of(&request)?;
         let request = request.into_inner();
         let mut asked = request.call;
         if let Some(call) = asked.as_mut().filter(|call| call.call_id.is_empty()) {
             SCORED_ID.clone_into(&mut call.call_id);
         }
         let (call, echo) = admit(&self.shared.engine, asked, request.explain, Intake::Live)?;
+        identity.must_see(&echo.tenant)?;
         let decision = self.decide(echo, by, |reply| Command::Score(call, reply), None).await?;
         Ok(Response::new(v1::ScoreResponse { decision: Some(decision) }))
     }

@@ -16,7 +16,9 @@ use crate::projection::KnownToken;
 use crate::proto::v1::ErrorCode;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use tokio::sync::watch;
 
 /// What a request needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +112,11 @@ impl Identity {
         }
     }
 
+    /// Whether its time is over.
+    pub(super) fn is_expired(&self, now: Timestamp) -> bool {
+        self.expires.is_some_and(|expires| now >= expires)
+    }
+
     /// Whether it may see this tenant.
     pub(super) fn sees(&self, tenant: &str) -> bool {
         self.tenants.is_empty() || self.tenants.iter().any(|own| own == tenant)
@@ -143,6 +150,8 @@ impl Identity {
 /// Knows everybody.
 pub(super) struct Identities {
     inside: RwLock<Inside>,
+    /// Counts the times that the list of tokens was learnt.
+    learnt: watch::Sender<u64>,
     names: Mutex<HashMap<u32, String>>,
     loopback: Arc<Identity>,
 }
@@ -158,6 +167,7 @@ impl Default for Identities {
     fn default() -> Self {
         Self {
             inside: RwLock::default(),
+            learnt: watch::Sender::new(0),
             names: Mutex::default(),
             loopback: Arc::new(Identity::without_token(String::new(), Standing::Loopback)),
         }
@@ -177,6 +187,27 @@ impl Identities {
         let by_hash: HashMap<_, _> = by_hash.collect();
         let inside = Inside { any: !by_hash.is_empty(), by_hash };
         *self.inside.write().unwrap_or_else(PoisonError::into_inner) = inside;
+        self.learnt.send_modify(|times| *times += 1);
+    }
+
+    /// Ends when the list of tokens is learnt anew.
+    pub(super) fn changed(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let mut learnt = self.learnt.subscribe();
+        Box::pin(async move {
+            if learnt.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        })
+    }
+
+    /// Whether somebody who was known still is, but for the time.
+    pub(super) fn still_knows(&self, identity: &Identity) -> bool {
+        let inside = self.inside.read().unwrap_or_else(PoisonError::into_inner);
+        match identity.standing {
+            Standing::Token(_) => inside.by_hash.values().any(|known| known.token_id == identity.token_id),
+            Standing::Loopback => !inside.any,
+            Standing::Unix(_) => true,
+        }
     }
 
     /// Who sent a request.

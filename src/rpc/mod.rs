@@ -43,6 +43,7 @@ mod status;
 mod timeline;
 mod tools;
 mod unimplemented;
+mod validity;
 mod waiting;
 mod watch;
 

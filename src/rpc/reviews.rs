@@ -3,7 +3,7 @@
 use super::access::check_text;
 use super::convert::event::Converter;
 use super::convert::review::{brief, feedback_of, of_review_id, review_id};
-use super::convert::{argument_view, key_of_stream, stream_of_key, timestamp};
+use super::convert::{argument_view, key_of_stream, span, stream_of_key, timestamp};
 use super::feed;
 use super::identity::{Identity, identity_of};
 use super::outbox::Reader;
@@ -16,10 +16,12 @@ use crate::decide::review::{Ballot, VoteFault, may_vote};
 use crate::domain::event::{FeedbackGiven, ReviewDelegated};
 use crate::domain::position::Position;
 use crate::domain::review::limits::COMMENT_BYTES_MAX;
-use crate::domain::review::{Choice, ReviewState};
+use crate::domain::review::{Choice, Remember, ReviewState};
 use crate::domain::stream::StreamId;
+use crate::domain::time::{DAY_US, MINUTE_US};
 use crate::engine::{Context, Error};
 use crate::policy::Policy;
+use crate::policy::remember::{self, Approved};
 use crate::projection::Review;
 use crate::proto::v1;
 use std::sync::Arc;
@@ -241,11 +243,15 @@ impl Reviews {
         check_text("comment", &request.comment, COMMENT_BYTES_MAX)?;
         let digest = <[u8; 32]>::try_from(request.call_digest.as_ref());
         let digest = digest.map_err(|_| Failure::field("call_digest", "is not 32 bytes"))?;
-        if request.remember.is_some() {
-            return Err(Failure::unavailable_option("remember", "makes a grant of an approval"));
-        }
         let (partition, review) =
             self.find("review_id", &request.review_id, &request.tenant, &identity).await?;
+        let remember = match request.remember {
+            None => None,
+            Some(_) if choice == Choice::Deny => {
+                return Err(Failure::field("remember", "goes with APPROVE only"));
+            }
+            Some(options) => Some(self.rule_for(partition, &review, options).await?),
+        };
         let feedback = feedback_of(request.feedback).map(|feedback| FeedbackGiven {
             tenant: review.tenant.clone(),
             call_id: review.call_id.clone(),
@@ -261,10 +267,46 @@ impl Reviews {
             choice,
             digest,
             comment: request.comment,
+            remember,
         };
         let cast = self.shared.engine.vote(ballot, feedback).await?;
         let review = Some(brief(&cast.review, partition));
         Ok(v1::CastVoteResponse { review, position: cast.position.get() })
+    }
+
+    /// The rule that an approval of this review is to leave behind.
+    async fn rule_for(
+        &self,
+        partition: usize,
+        review: &Review,
+        options: v1::RememberOptions,
+    ) -> Result<Remember, Failure> {
+        let mut faults = Vec::new();
+        let ttl = span("remember.ttl", options.ttl.as_ref(), &mut faults);
+        let ttl_us = ttl.and_then(|ttl| i64::try_from(ttl.as_micros()).ok()).unwrap_or(0);
+        if !(MINUTE_US..=90 * DAY_US).contains(&ttl_us) {
+            return Err(Failure::field("remember.ttl", "is not 1 minute to 90 days"));
+        }
+        let policy = self.shared.engine.policy_in_force(partition, &review.tenant);
+        if policy.is_some_and(|policy| policy.window(&review.rule_id).is_some()) {
+            let why = "cannot be: the rule that asked for the review has a change window, which a grant would \
+                       not keep";
+            return Err(Failure::field("remember", why));
+        }
+        let wanted = review.clone();
+        let context = self.shared.read(move |engine| engine.review_context(&wanted, 1)).await?;
+        if context.proposed.erased {
+            return Err(Failure::field("remember", "cannot be: the arguments of the call were erased"));
+        }
+        let call = Approved {
+            server: &review.server,
+            tool: &review.tool,
+            chain: &review.principal_chain,
+            arguments: &context.proposed.recorded.record.payload.arguments,
+        };
+        let rule = remember::rule_of(&call, &options.free_pointers, options.any_chain);
+        let rule_text = rule.map_err(|unfit| Failure::field("remember", format!("cannot be: {unfit}")))?;
+        Ok(Remember { rule_text, ttl_us })
     }
 
     async fn hand_on(

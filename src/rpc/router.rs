@@ -10,6 +10,7 @@ use super::deadline::{self, Arriving, RequestBody, UntilDeadline};
 use super::identity::{self, Identities, Identity};
 use super::status::Failure;
 use super::unimplemented;
+use super::validity::{Now, WhileValid};
 use crate::domain::time::Timestamp;
 use crate::proto::v1::ErrorCode;
 use http::{Method, Request, Response, StatusCode, header};
@@ -36,6 +37,8 @@ type Handler = Arc<dyn Fn(Request<RpcBody>) -> Answering + Send + Sync>;
 /// RPCs whose client may take its time to send: no time limit on their bodies.
 const CLIENT_STREAMS: &[&str] =
     &["EvaluateStream", "RecordOutcomeStream", "ImportCalls", "ServerReflectionInfo"];
+/// What the names of RPCs begin with whose answers may take long.
+const STREAMS: &[&str] = &["Watch", "AwaitDecision", "Replay", "Backtest"];
 /// The RPC that answers its own deadline, with a verdict.
 const EVALUATE: &str = "/askance.v1.GatewayService/Evaluate";
 
@@ -99,7 +102,7 @@ pub(super) struct Router {
     body_timeout: Duration,
     arriving: Arc<Arriving>,
     identities: Arc<Identities>,
-    now: Box<dyn Fn() -> Timestamp + Send + Sync>,
+    now: Now,
     nobody: Arc<Identity>,
 }
 
@@ -124,7 +127,7 @@ impl Router {
             arriving: Arc::new(Arriving::new(limits.request_bytes_max)),
             nobody: identities.nobody(),
             identities,
-            now: Box::new(now),
+            now: Arc::new(now),
         }
     }
 
@@ -134,7 +137,7 @@ impl Router {
         if identity::need_of(path).is_none() {
             return Ok(Arc::clone(&self.nobody));
         }
-        let identity = self.identities.of(peer, request.headers(), &self.now)?;
+        let identity = self.identities.of(peer, request.headers(), &*self.now)?;
         identity::admit(&identity, path)?;
         Ok(identity)
     }
@@ -189,14 +192,20 @@ impl Router {
             (until, Arc::clone(&self.arriving))
         });
         let kept = deadline.filter(|_| route.timed && !is_evaluate);
+        let holder = (takes_its_time || STREAMS.iter().any(|start| method.starts_with(start)))
+            .then(|| Holder(Arc::clone(&self.identities), Arc::clone(&identity), Arc::clone(&self.now)));
         request.extensions_mut().insert(Arrival { peer: Arc::clone(peer), received, deadline, identity });
         Answer {
             coming: Coming::Service((route.handler)(request.map(|body| RequestBody::new(body, limits)))),
             deadline: kept,
+            holder,
             timer: None,
         }
     }
 }
+
+/// Who holds a stream.
+struct Holder(Arc<Identities>, Arc<Identity>, Now);
 
 /// What a request must be before anything looks at it; its timeout, or the refusal.
 fn check(request: &Request<Incoming>) -> Result<Option<Duration>, Box<Response<Body>>> {
@@ -259,6 +268,8 @@ impl hyper::service::Service<Request<Incoming>> for Entry {
 pub(super) struct Answer {
     coming: Coming,
     deadline: Option<Instant>,
+    /// Of an answer that may take its time.
+    holder: Option<Holder>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -269,7 +280,7 @@ enum Coming {
 
 impl Answer {
     fn now(response: Response<Body>) -> Self {
-        Self { coming: Coming::Now(Some(Box::new(response))), deadline: None, timer: None }
+        Self { coming: Coming::Now(Some(Box::new(response))), deadline: None, holder: None, timer: None }
     }
 }
 
@@ -286,7 +297,8 @@ impl Future for Answer {
             Coming::Service(answering) => answering.as_mut().poll(cx),
         };
         if let Poll::Ready(answered) = polled {
-            return Poll::Ready(answered.map(|response| finish(response, this.deadline)));
+            let holder = this.holder.take();
+            return Poll::Ready(answered.map(|response| held(finish(response, this.deadline), holder)));
         }
         let Some(deadline) = this.deadline else { return Poll::Pending };
         let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
@@ -297,6 +309,16 @@ impl Future for Answer {
                 Poll::Ready(Ok(Status::from(late).into_http()))
             }
         }
+    }
+}
+
+/// Ends a streaming answer with the credential of its holder.
+fn held(response: Response<Body>, holder: Option<Holder>) -> Response<Body> {
+    match holder {
+        Some(Holder(identities, identity, now)) if !response.body().is_end_stream() => {
+            response.map(|body| Body::new(WhileValid::new(body, identities, identity, now)))
+        }
+        _ => response,
     }
 }
 

@@ -7,6 +7,8 @@
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+mod article;
+mod compositions;
 mod figures;
 mod identities;
 mod locks;

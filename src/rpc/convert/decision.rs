@@ -13,6 +13,7 @@ use crate::domain::json::Json;
 use crate::domain::position::Position;
 use crate::domain::risk::RiskCategory;
 use crate::engine::Decided;
+use crate::policy::GRANT_PREFIX;
 use crate::projection::Final;
 use crate::proto::v1;
 use prost::bytes::Bytes;
@@ -179,6 +180,7 @@ fn floor(floor: Floor) -> v1::Floor {
 fn reason_code(decision: &Decision) -> v1::ReasonCode {
     use v1::ReasonCode as Code;
     match (decision.reason, decision.verdict) {
+        (Reason::RuleAllows, _) if decision.rule_id.starts_with(GRANT_PREFIX) => Code::AllowedByGrant,
         (Reason::RuleAllows, _) => Code::AllowedByRule,
         (Reason::RuleReviews, _) => Code::ReviewByRule,
         (Reason::RuleDenies, _) => Code::DeniedByRule,
@@ -204,6 +206,9 @@ fn reason_sentence(decision: &Decision) -> String {
     let rule = &decision.rule_id;
     let category = decision.category;
     match decision.reason {
+        Reason::RuleAllows if rule.starts_with(GRANT_PREFIX) => {
+            format!("the granted rule `{rule}` allows it")
+        }
         Reason::RuleAllows => format!("rule `{rule}` allows it"),
         Reason::RuleReviews => format!("rule `{rule}` asks for a review"),
         Reason::RuleDenies => format!("rule `{rule}` denies it"),

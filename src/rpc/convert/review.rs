@@ -134,6 +134,7 @@ pub(in crate::rpc) fn vote(vote: &Vote) -> v1::Vote {
         comment: vote.comment.clone(),
         vote_time: Some(timestamp(vote.at)),
         call_digest: Bytes::copy_from_slice(&vote.digest),
+        remember_rule: vote.remember.as_ref().map_or_else(String::new, |rule| rule.rule_text.clone()),
     }
 }
 
