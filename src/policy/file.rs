@@ -88,18 +88,15 @@ pub struct Parsed {
 impl Parsed {
     /// Whether it can be adopted.
     pub fn is_adoptable(&self) -> bool {
-        self.policy.is_some() && self.faults.iter().all(|fault| fault.severity != Severity::Error)
+        self.policy.is_some()
     }
 }
 
 /// Reads a policy. `mode` is used where the file sets none; rules with a time to live count it from
 /// `adopted` on. The error is every fault.
 pub fn parse(text: &str, mode: Mode, adopted: Timestamp) -> Result<Policy, Vec<Fault>> {
-    let read = read(text, mode, adopted);
-    match read.policy {
-        Some(policy) => Ok(policy),
-        None => Err(read.faults),
-    }
+    let (policy, faults) = read(text, mode, adopted);
+    policy.filter(|_| is_sound(&faults)).ok_or(faults)
 }
 
 /// Reads one rule alone, such as a grant. It may have no id; it can refer to no windows.
@@ -116,25 +113,29 @@ pub fn parse_rule(text: &str, adopted: Timestamp) -> Result<Rule, Vec<Fault>> {
 
 /// Reads a policy and holds it against what the daemon knows: whether the people exist that it asks for.
 pub fn check(text: &str, mode: Mode, adopted: Timestamp, around: &Surroundings) -> Parsed {
-    let mut read = read(text, mode, adopted);
-    if let Some(policy) = &read.policy {
-        read.faults.extend(unreachable(policy, around));
+    let (policy, mut faults) = read(text, mode, adopted);
+    if let Some(policy) = &policy {
+        faults.extend(unreachable(policy, around));
     }
-    read.faults.sort_by_key(|fault| (fault.line, fault.column));
-    read
+    faults.sort_by_key(|fault| (fault.line, fault.column));
+    Parsed { policy: policy.filter(|_| is_sound(&faults)), faults }
 }
 
-fn read(text: &str, mode: Mode, adopted: Timestamp) -> Parsed {
+fn is_sound(faults: &[Fault]) -> bool {
+    faults.iter().all(|fault| fault.severity != Severity::Error)
+}
+
+/// What can be read of a policy, and everything that is wrong with it.
+fn read(text: &str, mode: Mode, adopted: Timestamp) -> (Option<Policy>, Vec<Fault>) {
     let root = match document::read(text) {
         Ok(root) => root,
-        Err(fault) => return Parsed { policy: None, faults: vec![fault] },
+        Err(fault) => return (None, vec![fault]),
     };
     let mut reader = Reader::default();
     let policy = sections(&mut reader, &root, mode, adopted);
     let mut faults = reader.faults;
     faults.sort_by_key(|fault| (fault.line, fault.column));
-    let sound = faults.iter().all(|fault| fault.severity != Severity::Error);
-    Parsed { policy: policy.filter(|_| sound), faults }
+    (policy, faults)
 }
 
 fn sections(reader: &mut Reader, root: &Node, mode: Mode, adopted: Timestamp) -> Option<Policy> {

@@ -2030,7 +2030,7 @@ pub struct GetStatusResponse {
     /// Its disk.
     #[prost(message, optional, tag = "6")]
     pub storage: ::core::option::Option<StorageStatus>,
-    /// Its subscriptions, by name. None in this version.
+    /// Its subscriptions, by name, and by partition where there are several.
     #[prost(message, repeated, tag = "7")]
     pub subscriptions: ::prost::alloc::vec::Vec<SubscriptionStatus>,
     /// Its connections.

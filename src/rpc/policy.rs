@@ -188,7 +188,7 @@ impl Policies {
         let ruled = self.shared.engine.rule(&tenant, Ruling::Grant(grant)).await?;
         let grant = grant_at(&self.shared, &tenant, ruled.position)
             .await?
-            .map(|(grant, at)| convert::accepted(grant, at));
+            .map(|(grant, at)| convert::accepted(grant, at, self.shared.engine.partition_of(&tenant)));
         Ok(v1::AcceptSuggestionResponse { grant })
     }
 
@@ -213,7 +213,7 @@ impl Policies {
         let mut grants = Vec::new();
         for one in held.iter().skip(skip).take(page) {
             if let Some((event, _)) = grant_at(&self.shared, &tenant, one.position).await? {
-                grants.push(convert::grant(event, one));
+                grants.push(convert::grant(event, one, self.shared.engine.partition_of(&tenant)));
             }
         }
         let shown = skip.saturating_add(page);

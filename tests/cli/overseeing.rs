@@ -32,6 +32,66 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// The policy file is read again on SIGHUP; a bad one changes nothing and says why, the same one nothing
+/// either, and a good one cancels what was open under the one before.
+#[test]
+fn a_policy_is_read_again_on_sighup() {
+    let place = Place::new();
+    let with = |after: &str| {
+        format!(
+            "version: 1\nreview: {{timeout: {{after: {after}, then: deny}}}}\nrules:\n  - {{id: run, tool: run_*, effect: review, risk: high}}\n"
+        )
+    };
+    place.file("policy.yaml", with("10m"));
+    let daemon = place.serve(&["--policy", "policy.yaml"]);
+    place.run(&MIGRATION).exits(4).says("rule `run`");
+    place.run(&["review", "list"]).exits(0).says("then denied");
+    place.file("policy.yaml", "version: 1\nrules:\n  - {id: run, tol: run_*, effect: review}\n");
+    daemon.signal(Signal::HUP);
+    until("the fault is told", || place.log().contains("did you mean `tool`"));
+    assert!(place.log().contains("the old one stays in force"), "{}", place.log());
+    place.file("policy.yaml", with("10m"));
+    daemon.signal(Signal::HUP);
+    until("it was read again", || place.log().contains("the policy was read again"));
+    place.run(&["review", "list"]).exits(0).says("run_database_migration");
+    place.file("policy.yaml", with("20m"));
+    daemon.signal(Signal::HUP);
+    until("the review is cancelled", || {
+        place.run(&["review", "list"]).exits(0).out.contains("no review is open")
+    });
+    let revisions = place.run(&["--json", "policy", "show", "--list"]).exits(0).json();
+    assert_eq!(revisions.as_array().map(Vec::len), Some(2), "{revisions}");
+    place.run(&MIGRATION).exits(3).says("the policy changed");
+    assert_eq!(daemon.stop(), 0, "{}", place.log());
+}
+
+/// Approve and remember, see what was granted, take it back.
+#[test]
+fn an_approval_is_remembered_and_taken_back() {
+    let place = Place::new();
+    let daemon = place.serve(&[]);
+    let ask = |id: &str, replicas: u32, code: i32| {
+        let args = format!(r#"{{"service":"api","replicas":{replicas}}}"#);
+        let all = ["evaluate", "--tool", "scale_replicas", "--principal", "agent:x", "--session", id];
+        place.run(&[&all[..], &["--args", &args, "--call-id", id]].concat()).exits(code)
+    };
+    ask("c-1", 3, 4);
+    let list = place.run(&["--json", "review", "list", "--tenant", "default"]).exits(0).json();
+    let id = list[0]["review_id"].as_str().unwrap().to_owned();
+    place.run(&["review", "show", &id, "--tenant", "other"]).exits(1).says("not known");
+    place.run(&["review", "approve", &id, "--free", "/replicas"]).exits(2);
+    let words =
+        ["--tenant", "default", "--remember", "7d", "--free", "/replicas", "-m", "scaling is routine"];
+    place.run(&[&["review", "approve", &id][..], &words].concat()).exits(0).says("is approved");
+    ask("c-1", 3, 0);
+    ask("c-2", 5, 0).says("granted rule");
+    let grants = place.run(&["--json", "policy", "grants"]).exits(0).json();
+    let grant = grants[0]["grant_id"].as_str().or_else(|| grants[0]["id"].as_str()).unwrap().to_owned();
+    place.run(&["policy", "grants", "--revoke", &grant, "--reason", "enough"]).exits(0);
+    ask("c-3", 6, 4);
+    assert_eq!(daemon.stop(), 0, "{}", place.log());
+}
+
 #[test]
 fn a_person_at_a_terminal_approves() {
     let place = Place::new();

@@ -18,6 +18,7 @@ review: {approvers: {count: 1, groups: [sre]}, timeout: {after: 10m, then: escal
 rules:
   - {id: status, tool: get_service_*, effect: allow, risk: low}
   - {id: logs, tool: read_logs, effect: allow, risk: low}
+  - {id: secrets, tool: get_secret, effect: review, risk: high}
   - {id: scale, tool: scale_replicas, effect: allow, risk: medium, expect: risk.score < 60}
   - {id: deploy-staging, tool: deploy_service, when: args.env == "staging", effect: allow, window: office}
   - {id: deploy-production, tool: deploy_service, when: args.env == "production", effect: review, risk: critical}
@@ -77,6 +78,7 @@ async fn replicas_in_the_afternoon_and_at_night() {
     stage.it_is(tuesday());
     let status = call_of("tuesday", "t-1", "get_service_status", r#"{"service":"checkout"}"#);
     assert_eq!(ask(&mut gateway, status).await.verdict(), Verdict::Allow);
+    stage.pass(1);
     let scaled = ask(&mut gateway, call_of("tuesday", "t-2", "scale_replicas", SCALE)).await;
     assert_eq!(says(&scaled), (Verdict::Allow, ReasonCode::AllowedByRule), "{scaled:?}");
     assert_eq!(scaled.rule_id, "scale");
@@ -89,8 +91,8 @@ async fn replicas_in_the_afternoon_and_at_night() {
     let asked = ask(&mut gateway, call_of("night", "n-9", "scale_replicas", SCALE)).await;
     assert_eq!(asked.verdict(), Verdict::Review, "{asked:?}");
     assert!(asked.risk > scaled.risk + 20, "{} after {}", asked.risk, scaled.risk);
-    let named: Vec<&str> = asked.findings.iter().map(|finding| finding.sentence.as_str()).collect();
-    assert!(named.iter().any(|sentence| sentence.contains("03:12")), "the hour is told: {named:?}");
+    let time = asked.findings.iter().find(|finding| finding.detector() == v1::Detector::Time).unwrap();
+    assert!(time.surprise_millibits > 3_000 && time.sentence.contains("03:"), "the hour is told: {time:?}");
     stage.close().await;
 }
 

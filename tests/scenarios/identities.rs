@@ -116,3 +116,54 @@ async fn a_token_for_one_tenant() {
     assert_eq!(refused, (Code::NotFound, "NOT_FOUND".to_owned()), "it is as if it were not there");
     stage.close().await;
 }
+
+/// What a stream shows ends with the credential that opened it: revoked, expired, or loopback's freedom
+/// once there are tokens.
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_end_with_their_credential() {
+    let dir = tempfile::tempdir().unwrap();
+    let stage = Stage::open(dir.path(), &Clock::manual(tuesday())).await;
+    let watch = v1::WatchReviewsRequest::default;
+    let mut free = stage.reviews(&Who::default()).await.watch_reviews(watch()).await.unwrap().into_inner();
+
+    let mut access = AccessServiceClient::new(stage.socket().await);
+    let mut make = async |subject: &str, expires: Option<i64>| {
+        let request = v1::CreateTokenRequest {
+            subject: subject.to_owned(),
+            role: Role::Reviewer.into(),
+            expire_time: expires.map(|minutes| prost_types::Timestamp {
+                seconds: tuesday().as_micros() / 1_000_000 + minutes * 60,
+                nanos: 0,
+            }),
+            ..Default::default()
+        };
+        access.create_token(request).await.unwrap().into_inner()
+    };
+    let (bob, eve) = (make("user:bob", None).await, make("user:eve", Some(5)).await);
+    let ended = async |stream: &mut tonic::Streaming<v1::WatchReviewsResponse>| loop {
+        match tokio::time::timeout(std::time::Duration::from_secs(10), stream.message())
+            .await
+            .expect("it ends")
+        {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("it ends without a word"),
+            Err(status) => return status.code(),
+        }
+    };
+    assert_eq!(ended(&mut free).await, Code::Unauthenticated, "there are tokens now");
+
+    let mut of = async |secret: &str| {
+        stage.reviews(&Who::with(secret)).await.watch_reviews(watch()).await.unwrap().into_inner()
+    };
+    let (mut bobs, mut eves) = (of(&bob.secret).await, of(&eve.secret).await);
+    let revoke = v1::RevokeTokenRequest {
+        token_id: bob.token.unwrap().token_id,
+        reason: "left the company".to_owned(),
+    };
+    access.revoke_token(revoke).await.unwrap();
+    assert_eq!(ended(&mut bobs).await, Code::Unauthenticated, "at once");
+    stage.pass(5);
+    ask(&mut stage.gateway().await, migration("c-1")).await;
+    assert_eq!(ended(&mut eves).await, Code::Unauthenticated, "before it shows anything more");
+    stage.close().await;
+}

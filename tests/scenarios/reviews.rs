@@ -115,6 +115,61 @@ async fn waiting_inside_evaluate_and_on_a_stream() {
     stage.close().await;
 }
 
+/// A gateway with one stream for all its calls: one waits for its review, the others do not wait for it; and
+/// a call on the stream claims an approval.
+#[tokio::test(flavor = "multi_thread")]
+async fn waiting_and_claiming_on_a_stream_of_calls() {
+    let (_dir, stage) = stage().await;
+    let mut gateway = stage.gateway().await;
+    let mut bob = stage.reviewer("user:bob", &[]).await;
+    let (sender, receiver) = tokio::sync::mpsc::channel(4);
+    let requests = tokio_stream::wrappers::ReceiverStream::new(receiver);
+    let mut answers = gateway.evaluate_stream(requests).await.unwrap().into_inner();
+    let send = async |tag: u64, call: v1::ToolCall, seconds: i64, review_id: &str| {
+        let request = v1::EvaluateStreamRequest {
+            tag,
+            call: Some(call),
+            wait: Some(prost_types::Duration { seconds, nanos: 0 }),
+            review_id: review_id.to_owned(),
+            ..v1::EvaluateStreamRequest::default()
+        };
+        sender.send(request).await.unwrap();
+    };
+    let mut next = async || {
+        let answer = answers.message().await.unwrap().unwrap();
+        let Some(v1::evaluate_stream_response::Result::Decision(decision)) = answer.result else {
+            panic!("{answer:?}")
+        };
+        (answer.tag, decision)
+    };
+    send(1, migration("c-1"), 30, "").await;
+    send(2, call("c-2", "get_service_status", "{}"), 30, "").await;
+    assert_eq!(next().await.0, 2, "what needs no review does not wait");
+    let mut listed = Vec::new();
+    while listed.is_empty() {
+        listed = bob.list_reviews(v1::ListReviewsRequest::default()).await.unwrap().into_inner().reviews;
+    }
+    let review = &listed[0];
+    let asked = v1::Decision {
+        review_id: review.review_id.clone(),
+        call_digest: review.call_digest.clone(),
+        ..Default::default()
+    };
+    vote(&mut bob, &asked, VoteChoice::Approve).await.unwrap();
+    let (tag, held) = next().await;
+    assert_eq!((tag, says(&held)), (1, (Verdict::Allow, ReasonCode::AllowedByApproval)));
+
+    let second = ask(&mut stage.gateway().await, call("c-3", "delete_database", "{}")).await;
+    vote(&mut bob, &second, VoteChoice::Approve).await.unwrap();
+    send(3, call("c-4", "delete_database", "{}"), 0, &second.review_id).await;
+    let (tag, claimed) = next().await;
+    assert_eq!((tag, says(&claimed)), (3, (Verdict::Allow, ReasonCode::AllowedByApproval)));
+    send(4, migration("c-5"), 1, "").await;
+    let (tag, unanswered) = next().await;
+    assert_eq!((tag, unanswered.verdict()), (4, Verdict::Review), "the wait is over before a vote");
+    stage.close().await;
+}
+
 /// An agent host gives up after ten seconds and asks again under new ids while the human thinks. Whoever
 /// comes first after the approval gets it; nobody gets it twice.
 #[tokio::test(flavor = "multi_thread")]

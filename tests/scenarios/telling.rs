@@ -161,6 +161,19 @@ async fn at_least_once_past_failures_and_restarts() {
     );
     assert!(!text.contains("0047_drop_legacy_users"), "no arguments: {text}");
 
+    crate::stage::eventually("the status tells who is not reached", async || {
+        let status = stage.control().await.get_status(Default::default()).await.unwrap().into_inner();
+        let of = |name: &str| status.subscriptions.iter().find(|one| one.name == name).cloned().unwrap();
+        let (dead, slack) = (of("dead"), of("slack"));
+        assert_eq!(status.subscriptions.len(), 3);
+        !dead.last_error.is_empty()
+            && dead.retry_time.is_some()
+            && dead.lag_events > 0
+            && slack.last_error.is_empty()
+            && slack.checkpoint_position > dead.checkpoint_position
+    })
+    .await;
+
     let posts = moody.has(4).await;
     for post in &posts {
         assert_eq!(post.id, posts[0].id, "every try has the same id");

@@ -177,9 +177,9 @@ impl Converter {
             Event::PolicyAdopted(event) => Data::PolicyAdopted(v1::PolicyAdopted {
                 policy: Some(policy::revision(event, at, position, true)),
             }),
-            Event::RuleAccepted(event) => {
-                Data::RuleAccepted(v1::RuleAccepted { grant: Some(policy::accepted(event, at)) })
-            }
+            Event::RuleAccepted(event) => Data::RuleAccepted(v1::RuleAccepted {
+                grant: Some(policy::accepted(event, at, partition as usize)),
+            }),
             Event::RuleRevoked(event) => {
                 Data::RuleRevoked(v1::RuleRevoked { grant_id: event.grant_id, reason: event.reason })
             }

@@ -1,5 +1,6 @@
 //! Policies, faults and grants as messages.
 
+use super::review::review_id;
 use super::timestamp;
 use crate::domain::event::{PolicyAdopted, RuleAccepted};
 use crate::domain::position::Position;
@@ -45,7 +46,7 @@ pub(in crate::rpc) fn fault(fault: Fault) -> v1::PolicyFault {
 }
 
 /// A grant as its event tells it.
-pub(in crate::rpc) fn accepted(event: RuleAccepted, at: Timestamp) -> v1::Grant {
+pub(in crate::rpc) fn accepted(event: RuleAccepted, at: Timestamp, partition: usize) -> v1::Grant {
     let review = event.review;
     let category = crate::policy::granted(&event, at).ok().and_then(|rule| rule.risk);
     v1::Grant {
@@ -55,7 +56,7 @@ pub(in crate::rpc) fn accepted(event: RuleAccepted, at: Timestamp) -> v1::Grant 
         actor: event.actor,
         create_time: Some(timestamp(at)),
         expire_time: event.expires.map(timestamp),
-        review_id: if review == Position::ZERO { String::new() } else { review.to_string() },
+        review_id: if review == Position::ZERO { String::new() } else { review_id(partition, review) },
         suggestion_id: event.suggestion_id,
         uses: 0,
         category: category.map_or(v1::RiskCategory::Unspecified, v1::RiskCategory::from).into(),
@@ -63,8 +64,8 @@ pub(in crate::rpc) fn accepted(event: RuleAccepted, at: Timestamp) -> v1::Grant 
 }
 
 /// A grant that holds, with how often it was used.
-pub(in crate::rpc) fn grant(event: RuleAccepted, held: &Grant) -> v1::Grant {
-    v1::Grant { uses: held.uses, ..accepted(event, held.granted) }
+pub(in crate::rpc) fn grant(event: RuleAccepted, held: &Grant, partition: usize) -> v1::Grant {
+    v1::Grant { uses: held.uses, ..accepted(event, held.granted, partition) }
 }
 
 /// A rule that was considered for a call.
