@@ -12,6 +12,7 @@ mod compositions;
 mod figures;
 mod identities;
 mod locks;
+mod provenance;
 mod restarts;
 mod reviews;
 mod stage;

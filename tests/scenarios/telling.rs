@@ -162,7 +162,13 @@ async fn at_least_once_past_failures_and_restarts() {
     assert!(!text.contains("0047_drop_legacy_users"), "no arguments: {text}");
 
     crate::stage::eventually("the status tells who is not reached", async || {
-        let status = stage.control().await.get_status(Default::default()).await.unwrap().into_inner();
+        let status = stage
+            .control()
+            .await
+            .get_status(askance::proto::v1::GetStatusRequest::default())
+            .await
+            .unwrap()
+            .into_inner();
         let of = |name: &str| status.subscriptions.iter().find(|one| one.name == name).cloned().unwrap();
         let (dead, slack) = (of("dead"), of("slack"));
         assert_eq!(status.subscriptions.len(), 3);
