@@ -2,7 +2,7 @@
 //!
 //! Every command speaks tables to people and, with `--json`, JSON to programs. Exit codes: 0 ok, 1 failure,
 //! 2 usage, 3 denied, 4 review pending. Deliberately absent: what only a later issue brings (`tools`,
-//! `hook`, `mcp`).
+//! `hook`).
 
 mod bench;
 mod bench_memory;
@@ -15,6 +15,7 @@ mod export;
 mod export_otlp;
 mod import;
 mod lock;
+mod mcp;
 pub mod output;
 mod policy;
 pub mod refused;
@@ -117,6 +118,9 @@ enum Command {
     /// Say who may do what.
     #[command(subcommand)]
     Token(token::Action),
+    /// Stand in front of an MCP server: ask before each call of a tool.
+    #[command(subcommand)]
+    Mcp(mcp::Action),
     /// Look at policies.
     #[command(subcommand)]
     Policy(policy::Action),
@@ -157,6 +161,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Unlock(args) => wait(lock::lift(args, &global, &output)),
         Command::Locks(args) => wait(lock::list(args, &global, &output)),
         Command::Token(action) => wait(token::run(action, &global, &output)),
+        Command::Mcp(action) => mcp::run(action, &global, &output),
         Command::Policy(action) => policy::run(&action, &global, &output),
         Command::Config(action) => settings::run(&action, &global, &output),
         Command::Bench(args) => bench::run(&args, &global, &output),
