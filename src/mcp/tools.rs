@@ -105,7 +105,7 @@ impl Categories {
 
     /// The category of a tool; one that was never listed is judged by its name.
     pub fn of(&self, tool: &str) -> RiskCategory {
-        self.0.get(tool).copied().unwrap_or_else(|| category::infer(tool, "", None).category)
+        self.0.get(tool).copied().unwrap_or_else(|| category::infer(tool, "", None, None).category)
     }
 }
 
@@ -118,7 +118,9 @@ fn inferred(tool: &ToolDefinition) -> RiskCategory {
         ("openWorldHint", hints.open_world_hint),
     ];
     let told = fields.into_iter().filter_map(|(name, hint)| Some((name.into(), Json::Bool(hint?))));
-    category::infer(&tool.name, &tool.description, Some(&Json::Object(told.collect()))).category
+    let schema = Json::parse(&tool.input_schema_json).ok();
+    category::infer(&tool.name, &tool.description, Some(&Json::Object(told.collect())), schema.as_ref())
+        .category
 }
 
 #[cfg(test)]
