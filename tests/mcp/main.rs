@@ -8,5 +8,7 @@
     reason = "a test stops where something is wrong"
 )]
 
+mod clients;
+mod packages;
 mod stdio;
 mod support;
