@@ -63,6 +63,12 @@ fn decision() -> Decision {
 
 /// Every kind of event, with every field set.
 fn specimens() -> Vec<(&'static str, Event)> {
+    let mut specimens = plain();
+    specimens.extend(attributed(&specimens));
+    specimens
+}
+
+fn plain() -> Vec<(&'static str, Event)> {
     let tool = |previous_hash| {
         Event::ToolDefined(ToolDefined {
             tenant: "acme".to_owned(),
@@ -118,6 +124,7 @@ fn specimens() -> Vec<(&'static str, Event)> {
                 skewed: true,
                 schema_fault: String::new(),
                 features: features(),
+                actor: String::new(),
             }),
         ),
         (
@@ -140,6 +147,7 @@ fn specimens() -> Vec<(&'static str, Event)> {
                 fingerprints: vec![1, u64::MAX],
                 brought: Vec::new(),
                 words: None,
+                actor: String::new(),
             }),
         ),
         ("CallProposedWithWords", proposed_with_words()),
@@ -154,6 +162,7 @@ fn specimens() -> Vec<(&'static str, Event)> {
                 fingerprints: Vec::new(),
                 brought: Vec::new(),
                 words: Some(vec![9, u32::MAX, 9]),
+                actor: String::new(),
             }),
         ),
         (
@@ -230,6 +239,7 @@ fn specimens() -> Vec<(&'static str, Event)> {
                 skewed: false,
                 schema_fault: "/count: is no integer".to_owned(),
                 features: features(),
+                actor: String::new(),
             }),
         ),
         (
@@ -255,6 +265,7 @@ fn specimens() -> Vec<(&'static str, Event)> {
                 fingerprints: Vec::new(),
                 brought: vec![1, u32::MAX],
                 words: None,
+                actor: String::new(),
             }),
         ),
     ]
@@ -272,6 +283,26 @@ fn at(micros: i64) -> Timestamp {
 }
 
 /// Reviews, locks and tokens.
+/// The same of events that say by whose credential they came.
+fn attributed(specimens: &[(&'static str, Event)]) -> Vec<(&'static str, Event)> {
+    let actor = || "gateway:proxy".to_owned();
+    let mut found = Vec::new();
+    for (name, event) in specimens {
+        match event.clone() {
+            Event::CallProposed(event) if *name == "CallProposedMisfit" => {
+                let event = CallProposed { actor: actor(), ..event };
+                found.push(("CallProposedAttributed", Event::CallProposed(event)));
+            }
+            Event::CallCompleted(event) if *name == "CallCompletedBrought" => {
+                let event = CallCompleted { actor: actor(), ..event };
+                found.push(("CallCompletedAttributed", Event::CallCompleted(event)));
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
 fn oversight() -> Vec<(&'static str, Event)> {
     let tenant = || "acme".to_owned();
     let text = |text: &str| text.to_owned();
@@ -439,6 +470,7 @@ fn proposed_with_words() -> Event {
         skewed: false,
         schema_fault: String::new(),
         features,
+        actor: String::new(),
     })
 }
 
@@ -474,7 +506,8 @@ fn any_protobuf_reader_reads_them_by_the_store_s_own_schema() {
         prost_reflect::DescriptorPool::from_file_descriptor_set(protox::compile([file], [root]).unwrap())
             .unwrap();
     let known_fields = |name: &str, body: &[u8]| {
-        let variants = ["WithWords", "ForTenant", "Misfit", "Composition", "Brought", "Remembered"];
+        let variants =
+            ["WithWords", "ForTenant", "Misfit", "Composition", "Brought", "Remembered", "Attributed"];
         let name = variants.iter().fold(name, |name, variant| name.trim_end_matches(variant));
         let name = if name == "ToolRedefined" { "ToolDefined" } else { name };
         let schema = pool.get_message_by_name(&format!("askance.store.v1.{name}")).unwrap();

@@ -139,6 +139,7 @@ impl Ingest {
                 ..arguments.words
             },
             paths_dropped: arguments.dropped,
+            actor: String::new(),
         })
     }
 
@@ -270,6 +271,7 @@ impl Ingest {
             fingerprints: raw.fingerprints,
             words,
             end_time: raw.end_time,
+            actor: String::new(),
         })
     }
 }

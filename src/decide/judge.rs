@@ -106,6 +106,7 @@ pub fn judge(
         skewed,
         schema_fault,
         features,
+        actor: call.actor,
     };
     let now = moment(proposed.origin, at, call.receive_time);
     let decision = redecide(state, stream, &proposed, policy, &call.arguments, now);

@@ -105,6 +105,7 @@ pub fn complete(known: KnownCall, outcome: Outcome, last: Revision, now: Timesta
             fingerprints: outcome.fingerprints,
             words: outcome.words,
             brought: outcome.brought,
+            actor: outcome.actor,
         }),
         payload: Payload { result: outcome.result, ..Payload::default() },
     }

@@ -154,6 +154,8 @@ pub struct Call {
     pub words: CallWords,
     /// Argument paths beyond the limit, not judged.
     pub paths_dropped: u32,
+    /// Subject of the credential that asks; empty: there is none.
+    pub actor: String,
 }
 
 impl Call {
@@ -274,4 +276,6 @@ pub struct Outcome {
     pub brought: Vec<u32>,
     /// When the call ended, by the caller's clock.
     pub end_time: Option<Timestamp>,
+    /// Subject of the credential that tells; empty: there is none.
+    pub actor: String,
 }

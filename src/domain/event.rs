@@ -287,6 +287,8 @@ pub struct CallProposed {
     pub schema_fault: String,
     /// What the models look at.
     pub features: CallFeatures,
+    /// Subject of the credential that asked; empty: there was none.
+    pub actor: String,
 }
 
 /// A proposed call was decided. Its position is the causation's next in the same stream.
@@ -321,6 +323,8 @@ pub struct CallCompleted {
     pub words: Option<Vec<u32>>,
     /// Hashes of telling values in the result, in the form of argument values.
     pub brought: Vec<u32>,
+    /// Subject of the credential that told; empty: there was none.
+    pub actor: String,
 }
 
 /// A policy came into force.

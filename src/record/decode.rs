@@ -142,6 +142,7 @@ fn call_proposed(body: &[u8]) -> Result<CallProposed, Error> {
         skewed: false,
         schema_fault: String::new(),
         features: CallFeatures::default(),
+        actor: String::new(),
     };
     each(body, |field| {
         match field.number {
@@ -159,6 +160,7 @@ fn call_proposed(body: &[u8]) -> Result<CallProposed, Error> {
             12 => event.features = features(field.bytes())?,
             13 => event.category = named(field, RiskCategory::from_number)?,
             14 => event.schema_fault = field.text()?,
+            15 => event.actor = field.text()?,
             _ => {}
         }
         Ok(())
@@ -236,6 +238,7 @@ fn call_completed(body: &[u8]) -> Result<CallCompleted, Error> {
         fingerprints: Vec::new(),
         words: None,
         brought: Vec::new(),
+        actor: String::new(),
     };
     each(body, |field| {
         match field.number {
@@ -247,6 +250,7 @@ fn call_completed(body: &[u8]) -> Result<CallCompleted, Error> {
             6 => event.fingerprints = field.packed_fixed64()?,
             7 => event.words = Some(unpack_words(field)?),
             8 => event.brought = unpack_values(field)?,
+            9 => event.actor = field.text()?,
             _ => {}
         }
         Ok(())

@@ -93,6 +93,7 @@ fn call_proposed(event: &CallProposed, out: &mut Writer) {
     out.message(12, |inner| features(&event.features, inner));
     out.uint(13, event.category.number().into());
     out.text(14, &event.schema_fault);
+    out.text(15, &event.actor);
 }
 
 fn features(features: &CallFeatures, out: &mut Writer) {
@@ -151,6 +152,7 @@ fn call_completed(event: &CallCompleted, out: &mut Writer) {
     }
     let brought: Vec<u8> = event.brought.iter().flat_map(|value| value.to_le_bytes()).collect();
     out.bytes(8, &brought);
+    out.text(9, &event.actor);
 }
 
 fn policy_adopted(event: &PolicyAdopted, out: &mut Writer) {

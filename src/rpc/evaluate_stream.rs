@@ -11,6 +11,7 @@
 use super::convert::call::{Echo, Intake, admit};
 use super::convert::{decision, span};
 use super::gateway::claimed;
+use super::identity::Identity;
 use super::shared::Shared;
 use super::status::Failure;
 use super::waiting;
@@ -82,6 +83,8 @@ struct Open {
 /// The stream of answers.
 pub(super) struct EvaluateStream {
     shared: Arc<Shared>,
+    /// Who asks.
+    identity: Arc<Identity>,
     requests: Option<Streaming<EvaluateStreamRequest>>,
     mailbox: Arc<Mailbox>,
     /// Replies taken from the mailbox, the next one last.
@@ -105,12 +108,14 @@ impl EvaluateStream {
     /// Answers these requests.
     pub(super) fn new(
         shared: Arc<Shared>,
+        identity: Arc<Identity>,
         requests: Streaming<EvaluateStreamRequest>,
     ) -> Result<Self, Failure> {
         let place = shared.stream_place()?;
         let stopping = Box::pin(shared.stopping());
         Ok(Self {
             shared,
+            identity,
             requests: Some(requests),
             mailbox: Arc::default(),
             replies: Vec::new(),
@@ -146,7 +151,8 @@ impl EvaluateStream {
             Some(timeout) if !timeout.is_zero() => timeout,
             _ => self.shared.options.decision_timeout,
         };
-        let (call, echo) = admit(&self.shared.engine, request.call, request.explain, Intake::Live)?;
+        let (mut call, echo) = admit(&self.shared.engine, request.call, request.explain, Intake::Live)?;
+        call.actor.clone_from(&self.identity.subject);
         let claims = claimed(&request.review_id, echo.partition)?;
         let now = Instant::now();
         let until = now.checked_add(timeout).unwrap_or(now + FAR_AWAY);

@@ -256,8 +256,9 @@ impl v1::gateway_service_server::GatewayService for Gateway {
         let until = self.wait_until(&request)?;
         let identity = identity_of(&request)?;
         let request = request.into_inner();
-        let (call, echo) = admit(&self.shared.engine, request.call, request.explain, Intake::Live)?;
+        let (mut call, echo) = admit(&self.shared.engine, request.call, request.explain, Intake::Live)?;
         identity.must_see(&echo.tenant)?;
+        call.actor.clone_from(&identity.subject);
         let claims = claimed(&request.review_id, echo.partition)?;
         let command = |reply| match claims {
             None => Command::Evaluate(call, reply),
@@ -273,7 +274,8 @@ impl v1::gateway_service_server::GatewayService for Gateway {
         &self,
         request: Request<Streaming<v1::EvaluateStreamRequest>>,
     ) -> Result<Response<EvaluateStream>, Status> {
-        Ok(Response::new(EvaluateStream::new(Arc::clone(&self.shared), request.into_inner())?))
+        let identity = identity_of(&request)?;
+        Ok(Response::new(EvaluateStream::new(Arc::clone(&self.shared), identity, request.into_inner())?))
     }
 
     async fn score(&self, request: Request<v1::ScoreRequest>) -> Result<Response<v1::ScoreResponse>, Status> {
@@ -315,7 +317,8 @@ impl v1::gateway_service_server::GatewayService for Gateway {
         let reply = Box::new(move |answer| {
             let _gone = sender.send(answer);
         });
-        let command = intake::complete(&self.shared, tenant, request.call_id, request.outcome, reply)?;
+        let told = intake::Told { tenant, call_id: request.call_id, outcome: request.outcome };
+        let command = intake::complete(&self.shared, told, &identity, reply)?;
         self.shared.engine.submit(tenant, command);
         let answer = receiver.await.unwrap_or(Err(Error::Stopping));
         let completed = answer.map_err(Failure::from)?;
@@ -331,7 +334,7 @@ impl v1::gateway_service_server::GatewayService for Gateway {
         &self,
         request: Request<Streaming<v1::RecordOutcomeStreamRequest>>,
     ) -> Result<Response<Self::RecordOutcomeStreamStream>, Status> {
-        let with = Outcomes(Arc::clone(&self.shared));
+        let with = Outcomes(Arc::clone(&self.shared), identity_of(&request)?);
         Ok(Response::new(Ordered::new(Arc::clone(&self.shared), request.into_inner(), with)?))
     }
 
@@ -359,7 +362,7 @@ impl v1::gateway_service_server::GatewayService for Gateway {
     ) -> Result<Response<Self::ImportCallsStream>, Status> {
         let peer = request.extensions().get::<Arrival>().map(|arrival| *arrival.peer);
         tracing::info!(?peer, "history is handed in");
-        let with = Imports(Arc::clone(&self.shared));
+        let with = Imports(Arc::clone(&self.shared), identity_of(&request)?);
         Ok(Response::new(Ordered::new(Arc::clone(&self.shared), request.into_inner(), with)?))
     }
 

@@ -1,6 +1,7 @@
 //! What `RecordOutcomeStream` and `ImportCalls` do with each request.
 
 use super::convert::call::{self, Intake, admit};
+use super::identity::Identity;
 use super::ordered::{Step, TakeUp};
 use super::shared::{Shared, tenant_of};
 use super::status::Failure;
@@ -38,17 +39,25 @@ pub(super) fn check_call_id(call_id: &str) -> Result<(), Failure> {
     Ok(())
 }
 
+/// How a call ended, as it was told.
+pub(super) struct Told<'t> {
+    pub(super) tenant: &'t str,
+    pub(super) call_id: String,
+    pub(super) outcome: Option<v1::Outcome>,
+}
+
 /// The command that records an outcome.
 pub(super) fn complete(
     shared: &Shared,
-    tenant: &str,
-    call_id: String,
-    outcome: Option<v1::Outcome>,
+    told: Told<'_>,
+    identity: &Identity,
     reply: Reply<Completed>,
 ) -> Result<Command, Failure> {
+    let Told { tenant, call_id, outcome } = told;
     check_name("tenant", tenant, false).map_err(Failure::invalid)?;
     check_call_id(&call_id)?;
-    let outcome = call::outcome(&shared.engine, tenant, outcome)?;
+    let mut outcome = call::outcome(&shared.engine, tenant, outcome)?;
+    outcome.actor.clone_from(&identity.subject);
     Ok(Command::Complete {
         tenant: tenant.to_owned(),
         call_id,
@@ -59,7 +68,7 @@ pub(super) fn complete(
 }
 
 /// Records outcomes.
-pub(super) struct Outcomes(pub(super) Arc<Shared>);
+pub(super) struct Outcomes(pub(super) Arc<Shared>, pub(super) Arc<Identity>);
 
 impl TakeUp for Outcomes {
     type Request = v1::RecordOutcomeStreamRequest;
@@ -73,7 +82,8 @@ impl TakeUp for Outcomes {
             Err(error) => answer(0, Some(Failure::from(error).into())),
         });
         let tenant = tenant_of(&request.tenant);
-        match complete(&self.0, tenant, request.call_id, request.outcome, reply) {
+        let told = Told { tenant, call_id: request.call_id, outcome: request.outcome };
+        match complete(&self.0, told, &self.1, reply) {
             Ok(command) => {
                 self.0.engine.submit_waiting(tenant, command).await;
                 Step::Later(receiver)
@@ -84,7 +94,7 @@ impl TakeUp for Outcomes {
 }
 
 /// Records history.
-pub(super) struct Imports(pub(super) Arc<Shared>);
+pub(super) struct Imports(pub(super) Arc<Shared>, pub(super) Arc<Identity>);
 
 impl Imports {
     fn import(&self, request: v1::ImportCallsRequest) -> Result<(String, Import), Failure> {
@@ -100,9 +110,14 @@ impl Imports {
             call.call_id = format!("import-{source:016x}-{}", request.line);
         }
         let engine = &self.0.engine;
-        let (call, echo) = admit(engine, Some(call), false, Intake::History)?;
+        let (mut call, echo) = admit(engine, Some(call), false, Intake::History)?;
+        call.actor.clone_from(&self.1.subject);
         let outcome = match request.outcome {
-            Some(outcome) => Some(call::outcome(engine, &echo.tenant, Some(outcome))?),
+            Some(outcome) => {
+                let mut outcome = call::outcome(engine, &echo.tenant, Some(outcome))?;
+                outcome.actor.clone_from(&self.1.subject);
+                Some(outcome)
+            }
             None => None,
         };
         Ok((echo.tenant, Import { call: *call, outcome, ends_session: request.ends_session }))

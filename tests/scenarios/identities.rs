@@ -5,6 +5,7 @@ use askance::clock::Clock;
 use askance::proto::v1::access_service_client::AccessServiceClient;
 use askance::proto::v1::gateway_service_client::GatewayServiceClient;
 use askance::proto::v1::review_service_client::ReviewServiceClient;
+use askance::proto::v1::timeline_service_client::TimelineServiceClient;
 use askance::proto::v1::{self, Role, VoteChoice};
 use tonic::Code;
 
@@ -61,6 +62,12 @@ async fn with_tokens() {
     assert_eq!(refused, (Code::PermissionDenied, "NOT_PERMITTED".to_owned()), "with tokens, votes need one");
     let mut bob = stage.reviews(&reviewer).await;
     vote(&mut bob, &asked, VoteChoice::Approve).await.unwrap();
+
+    let mut timeline = TimelineServiceClient::new(stage.socket().await);
+    let request = v1::GetSessionRequest { session_key: asked.session_key.clone(), ..Default::default() };
+    let events = timeline.get_session(request).await.unwrap().into_inner().events;
+    let proposed = events.iter().find(|event| matches!(event.data, Some(v1::event::Data::CallProposed(_))));
+    assert_eq!(proposed.unwrap().actor, "gateway:proxy", "every use is attributed");
 
     let mut access = AccessServiceClient::new(stage.socket().await);
     let tokens = access.list_tokens(v1::ListTokensRequest::default()).await.unwrap().into_inner().tokens;

@@ -44,6 +44,7 @@ impl History {
             skewed: false,
             schema_fault: String::new(),
             features,
+            actor: String::new(),
         };
         let score = |detector| Score { detector, raw: None, surprise: 0, evidence: Evidence::None };
         let decision = Decision {

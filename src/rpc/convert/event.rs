@@ -65,16 +65,14 @@ pub(in crate::rpc) fn call_id_of(event: &Event) -> Option<&str> {
 fn actor_of(event: &Event) -> &str {
     match event {
         Event::PolicyAdopted(event) if !event.actor.is_empty() => &event.actor,
+        Event::CallProposed(event) => &event.actor,
+        Event::CallCompleted(event) => &event.actor,
         Event::RuleAccepted(event) => &event.actor,
         Event::RuleRevoked(event) => &event.actor,
         Event::ToolAccepted(event) => &event.actor,
         Event::LogCreated(_) | Event::PolicyAdopted(_) | Event::CallDecided(_) => "askance",
         Event::SessionClosed(closed) if closed.reason != CloseReason::Ended => "askance",
-        Event::SessionOpened(_)
-        | Event::SessionClosed(_)
-        | Event::ToolDefined(_)
-        | Event::CallProposed(_)
-        | Event::CallCompleted(_) => "",
+        Event::SessionOpened(_) | Event::SessionClosed(_) | Event::ToolDefined(_) => "",
         other => oversight::actor_of(other),
     }
 }
