@@ -1,6 +1,7 @@
 //! Scores and decides a call in a session that is open.
 
 use super::SCORING_VERSION;
+use super::account::ground;
 use super::resolve::event_time;
 use super::settings::Settings;
 use super::verdict::settle;
@@ -13,7 +14,6 @@ use crate::domain::risk::{Capabilities, RiskCategory};
 use crate::domain::stream::{CallKey, StreamId};
 use crate::policy::{Policy, category};
 use crate::projection::{Session, State, Tenant, principal_hash, tool_hash};
-use crate::stats::tracker::{Budget, Tracker};
 use hashbrown::HashMap;
 
 /// The two events of a decided call, in order.
@@ -125,28 +125,30 @@ pub fn redecide(
 ) -> Decision {
     let outcome =
         policy.evaluate(&proposed.tool, &proposed.server, &proposed.principal_chain, proposed.category);
-    let assessment = assess(tenant, session, &proposed.features, outcome.category);
-    let threshold =
-        tenant.map_or_else(|| Tracker::new(Budget::default()).tau(), |tenant| tenant.tracker.tau());
-    settle(policy, &outcome, assessment, threshold.as_i32(), proposed.origin)
+    let features = &proposed.features;
+    let context = SessionContext {
+        seen: session.map_or(Capabilities::NONE, |session| session.seen),
+        tools: session.map_or([0; 2], |session| session.tools),
+        muted: session.map_or(0, |session| session.muted_at(features.at)),
+    };
+    let assessment = assess(tenant, session, features, &context, outcome.category);
+    let ground = ground(tenant, session, features, &context, &proposed.call_id);
+    settle(policy, &outcome, assessment, &ground, proposed.origin)
 }
 
 fn assess(
     tenant: Option<&Tenant>,
     session: Option<&Session>,
     features: &CallFeatures,
+    context: &SessionContext,
     category: RiskCategory,
 ) -> Assessment {
-    let context = SessionContext {
-        seen: session.map_or(Capabilities::NONE, |session| session.seen),
-        tools: session.map_or([0; 2], |session| session.tools),
-    };
     let mut floors = session.map_or(0, |session| session_floors(session, features));
     if tenant.and_then(|tenant| tenant.inventory.get(features.tool)).is_some_and(|tool| tool.changed) {
         floors |= Floor::DefinitionChanged.bit();
     }
     match tenant {
-        Some(tenant) => tenant.models.assess(features, &context, category.base_risk(), floors),
+        Some(tenant) => tenant.models.assess(features, context, category.base_risk(), floors),
         None => crate::detector::models::unknown(category.base_risk(), floors),
     }
 }

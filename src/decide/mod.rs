@@ -4,19 +4,23 @@
 //! [`resolve`] finds or opens the call's session, [`judge`] scores and decides. [`ingest`] stands before
 //! them: it checks, masks and digests, and needs no state. Deliberately absent: queues, logs, clocks.
 
+mod account;
 mod housekeep;
 pub mod ingest;
 mod judge;
 pub mod observe;
 mod resolve;
 mod settings;
+mod unlearn;
 mod verdict;
 
+pub use account::{Ground, set_budget};
 pub use housekeep::housekeep;
 pub use judge::{InferenceCache, Judged, judge, redecide};
 pub use observe::{complete, define_tool, end_session};
 pub use resolve::{Resolved, resolve, stream_of};
 pub use settings::Settings;
+pub use unlearn::{UNLEARNED_MAX, adopt_model, unlearn};
 pub use verdict::settle;
 
 /// Version of the scoring and decision code: stored with every decision. A replay compares only

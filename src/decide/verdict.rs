@@ -1,12 +1,10 @@
 //! The decision table: policy first, then evidence, which may only tighten.
 
+use super::account::{Ground, tier};
+use crate::domain::account::{Account, Tier};
 use crate::domain::call::Origin;
 use crate::domain::decision::{Assessment, Decision, Mode, Reason, Verdict};
 use crate::policy::{Effect, Outcome, Policy};
-
-/// Evidence at or over which a call is escalated whatever the threshold, milli-bits: one chance in a
-/// million. Outside the review budget.
-pub(super) const HARD_EVIDENCE: i32 = 20_000;
 
 /// Settles a call.
 ///
@@ -16,30 +14,31 @@ pub(super) const HARD_EVIDENCE: i32 = 20_000;
 /// | 2 | a deny rule matches | DENY |
 /// | 3 | a rule matches, else the category's default | as the rule says |
 /// | 4 | ALLOW so far, and a floor fired | REVIEW |
-/// | 5 | ALLOW so far, and evidence is 20 bits or more, or evidence plus the category's weight reaches the threshold | REVIEW |
+/// | 5 | ALLOW so far, and evidence plus the category's weight reaches 20 bits or the threshold, or the slow evidence of the session or the principal its line | REVIEW |
 /// | 6 | risk reaches the deny threshold | DENY |
 ///
-/// `threshold` is the tenant's review threshold in milli-bits.
+/// `ground`: what the review budget and the session say.
 pub fn settle(
     policy: &Policy,
     outcome: &Outcome<'_>,
     assessment: Assessment,
-    threshold: i32,
+    ground: &Ground,
     origin: Origin,
 ) -> Decision {
-    let weighed = assessment.evidence + outcome.category.weight_millibits();
-    let soft = assessment.floors == 0 && assessment.evidence < HARD_EVIDENCE;
     let imported = origin == Origin::Imported;
     let by_rule = outcome.effect.verdict();
+    // Only what the policy would allow is evidence's to stop.
+    let open = imported || by_rule == Verdict::Allow;
+    let tier = if open { tier(&assessment, outcome.category.weight_millibits(), ground) } else { Tier::None };
     let (verdict, reason) = if imported {
         (Verdict::Allow, Reason::Imported)
     } else if outcome.effect == Effect::Deny {
         (Verdict::Deny, if outcome.rule.is_some() { Reason::RuleDenies } else { Reason::CategoryDefault })
     } else if policy.thresholds.deny.is_some_and(|risk| assessment.risk >= risk) {
         (Verdict::Deny, Reason::RiskDenies)
-    } else if by_rule == Verdict::Allow && assessment.floors != 0 {
+    } else if tier == Tier::Floor {
         (Verdict::Review, Reason::FloorFired)
-    } else if by_rule == Verdict::Allow && (assessment.evidence >= HARD_EVIDENCE || weighed >= threshold) {
+    } else if tier != Tier::None {
         (Verdict::Review, Reason::Anomaly)
     } else {
         (by_rule, rule_reason(outcome))
@@ -50,8 +49,13 @@ pub fn settle(
         reason,
         rule_id: outcome.rule.map_or_else(String::new, |rule| rule.id.clone()),
         category: outcome.category,
-        threshold,
-        counted: soft && (imported || by_rule == Verdict::Allow),
+        threshold: ground.threshold,
+        counted: open && !ground.joins && matches!(tier, Tier::None | Tier::Soft | Tier::Session),
+        account: Account {
+            tier,
+            audited: ground.account.audited && !imported && verdict == Verdict::Allow,
+            ..ground.account
+        },
         assessment,
     }
 }

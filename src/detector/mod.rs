@@ -11,6 +11,7 @@ pub mod features;
 pub mod learn;
 pub mod models;
 pub mod novelty;
+pub mod p_reject;
 pub mod sentence;
 pub mod sequence;
 pub mod time_of_day;

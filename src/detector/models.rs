@@ -26,6 +26,8 @@ pub struct SessionContext {
     pub seen: Capabilities,
     /// The last two tools, latest first; zero for none.
     pub tools: [u64; 2],
+    /// Detectors left out of the combination, one bit each.
+    pub muted: u8,
 }
 
 /// Everything learnt of a tenant.
@@ -90,7 +92,7 @@ impl Models {
         let scores = Detector::ALL.map(|detector| {
             let raw = raw[detector.index()];
             let surprise = raw.map(|raw| self.calibrators[detector.index()].calibrate(raw));
-            if let Some(surprise) = surprise {
+            if let Some(surprise) = surprise.filter(|_| session.muted >> detector.index() & 1 == 0) {
                 present[count] = surprise;
                 count += 1;
             }
@@ -115,6 +117,13 @@ impl Models {
             Detector::Novelty => self.novelty.explain(features),
             Detector::Results => Evidence::None,
         }
+    }
+
+    /// The e-value of a call for its session's slow evidence (detection.md 5); none where sequences are not
+    /// judged yet.
+    pub fn e_value(&self, features: &CallFeatures, session: &SessionContext) -> Option<f64> {
+        let day = local_hour_and_day(features).map_or(0, |(_, day, _)| day);
+        self.sequence.e_value(features, session.tools, self.novelty.tools_known(), day)
     }
 
     /// Counts an attempt, whatever becomes of it.

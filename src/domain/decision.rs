@@ -1,5 +1,6 @@
 //! A decision as a value: verdict, score, and the findings behind it.
 
+use super::account::Account;
 use super::risk::RiskCategory;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -335,6 +336,8 @@ pub struct Decision {
     pub threshold: i32,
     /// Whether the call counts against the review budget.
     pub counted: bool,
+    /// Who pays for it, and what its session has shown so far.
+    pub account: Account,
     /// The assessment.
     pub assessment: Assessment,
 }

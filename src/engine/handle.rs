@@ -9,6 +9,7 @@ use super::partition::{Command, Reply};
 use super::query::{self, EventView, SessionFilter, TimelineEvent};
 use super::recovery::{Recovered, recover};
 use super::registry::Registry;
+use super::relearn::Relearning;
 use super::replay::adopted_policy;
 use super::snapshots;
 use super::worker::{Worker, refuse};
@@ -25,6 +26,7 @@ use crate::eventlog::{self, Log, OpenReport, Writer};
 use crate::projection::{STATE_VERSION, State};
 use crate::stats::fingerprint::FingerprintKey;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -211,6 +213,16 @@ impl Engine {
         Self::ask_of(self.partition(tenant), question).await
     }
 
+    /// Gives a partition a command and waits for the answer.
+    pub(super) async fn call_numbered<T: Send + 'static>(
+        &self,
+        partition: usize,
+        make: impl FnOnce(Reply<T>) -> Command,
+    ) -> Result<T, Error> {
+        let unknown = || Error::NotFound(format!("partition {partition}"));
+        Self::call_to(self.partitions.get(partition).ok_or_else(unknown)?, make).await
+    }
+
     /// Asks a partition's state.
     pub(super) async fn ask_partition<T: Send + 'static>(
         &self,
@@ -325,6 +337,24 @@ impl Engine {
             if over { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
         })
         .await;
+    }
+
+    /// Folds the log of a tenant's partition anew, with a session that teaches nothing. Blocks for as long as
+    /// that takes; give the outcome to [`Command::Unlearn`].
+    pub fn relearning(
+        &self,
+        tenant: &str,
+        session: StreamId,
+        mut unlearned: BTreeSet<StreamId>,
+    ) -> Result<Relearning, Error> {
+        let log = self.log(tenant);
+        if log.stream_last(session)?.is_none() {
+            return Err(Error::NotFound(format!("session {session}")));
+        }
+        unlearned.insert(session);
+        let mut relearning = Relearning::new(tenant, unlearned);
+        relearning.follow(log, log.position())?;
+        Ok(relearning)
     }
 
     /// Finishes what is queued, writes a last snapshot, and stops every partition.

@@ -1,6 +1,7 @@
 //! How the partitions are: for status pages and for `doctor`.
 
 use super::Error;
+use super::partition::{Command, Reply};
 use super::counters::CountersView;
 use super::handle::Engine;
 use crate::domain::position::Position;
@@ -58,6 +59,15 @@ impl Engine {
                 }
             })
             .collect()
+    }
+
+    /// Gives a partition a command and waits for the answer.
+    pub async fn call_partition<T: Send + 'static>(
+        &self,
+        partition: usize,
+        make: impl FnOnce(Reply<T>) -> Command,
+    ) -> Result<T, Error> {
+        self.call_numbered(partition, make).await
     }
 
     /// Asks every partition's state the same; answers come once everything they speak of is durable.

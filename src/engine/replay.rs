@@ -2,6 +2,7 @@
 
 use super::Error;
 use super::query::decode;
+use super::relearn;
 use crate::decide::{SCORING_VERSION, redecide};
 use crate::domain::decision::Decision;
 use crate::domain::event::{Event, Payload, PolicyAdopted, Recorded};
@@ -63,7 +64,7 @@ pub fn replay(
     rescore: bool,
     mut progress: impl FnMut(Position),
 ) -> Result<ReplayReport, Error> {
-    let mut run = Run::new();
+    let mut run = Run::new(log);
     let mut fault = None;
     log.scan(Position::FIRST, to, |view| {
         let step = decode(&view, Payload::default()).and_then(|recorded| run.step(&recorded, rescore));
@@ -84,15 +85,16 @@ pub fn replay(
 /// Records between two words of progress.
 const PROGRESS_RECORDS: u64 = 10_000;
 
-struct Run {
+struct Run<'l> {
+    log: &'l Log,
     state: State,
     policy: Policy,
     expected: Option<Decision>,
     report: ReplayReport,
 }
 
-impl Run {
-    fn new() -> Self {
+impl<'l> Run<'l> {
+    fn new(log: &'l Log) -> Self {
         let report = ReplayReport {
             records: 0,
             decided: 0,
@@ -102,7 +104,7 @@ impl Run {
             state_digest: [0; 32],
             position: Position::ZERO,
         };
-        Self { state: State::empty(), policy: Policy::default(), expected: None, report }
+        Self { log, state: State::empty(), policy: Policy::default(), expected: None, report }
     }
 
     fn step(&mut self, recorded: &Recorded, rescore: bool) -> Result<(), Error> {
@@ -122,7 +124,7 @@ impl Run {
             }
             _ => {}
         }
-        self.state.apply(recorded);
+        relearn::apply(self.log, &mut self.state, recorded)?;
         self.report.records += 1;
         Ok(())
     }

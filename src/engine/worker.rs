@@ -7,6 +7,7 @@ use super::directory;
 use super::handover::ClosesHandover;
 use super::partition::{Command, Completed, Decided, Definedness, Import, Imported, Reply};
 use super::registry::{Known, Registry};
+use super::relearn::Relearning;
 use crate::decide::observe::{Definition, KnownCall};
 use crate::decide::{self, InferenceCache, Settings};
 use crate::domain::call::{Call, Outcome, OutcomeStatus};
@@ -24,6 +25,9 @@ use tokio::sync::mpsc;
 
 /// Commands taken from the queue at once.
 const DRAIN_MAX: usize = 256;
+
+/// Pause between two looks whether a group is on disk.
+const COMMIT_PAUSE: std::time::Duration = std::time::Duration::from_micros(200);
 
 /// Owns the state of a partition.
 pub(super) struct Worker {
@@ -90,6 +94,16 @@ impl Worker {
             Command::EndSession { tenant, stream, now, reply } => {
                 let ended = self.end_session(&tenant, &stream, now);
                 self.defer(reply, ended);
+            }
+            Command::Unlearn { tenant, session, reason, relearning, now, reply } => {
+                match self.unlearn(&tenant, session, &reason, *relearning, now) {
+                    Ok(position) => self.defer(reply, position),
+                    Err(error) => reply(Err(error)),
+                }
+            }
+            Command::AdoptModel { model, now, reply } => {
+                let adopted = decide::adopt_model(&self.state, *model, now).map(|event| self.take_up(event));
+                self.defer(reply, adopted);
             }
             Command::Ask(question) => {
                 let answer = question(&self.state);
@@ -196,6 +210,10 @@ impl Worker {
         if let Some(opened) = resolved.opened.take() {
             self.take_up(opened);
         }
+        if let Some(budget) = decide::set_budget(&self.state, &call.tenant, call.receive_time, &self.settings)
+        {
+            self.take_up(budget);
+        }
         resolved
     }
 
@@ -288,6 +306,36 @@ impl Worker {
     fn end_session(&mut self, tenant: &str, stream: &StreamId, now: Timestamp) -> Option<Position> {
         let ended = decide::end_session(&self.state, tenant, stream, now)?;
         Some(self.take_up(ended))
+    }
+
+    /// Brings the statistics without the session up to the present and puts them in. Waits until all that was
+    /// handed over is on disk: the fold reads it there.
+    fn unlearn(
+        &mut self,
+        tenant: &str,
+        session: StreamId,
+        reason: &str,
+        mut relearning: Relearning,
+        now: Timestamp,
+    ) -> Result<Option<Position>, Error> {
+        let Some(event) = decide::unlearn(&self.state, tenant, session, reason, now) else { return Ok(None) };
+        let mut wanted = self.state.unlearned().clone();
+        wanted.insert(session);
+        if *relearning.unlearned() != wanted {
+            return Err(Error::Overloaded);
+        }
+        self.hand_over();
+        while self.log.position() < self.state.position {
+            if self.shared.failed.load(Ordering::Acquire) {
+                let cause = self.log.writes_off().unwrap_or("see the log").to_owned();
+                return Err(Error::WritesOff(cause));
+            }
+            std::thread::sleep(COMMIT_PAUSE);
+        }
+        relearning.follow(&self.log, self.state.position)?;
+        let position = self.take_up(event);
+        relearning.finish(&mut self.state);
+        Ok(Some(position))
     }
 
     fn defer<T: Send + 'static>(&mut self, reply: Reply<T>, value: T) {
@@ -387,7 +435,9 @@ pub(super) fn refuse(command: Command, error: Error) {
         Command::Import(_, reply) => reply(Err(error)),
         Command::Complete { reply, .. } => reply(Err(error)),
         Command::DefineTools { reply, .. } => reply(Err(error)),
-        Command::EndSession { reply, .. } => reply(Err(error)),
+        Command::EndSession { reply, .. }
+        | Command::Unlearn { reply, .. }
+        | Command::AdoptModel { reply, .. } => reply(Err(error)),
         Command::Ask(_) => {}
         Command::Stop(reply) => reply(Err(error)),
     }

@@ -3,12 +3,16 @@
 //! Pure: no clock, no I/O, no randomness, no order that is not the log's. Deliberately absent: how
 //! events are stored, and what is decided on the state.
 
+mod budget;
 mod inventory;
+mod principal;
 mod session;
 mod snapshot;
 mod state;
 
+pub use budget::{Day, ReviewBudget, SESSION_TICKETS_MAX, Spent, Wanted};
 pub use inventory::{Inventory, Tool};
+pub use principal::Principals;
 pub use session::{Session, Sessions};
 pub use snapshot::Error;
 pub use state::{STATE_VERSION, State, TENANTS_MAX, Tenant, gap_key, principal_hash, tool_hash};

@@ -1,27 +1,30 @@
 //! The whole state of a partition, folded from its log by one pure function.
 
+use super::budget::ReviewBudget;
 use super::inventory::Inventory;
+use super::principal::Principals;
 use super::session::{DENIED_TOOLS_MAX, Session, Sessions};
-use crate::detector::learn::{Lesson, tool_key};
+use crate::detector::learn::tool_key;
 use crate::detector::models::Models;
 use crate::domain::call::{CallFeatures, Origin, OutcomeStatus};
 use crate::domain::decision::Verdict;
 use crate::domain::event::{
-    CallCompleted, CallDecided, CallProposed, Event, LogCreated, Recorded, SessionClosed, SessionOpened,
-    ToolDefined,
+    CallCompleted, CallDecided, CallProposed, Event, LogCreated, ModelAdopted, Recorded, SessionClosed,
+    SessionOpened, SessionUnlearned, ToolDefined,
 };
 use crate::domain::position::{Position, Revision};
 use crate::domain::risk::Capabilities;
 use crate::domain::stream::StreamId;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{DAY_US, Timestamp};
+use crate::stats::edetector::FINDING;
 use crate::stats::fingerprint::FingerprintKey;
-use crate::stats::tracker::{Budget, Tracker};
+use crate::stats::millibits::MilliBits;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Version of the fold and the scoring: a snapshot of another version is not used, and a replay of
 /// decisions of another version is not compared.
-pub const STATE_VERSION: u32 = 1;
+pub const STATE_VERSION: u32 = 3;
 /// Tenants of a partition.
 pub const TENANTS_MAX: usize = 256;
 /// Closed sessions whose last revision is kept at hand. More than the log's unindexed records, so that
@@ -46,6 +49,9 @@ pub struct State {
     tenants: BTreeMap<String, Tenant>,
     closed: ClosedSessions,
     proposed: Option<Proposed>,
+    /// Sessions that teach nothing.
+    unlearned: BTreeSet<StreamId>,
+    model: Option<ModelAdopted>,
 }
 
 /// A proposed call that waits for the decision right behind it.
@@ -72,8 +78,10 @@ pub struct Tenant {
     pub inventory: Inventory,
     /// Learnt statistics.
     pub models: Models,
-    /// The review threshold.
-    pub tracker: Tracker,
+    /// The review budget.
+    pub budget: ReviewBudget,
+    /// What is carried from session to session.
+    pub principals: Principals,
     /// Calls decided, by verdict.
     pub verdicts: [u64; 3],
     /// Sessions closed because too many were live.
@@ -113,6 +121,30 @@ impl State {
             tenants: BTreeMap::new(),
             closed: ClosedSessions::default(),
             proposed: None,
+            unlearned: BTreeSet::new(),
+            model: None,
+        }
+    }
+
+    /// The state before the first record, of a fold in which these sessions teach nothing.
+    pub fn without(unlearned: BTreeSet<StreamId>) -> Self {
+        Self { unlearned, ..Self::empty() }
+    }
+
+    /// Sessions that teach nothing.
+    pub const fn unlearned(&self) -> &BTreeSet<StreamId> {
+        &self.unlearned
+    }
+
+    /// The fitted model in use.
+    pub const fn model(&self) -> Option<&ModelAdopted> {
+        self.model.as_ref()
+    }
+
+    /// Takes what is learnt of a tenant from another fold of the same log.
+    pub fn relearn(&mut self, tenant: &str, mut from: Self) {
+        if let (Some(known), Some(learnt)) = (self.tenants.get_mut(tenant), from.tenants.remove(tenant)) {
+            known.models = learnt.models;
         }
     }
 
@@ -163,6 +195,9 @@ impl State {
             Event::CallProposed(event) => self.call_proposed(event, recorded),
             Event::CallDecided(event) => self.call_decided(event, recorded),
             Event::CallCompleted(event) => self.call_completed(event, recorded),
+            Event::BudgetSet(event) => self.tenant_mut(&event.tenant).budget.set(event),
+            Event::SessionUnlearned(event) => self.session_unlearned(event),
+            Event::ModelAdopted(event) => self.model = Some(event.clone()),
             Event::PolicyAdopted(event) => {
                 self.policy_revision = recorded.position;
                 self.policy_digest = event.digest;
@@ -177,7 +212,7 @@ impl State {
 
     fn tenant_mut(&mut self, name: &str) -> &mut Tenant {
         if !self.tenants.contains_key(name) {
-            self.tenants.insert(name.to_owned(), Tenant::new());
+            self.tenants.insert(name.to_owned(), Tenant::new(self.hash_key));
         }
         self.tenants.get_mut(name).expect("it was just put there")
     }
@@ -186,34 +221,34 @@ impl State {
         let principal = event.principal_chain.last().map_or("", String::as_str);
         let gap_key = gap_key(&self.key(), principal, &event.client);
         let record = &recorded.record;
-        let session = Session {
-            session_id: event.session_id.clone(),
-            source: event.source,
-            principal: principal.to_owned(),
-            opened_at: recorded.position,
-            gap_key,
-            parent: event.parent,
-            opened: record.event_time,
-            active: record.event_time,
-            last_position: recorded.position,
-            revision: record.revision,
-            calls: 0,
-            verdicts: [0; 3],
-            risk_max: 0,
-            seen: Capabilities::NONE,
-            tools: [0; 2],
-            denied_tools: Vec::new(),
-            lesson: Lesson::default(),
-        };
-        self.tenant_mut(&event.tenant).sessions.open(record.stream, session);
+        let mut session = Session::new(recorded, event.session_id.clone(), event.source, principal);
+        (session.gap_key, session.parent) = (gap_key, event.parent);
+        let tenant = self.tenant_mut(&event.tenant);
+        tenant.budget.advance(record.event_time);
+        tenant.budget.session_opened();
+        tenant.sessions.open(record.stream, session);
     }
 
     fn session_closed(&mut self, event: &SessionClosed, recorded: &Recorded) {
         self.closed.set(recorded.record.stream, recorded.record.revision);
+        let teaches = !self.unlearned.contains(&recorded.record.stream);
         let tenant = self.tenant_mut(&event.tenant);
         tenant.evicted_sessions += u64::from(event.reason == crate::domain::event::CloseReason::Evicted);
         if let Some(session) = tenant.sessions.close(&recorded.record.stream) {
-            tenant.models.learn(&session.lesson);
+            let lesson = &session.lesson;
+            let day = lesson.calls.last().map_or(0, |call| call.day);
+            let calls = u32::try_from(lesson.tools.len()).unwrap_or(u32::MAX);
+            if teaches && !session.rejected && tenant.principals.may_teach(lesson.principal, day, calls) {
+                tenant.models.learn(lesson);
+            }
+        }
+    }
+
+    /// Whoever folds takes the statistics from a fold without the session next: see [`State::relearn`].
+    fn session_unlearned(&mut self, event: &SessionUnlearned) {
+        self.unlearned.insert(event.session);
+        if let Some(session) = self.tenant_mut(&event.tenant).sessions.get_mut(&event.session) {
+            session.reject();
         }
     }
 
@@ -227,6 +262,7 @@ impl State {
         let features = &event.features;
         let tenant = self.tenant_mut(&event.tenant);
         tenant.clock = tenant.clock.max(record.event_time);
+        tenant.budget.advance(record.event_time);
         tenant.models.attempt(features);
         if let Some(session) =
             tenant.sessions.touch(&record.stream, recorded.position, record.revision, record.event_time)
@@ -249,17 +285,20 @@ impl State {
         let Some(proposed) = self.proposed.take() else { return };
         let record = &recorded.record;
         let decision = &event.decision;
+        let teaches = self.unlearned.is_empty() || !self.unlearned.contains(&record.stream);
         let tenant = self.tenant_mut(&event.tenant);
         tenant.verdicts[decision.verdict as usize] += 1;
-        if decision.counted {
-            let weighed = decision.assessment.evidence + decision.category.weight_millibits();
-            tenant.tracker.update(weighed >= decision.threshold);
+        let touched =
+            tenant.sessions.touch(&record.stream, recorded.position, record.revision, record.event_time);
+        let first = touched.as_ref().is_some_and(|session| session.verdicts[Verdict::Review as usize] == 0);
+        tenant.budget.note(decision, first, proposed.imported);
+        let evidence = MilliBits::new(decision.account.principal_evidence);
+        let evidence = if evidence >= FINDING { MilliBits::ZERO } else { evidence };
+        tenant.principals.set_evidence(proposed.principal, day_of(proposed.at), evidence);
+        let Some(session) = touched else { return };
+        if session.on_account(decision) {
+            tenant.budget.session_held();
         }
-        let Some(session) =
-            tenant.sessions.touch(&record.stream, recorded.position, record.revision, record.event_time)
-        else {
-            return;
-        };
         session.verdicts[decision.verdict as usize] += 1;
         session.risk_max = session.risk_max.max(decision.assessment.risk);
         session.seen = session.seen.with(proposed.capabilities);
@@ -275,8 +314,12 @@ impl State {
         // Only what was let through is learnt; in observe mode everything was.
         match decision.answer() {
             Verdict::Allow => {
-                session.lesson.note(proposed.call, &features, &decision.assessment);
-                tenant.models.allowed(&features);
+                if teaches && !session.rejected {
+                    session.lesson.note(proposed.call, &features, &decision.assessment);
+                }
+                if teaches {
+                    tenant.models.allowed(&features);
+                }
             }
             Verdict::Deny if session.denied_tools.len() < DENIED_TOOLS_MAX => {
                 session.denied_tools.push(proposed.tool)
@@ -301,24 +344,24 @@ impl State {
 }
 
 impl Tenant {
-    /// A tenant without history.
-    pub fn new() -> Self {
+    /// A tenant without history. `key`: of the log's hashes.
+    pub fn new(key: [u8; 16]) -> Self {
         Self {
             clock: Timestamp::from_micros(i64::MIN),
             sessions: Sessions::default(),
             inventory: Inventory::default(),
             models: Models::new(),
-            tracker: Tracker::new(Budget::default()),
+            budget: ReviewBudget::new(key),
+            principals: Principals::default(),
             verdicts: [0; 3],
             evicted_sessions: 0,
         }
     }
 }
 
-impl Default for Tenant {
-    fn default() -> Self {
-        Self::new()
-    }
+/// The day of a call, days since 1970, UTC; 0: it has no time.
+fn day_of(at: Option<Timestamp>) -> i32 {
+    at.map_or(0, |at| i32::try_from(at.as_micros().div_euclid(DAY_US)).unwrap_or(0))
 }
 
 fn call_number(recorded: &Recorded) -> u32 {

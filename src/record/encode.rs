@@ -5,8 +5,8 @@ use super::wire::Writer;
 use crate::domain::call::{ArgumentFeature, CallFeatures, Origin};
 use crate::domain::decision::Mode;
 use crate::domain::event::{
-    CallCompleted, CallDecided, CallProposed, Event, LogCreated, PolicyAdopted, SessionClosed, SessionOpened,
-    ToolDefined,
+    BudgetSet, CallCompleted, CallDecided, CallProposed, Event, LogCreated, ModelAdopted, PolicyAdopted,
+    SessionClosed, SessionOpened, SessionUnlearned, ToolDefined,
 };
 
 /// The body of an event's record.
@@ -21,6 +21,9 @@ pub fn encode(event: &Event) -> Vec<u8> {
         Event::CallDecided(event) => call_decided(event, &mut out),
         Event::CallCompleted(event) => call_completed(event, &mut out),
         Event::PolicyAdopted(event) => policy_adopted(event, &mut out),
+        Event::BudgetSet(event) => budget_set(event, &mut out),
+        Event::SessionUnlearned(event) => session_unlearned(event, &mut out),
+        Event::ModelAdopted(event) => model_adopted(event, &mut out),
     }
     out.finish()
 }
@@ -122,4 +125,24 @@ fn policy_adopted(event: &PolicyAdopted, out: &mut Writer) {
     out.text(1, &event.text);
     out.bytes(2, &event.digest);
     out.uint(3, u64::from(event.mode == Mode::Observe));
+}
+
+fn budget_set(event: &BudgetSet, out: &mut Writer) {
+    out.text(1, &event.tenant);
+    out.uint(2, event.rate_ppm.into());
+    out.uint(3, event.reviews_per_day.into());
+    out.uint(4, event.audit_ppm.into());
+}
+
+fn session_unlearned(event: &SessionUnlearned, out: &mut Writer) {
+    out.text(1, &event.tenant);
+    out.bytes(2, event.session.as_bytes());
+    out.text(3, &event.reason);
+}
+
+fn model_adopted(event: &ModelAdopted, out: &mut Writer) {
+    out.text(1, &event.revision);
+    out.text(2, &event.name);
+    out.text(3, &event.card);
+    out.bytes(4, &event.parameters);
 }

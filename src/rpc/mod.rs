@@ -21,6 +21,7 @@ mod evaluate_stream;
 mod events;
 mod gateway;
 mod intake;
+mod models;
 mod options;
 mod ordered;
 mod outbox;

@@ -5,6 +5,7 @@ use super::accept::{Conn, Gate, Listener, Refused};
 use super::connection::{self, Http};
 use super::control::Control;
 use super::gateway::Gateway;
+use super::models::Models;
 use super::router::{Extra, Router};
 use super::shared::{Phase, Shared};
 use super::timeline::Timeline;
@@ -13,6 +14,7 @@ use crate::engine::Engine;
 use crate::proto::FILE_DESCRIPTOR_SET;
 use crate::proto::v1::control_service_server::ControlServiceServer;
 use crate::proto::v1::gateway_service_server::GatewayServiceServer;
+use crate::proto::v1::model_service_server::ModelServiceServer;
 use crate::proto::v1::timeline_service_server::TimelineServiceServer;
 use crate::proto::v1::tool_service_server::ToolServiceServer;
 use std::net::SocketAddr;
@@ -208,6 +210,7 @@ fn assemble(
     let router = Router::new(limits)
         .add(GatewayServiceServer::new(Gateway::new(Arc::clone(shared))).max_decoding_message_size(max))
         .add(TimelineServiceServer::new(Timeline::new(Arc::clone(shared))).max_decoding_message_size(max))
+        .add(ModelServiceServer::new(Models::new(Arc::clone(shared))).max_decoding_message_size(max))
         .add(ToolServiceServer::new(Tools::new(Arc::clone(shared))).max_decoding_message_size(max))
         .add(ControlServiceServer::new(Control::new(Arc::clone(shared))).max_decoding_message_size(max))
         .add(tonic_health::pb::health_server::HealthServer::new(health).max_decoding_message_size(max))
@@ -279,6 +282,7 @@ const SERVICES: &[&str] = &[
     "askance.v1.GatewayService",
     "askance.v1.TimelineService",
     "askance.v1.ToolService",
+    "askance.v1.ModelService",
     "askance.v1.ControlService",
 ];
 

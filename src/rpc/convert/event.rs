@@ -1,6 +1,7 @@
 //! Events as timelines show them.
 
 use super::decision::{confidence, core, names_of, source};
+use super::learning;
 use super::{key_of_stream, timestamp, tool};
 use crate::detector::sentence::Names;
 use crate::domain::call::{Origin, OutcomeStatus};
@@ -25,6 +26,9 @@ pub(in crate::rpc) fn tenant_of_event(event: &TimelineEvent) -> Option<&str> {
         Event::CallProposed(event) => Some(&event.tenant),
         Event::CallDecided(event) => Some(&event.tenant),
         Event::CallCompleted(event) => Some(&event.tenant),
+        Event::BudgetSet(event) => Some(&event.tenant),
+        Event::SessionUnlearned(event) => Some(&event.tenant),
+        Event::ModelAdopted(_) => None,
     }
 }
 
@@ -40,6 +44,9 @@ pub(in crate::rpc) const fn type_of(event: &Event) -> v1::EventType {
         Event::CallDecided(_) => v1::EventType::CallDecided,
         Event::CallCompleted(_) => v1::EventType::CallCompleted,
         Event::PolicyAdopted(_) => v1::EventType::PolicyAdopted,
+        Event::BudgetSet(_) => v1::EventType::BudgetSet,
+        Event::SessionUnlearned(_) => v1::EventType::SessionUnlearned,
+        Event::ModelAdopted(_) => v1::EventType::ModelAdopted,
     }
 }
 
@@ -111,6 +118,7 @@ impl Converter {
         };
         let actor = match &record.event {
             Event::LogCreated(_) | Event::PolicyAdopted(_) | Event::CallDecided(_) => "askance",
+            Event::BudgetSet(_) => "askance",
             Event::SessionClosed(closed) if closed.reason != CloseReason::Ended => "askance",
             _ => "",
         };
@@ -153,6 +161,11 @@ impl Converter {
             Event::CallDecided(event) => Data::CallDecided(self.call_decided(&event, call, position)),
             Event::CallCompleted(event) => Data::CallCompleted(call_completed(event, payload, at)),
             Event::PolicyAdopted(event) => Data::PolicyAdopted(policy_adopted(event, at, position)),
+            Event::BudgetSet(event) => Data::BudgetSet(learning::budget_set(&event)),
+            Event::SessionUnlearned(event) => Data::SessionUnlearned(learning::session_unlearned(event)),
+            Event::ModelAdopted(event) => {
+                Data::ModelAdopted(v1::ModelAdopted { model: Some(learning::model(event, at, position)) })
+            }
         }
     }
 

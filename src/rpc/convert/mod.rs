@@ -6,6 +6,7 @@
 pub(super) mod call;
 pub(super) mod decision;
 pub(super) mod event;
+pub(super) mod learning;
 pub(super) mod session;
 pub(super) mod tool;
 
