@@ -4,6 +4,7 @@
 //! golden is a broken log: a new format needs a new version, not a new golden.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test stops where something is wrong")]
 
+use askance::domain::account::{Account, Tier};
 use askance::domain::call::{ArgumentFeature, CallFeatures, Origin, OutcomeStatus, SessionSource};
 use askance::domain::decision::{Assessment, Decision, Detector, Evidence, Mode, Reason, Score, Verdict};
 use askance::domain::event::*;
@@ -52,7 +53,22 @@ fn decision() -> Decision {
         category: RiskCategory::Medium,
         threshold: 7_781,
         counted: true,
+        account: Account::default(),
         assessment: Assessment { scores, evidence: 12_345, combined_raw: 14_000, floors: 0b101, risk: 78 },
+    }
+}
+
+/// The same with an account.
+fn decision_on_account() -> Decision {
+    Decision {
+        account: Account {
+            tier: Tier::Joined,
+            audited: true,
+            muted: 0b10_0001,
+            session_evidence: 13_300,
+            principal_evidence: 9_001,
+        },
+        ..decision()
     }
 }
 
@@ -124,6 +140,41 @@ fn specimens() -> Vec<(&'static str, Event)> {
             }),
         ),
         (
+            "CallDecidedOnAccount",
+            Event::CallDecided(CallDecided {
+                tenant: "acme".to_owned(),
+                decision: decision_on_account(),
+                policy_revision: Position::new(2),
+                scoring_version: 3,
+            }),
+        ),
+        (
+            "BudgetSet",
+            Event::BudgetSet(BudgetSet {
+                tenant: "acme".to_owned(),
+                rate_ppm: 10_000,
+                reviews_per_day: 20,
+                audit_ppm: 2_000,
+            }),
+        ),
+        (
+            "SessionUnlearned",
+            Event::SessionUnlearned(SessionUnlearned {
+                tenant: "acme".to_owned(),
+                session: StreamId::from_bytes([8; 16]),
+                reason: "a poisoned session".to_owned(),
+            }),
+        ),
+        (
+            "ModelAdopted",
+            Event::ModelAdopted(ModelAdopted {
+                revision: "0123456789abcdef".to_owned(),
+                name: "p_reject".to_owned(),
+                card: "# P(reject)\n".to_owned(),
+                parameters: b"askance-model 1 p_reject\n".to_vec(),
+            }),
+        ),
+        (
             "CallCompleted",
             Event::CallCompleted(CallCompleted {
                 tenant: "acme".to_owned(),
@@ -177,7 +228,11 @@ fn any_protobuf_reader_reads_them_by_the_store_s_own_schema() {
         prost_reflect::DescriptorPool::from_file_descriptor_set(protox::compile([file], [root]).unwrap())
             .unwrap();
     let known_fields = |name: &str, body: &[u8]| {
-        let name = if name == "ToolRedefined" { "ToolDefined" } else { name };
+        let name = match name {
+            "ToolRedefined" => "ToolDefined",
+            "CallDecidedOnAccount" => "CallDecided",
+            name => name,
+        };
         let schema = pool.get_message_by_name(&format!("askance.store.v1.{name}")).unwrap();
         let message = prost_reflect::DynamicMessage::decode(schema, body).unwrap();
         assert_eq!(message.unknown_fields().count(), 0, "{name} has fields that the schema does not know");

@@ -10,6 +10,7 @@ mod doctor;
 mod eval;
 mod evaluate;
 mod import;
+mod model;
 pub mod output;
 mod policy;
 pub mod refused;
@@ -19,6 +20,7 @@ pub mod score;
 mod serve;
 mod sessions;
 mod settings;
+mod status;
 pub mod trace_file;
 pub mod trace_line;
 mod verify;
@@ -89,6 +91,11 @@ enum Command {
     Replay(replay::Args),
     /// Check everything that was promised about the bytes on disk.
     Verify(verify::Args),
+    /// Show how the daemon is, and what its reviewers are asked.
+    Status(status::Args),
+    /// Look at what was learnt and what is fitted outside.
+    #[command(subcommand)]
+    Model(model::Action),
     /// Look at policies.
     #[command(subcommand)]
     Policy(policy::Action),
@@ -119,6 +126,8 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Sessions(action) => wait(sessions::run(action, &global, &output)),
         Command::Replay(args) => replay::run(&args, &global, &output),
         Command::Verify(args) => verify::run(&args, &global, &output),
+        Command::Status(args) => wait(status::run(args, &global, &output)),
+        Command::Model(action) => wait(model::run(action, &global, &output)),
         Command::Policy(action) => policy::run(&action, &global, &output),
         Command::Config(action) => settings::run(&action, &global, &output),
         Command::Bench(args) => bench::run(&args, &global, &output),

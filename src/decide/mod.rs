@@ -14,6 +14,15 @@ mod settings;
 mod unlearn;
 mod verdict;
 
+#[cfg(test)]
+mod budget_tests;
+#[cfg(test)]
+mod learning_tests;
+#[cfg(test)]
+mod null_tests;
+#[cfg(test)]
+pub(crate) mod testing;
+
 pub use account::{Ground, set_budget};
 pub use housekeep::housekeep;
 pub use judge::{InferenceCache, Judged, judge, redecide};

@@ -19,6 +19,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// Calibrated surprise from which a finding gets its figures: one chance in twenty.
 pub const NOTABLE: i32 = 4_322;
 
+/// How much a person's word weighs when a call is to be expected again: so many sessions, so many active hours.
+pub const EXPECTED: u8 = 3;
+
 /// What a call is judged against besides what was learnt: its session so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SessionContext {
@@ -134,6 +137,22 @@ impl Models {
     /// Notes that an attempt was allowed.
     pub fn allowed(&mut self, features: &CallFeatures) {
         self.rate.allowed(features);
+    }
+
+    /// A person says that calls like this are to be expected again: as if [`EXPECTED`] sessions had made it, at
+    /// its hour, with its tool and its arguments. What came before it in its session is not known here.
+    pub fn expect(&mut self, features: &CallFeatures) {
+        let mut lesson = Lesson::default();
+        lesson.note(0, features, &unknown(0, 0));
+        let time = local_hour_and_day(features);
+        let day = time.map_or(0, |(_, day, _)| day);
+        if let Some((hour, day, _)) = time {
+            self.time.expect(features.principal, features.tool, hour, day, EXPECTED);
+        }
+        for _ in 0..EXPECTED {
+            self.arguments.learn(&lesson, week_of(day));
+            self.novelty.learn(&lesson, week_of(day));
+        }
     }
 
     /// Learns a session that is over.

@@ -1,9 +1,9 @@
 //! How the partitions are: for status pages and for `doctor`.
 
 use super::Error;
-use super::partition::{Command, Reply};
 use super::counters::CountersView;
 use super::handle::Engine;
+use super::partition::{Command, Reply};
 use crate::domain::position::Position;
 use crate::eventlog::keys::Family;
 use crate::eventlog::{Log, Space};

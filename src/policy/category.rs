@@ -18,6 +18,21 @@ pub struct Inferred {
     pub verb: &'static str,
 }
 
+/// The table of words: verbs by category, strictest last.
+pub fn verbs() -> [(RiskCategory, &'static [&'static str]); 4] {
+    [
+        (RiskCategory::Low, LOW_VERBS),
+        (RiskCategory::Medium, MEDIUM_VERBS),
+        (RiskCategory::High, HIGH_VERBS),
+        (RiskCategory::Critical, CRITICAL_VERBS),
+    ]
+}
+
+/// The table of words: capabilities by verbs (first) and by what a reading tool reads (second).
+pub const fn capabilities() -> [&'static [(Capabilities, &'static [&'static str])]; 2] {
+    [VERB_CAPABILITIES, NOUNS]
+}
+
 const LOW_VERBS: &[&str] = &[
     "get",
     "list",

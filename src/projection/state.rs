@@ -7,7 +7,7 @@ use super::session::{DENIED_TOOLS_MAX, Session, Sessions};
 use crate::detector::learn::tool_key;
 use crate::detector::models::Models;
 use crate::domain::call::{CallFeatures, Origin, OutcomeStatus};
-use crate::domain::decision::Verdict;
+use crate::domain::decision::{Assessment, Verdict};
 use crate::domain::event::{
     CallCompleted, CallDecided, CallProposed, Event, LogCreated, ModelAdopted, Recorded, SessionClosed,
     SessionOpened, SessionUnlearned, ToolDefined,
@@ -241,6 +241,25 @@ impl State {
             if teaches && !session.rejected && tenant.principals.may_teach(lesson.principal, day, calls) {
                 tenant.models.learn(lesson);
             }
+        }
+    }
+
+    /// A reviewer approved a call of a live session: what was odd about it is muted there for an hour.
+    pub fn approved(&mut self, tenant: &str, stream: &StreamId, assessment: &Assessment, at: Timestamp) {
+        if let Some(session) = self.tenant_mut(tenant).sessions.get_mut(stream) {
+            session.approve(assessment, at);
+        }
+    }
+
+    /// A person said that calls like this one are to be expected again.
+    pub fn expected_again(&mut self, tenant: &str, features: &CallFeatures) {
+        self.tenant_mut(tenant).models.expect(features);
+    }
+
+    /// A reviewer rejected a call of a live session: the session teaches nothing.
+    pub fn rejected(&mut self, tenant: &str, stream: &StreamId) {
+        if let Some(session) = self.tenant_mut(tenant).sessions.get_mut(stream) {
+            session.reject();
         }
     }
 

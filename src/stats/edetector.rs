@@ -41,7 +41,12 @@ impl EDetector {
 
     /// Halves R, for evidence carried over to the next day.
     pub fn halve(&mut self) {
-        self.set(0.5 * (self.log_one_plus_r.to_inverse_p() - 1.0));
+        let before = self.log_one_plus_r;
+        self.set(0.5 * (before.to_inverse_p() - 1.0));
+        // The last thousandth would round to itself for ever.
+        if self.log_one_plus_r == before {
+            self.log_one_plus_r = MilliBits::ZERO;
+        }
     }
 
     /// The detector with this `log2(1 + R)`, as [`EDetector::evidence`] gave it.

@@ -27,7 +27,7 @@ mod array;
 #[cfg(test)]
 mod replay_tests;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use calibrator::Calibrator;
 pub use categorical::{CategoryModel, Occurrence};

@@ -14,6 +14,7 @@ mod daemon;
 mod evaluating;
 mod importing;
 mod looking;
+mod models;
 mod scoring;
 mod setup;
 mod support;
