@@ -10,12 +10,16 @@ use askance::clock::Clock;
 use askance::decide::Settings;
 use askance::decide::ingest::{History, RawCall};
 use askance::domain::decision::Mode;
-use askance::domain::{Revision, Timestamp};
+use askance::domain::{Revision, StreamId, Timestamp};
 use askance::engine::{Command, Engine, EventView, Import, Options, fold, replay};
 use askance::eventlog;
 use askance::projection::State;
+use askance::proto::v1::timeline_service_client::TimelineServiceClient;
+use askance::proto::v1::{EventFilter, ListEventsRequest};
+use askance::rpc;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use tonic::transport::Endpoint;
 
 fn options(dir: &Path) -> Options {
     Options {
@@ -32,15 +36,24 @@ fn options(dir: &Path) -> Options {
     }
 }
 
+/// Of so many calls one is of the long session.
+const LONG_EVERY: usize = 20;
+/// Events of the timeline that is read.
+const TIMELINE_EVENTS: usize = 10_000;
+/// Times it is read.
+const TIMELINE_ROUNDS: usize = 7;
+
 async fn fill(engine: &Engine, calls: usize) {
     let mut world = World::new(5, 400, 1_700_000_000_000_000);
     let lines = (0..).flat_map(|day| world.day(day)).take(calls);
-    for line in lines {
-        let long = line.principal.ends_with("-7");
+    for (number, line) in lines.enumerate() {
+        // One agent never ends its session; its calls lie scattered over the whole log.
+        let long = number.is_multiple_of(LONG_EVERY);
         let session = if long { "one-long-session".to_owned() } else { line.session.clone() };
         let arguments = line.args.to_string();
         let call_id = format!("{}/{}", line.session, line.index);
-        let chain = [line.user.clone(), line.principal.clone()];
+        let name = |name: &str| if long { "never-ends".to_owned() } else { name.to_owned() };
+        let chain = [name(&line.user), name(&line.principal)];
         let raw = RawCall {
             call_id: &call_id,
             tool: &line.tool,
@@ -98,17 +111,70 @@ async fn main() {
     let (page, _) = engine.list_sessions("default", None, &Default::default(), 1).expect("lists");
     assert_eq!(page.len(), 1);
     let stream = find_long(&engine);
-    let start = Instant::now();
-    let events =
-        engine.session_events("default", stream, Revision::new(1), 10_000, EventView::Full).expect("reads");
-    row(&format!("timeline of {} events with payloads", events.len()), events.len() as u64, start);
+    timelines(&engine, stream).await;
     let bytes: u64 = walk(dir.path());
     println!("on disk: {:.0} bytes a call", bytes as f64 / calls as f64);
     let _end = Timestamp::default();
     engine.stop().await.expect("stops");
 }
 
-fn find_long(engine: &Engine) -> askance::domain::StreamId {
+/// Reads the long session's first events: from the engine, and as a client over a socket does.
+async fn timelines(engine: &Engine, stream: StreamId) {
+    for (what, view) in [("without", EventView::Basic), ("with", EventView::Full)] {
+        let mut times = Vec::new();
+        for _ in 0..TIMELINE_ROUNDS {
+            let start = Instant::now();
+            let events = engine
+                .session_events("default", stream, Revision::new(1), TIMELINE_EVENTS, view)
+                .expect("reads");
+            times.push(start.elapsed());
+            assert_eq!(events.len(), TIMELINE_EVENTS, "set ASKANCE_BENCH_CALLS to 200,000 or more");
+        }
+        spread(&format!("timeline of {TIMELINE_EVENTS} events, {what} payloads"), &mut times);
+    }
+    let options =
+        rpc::Options { tcp: Some("127.0.0.1:0".parse().expect("an address")), ..Default::default() };
+    let bound = rpc::Bound::bind(engine.clone(), options, []).expect("binds");
+    let address = bound.tcp().expect("has an address");
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = tokio::spawn(bound.run(async {
+        let _told = stopped.await;
+    }));
+    let channel = Endpoint::from_shared(format!("http://{address}")).expect("an address").connect().await;
+    let mut client =
+        TimelineServiceClient::new(channel.expect("connects")).max_decoding_message_size(8 << 20);
+    let mut times = Vec::new();
+    for _ in 0..TIMELINE_ROUNDS {
+        let start = Instant::now();
+        let filter =
+            EventFilter { session_key: stream.to_string(), include_payloads: true, ..EventFilter::default() };
+        let mut request =
+            ListEventsRequest { filter: Some(filter), page_size: 10_000, ..ListEventsRequest::default() };
+        let mut events = 0;
+        while events < TIMELINE_EVENTS {
+            let page = client.list_events(request.clone()).await.expect("lists").into_inner();
+            events += page.events.len();
+            request.page_token = page.next_page_token;
+        }
+        times.push(start.elapsed());
+    }
+    spread(&format!("the same {TIMELINE_EVENTS} or a page more over gRPC"), &mut times);
+    drop(stop);
+    serving.await.expect("does not panic").expect("ends");
+}
+
+fn spread(what: &str, times: &mut [Duration]) {
+    times.sort();
+    let ms = |time: &Duration| time.as_secs_f64() * 1e3;
+    println!(
+        "{what:<44} {:>8.1} ms median, {:.1} to {:.1} ms",
+        ms(&times[times.len() / 2]),
+        ms(&times[0]),
+        ms(&times[times.len() - 1])
+    );
+}
+
+fn find_long(engine: &Engine) -> StreamId {
     let (page, _) = engine.list_sessions("default", None, &Default::default(), usize::MAX).expect("lists");
     let long = page.into_iter().find(|session| session.session_id == "one-long-session");
     long.expect("the long session is listed").stream

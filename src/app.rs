@@ -2,6 +2,7 @@
 //!
 //! The only file that knows every module. Deliberately absent: anything that decides or stores.
 
+use crate::admin::Admin;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::decide::Settings;
@@ -15,6 +16,7 @@ use crate::telemetry;
 use anyhow::{Context, Result, anyhow, bail};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Write};
+use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -38,6 +40,8 @@ pub struct Start {
 
 /// A daemon whose engine is open.
 pub struct App {
+    dir: PathBuf,
+    admin: Option<SocketAddr>,
     engine: Engine,
     server: rpc::Options,
     broken: Arc<Notify>,
@@ -64,7 +68,8 @@ impl App {
         for (number, opened) in opened.iter().enumerate() {
             report(number, opened);
         }
-        Ok(Self { engine, server: server_options(config), broken })
+        let admin = config.admin.listen.0;
+        Ok(Self { dir: dir.to_owned(), admin, engine, server: server_options(config), broken })
     }
 
     /// The engine.
@@ -77,7 +82,15 @@ impl App {
         let bound = Bound::bind(self.engine.clone(), self.server, [])?;
         let addresses = bound.addresses();
         tracing::info!(tcp = ?addresses.tcp, unix = ?addresses.unix, "listening");
-        Ok(Running { engine: self.engine, bound, broken: self.broken })
+        let admin = self.admin.map(|address| {
+            let bound =
+                Admin::bind(address).with_context(|| format!("cannot listen on {address} (admin)"))?;
+            tracing::info!(address = ?bound.address(), "metrics and health");
+            anyhow::Ok(bound)
+        });
+        let admin = admin.transpose()?;
+        let told = Listening::tell(&self.dir, addresses);
+        Ok(Running { engine: self.engine, bound, broken: self.broken, told, admin })
     }
 }
 
@@ -86,6 +99,8 @@ pub struct Running {
     engine: Engine,
     bound: Bound,
     broken: Arc<Notify>,
+    told: Listening,
+    admin: Option<Admin>,
 }
 
 impl Running {
@@ -97,7 +112,8 @@ impl Running {
     /// Serves until `shutdown` comes; then drains, writes the last snapshot, and lets go of the data
     /// directory. An engine thread that dies ends it with an error.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<()> {
-        let Self { engine, bound, broken } = self;
+        let Self { engine, bound, broken, told: noted, admin } = self;
+        let admin = admin.map(|admin| tokio::spawn(admin.run(engine.clone(), bound.door())));
         let (tell, told) = oneshot::channel();
         let watched = engine.clone();
         let served = bound
@@ -112,6 +128,10 @@ impl Running {
                 let _heard = tell.send(died);
             })
             .await;
+        drop(noted);
+        if let Some(admin) = admin {
+            admin.abort();
+        }
         if told.await.unwrap_or(false) {
             bail!(
                 "an engine thread died; the log above says why. what was acknowledged is on disk: start again"
@@ -123,6 +143,43 @@ impl Running {
         tracing::info!("stopped");
         Ok(())
     }
+}
+
+/// A file in the data directory that says where its daemon listens, for whoever finds the directory in use.
+/// Gone with the daemon; one that was killed leaves it behind.
+struct Listening(PathBuf);
+
+impl Listening {
+    const FILE: &str = "listening";
+
+    fn tell(dir: &Path, addresses: &rpc::server::Addresses) -> Self {
+        let path = dir.join(Self::FILE);
+        let unix = addresses.unix.iter().map(|path| {
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            format!("unix:{}\n", path.display())
+        });
+        let lines: String =
+            unix.chain(addresses.tcp.iter().map(|address| format!("http://{address}\n"))).collect();
+        if let Err(fault) = std::fs::write(&path, lines) {
+            tracing::warn!(path = ?path, fault = %fault, "cannot note where we listen");
+        }
+        Self(path)
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        let _gone_already = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Where the daemon that has this data directory open listens; empty: none has, or it did not say.
+pub fn listening(dir: &Path) -> Vec<String> {
+    if is_idle(dir) {
+        return Vec::new();
+    }
+    let text = std::fs::read_to_string(dir.join(Listening::FILE)).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
 }
 
 /// SIGTERM and SIGINT, heard from the moment this is made.
@@ -344,10 +401,10 @@ fn write_once(dir: &Path, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 fn advise(error: engine::Error, dir: &Path) -> anyhow::Error {
     let text = error.to_string();
     if text.contains("in use by another writer") {
-        return anyhow!(
-            "{text}; a daemon runs there: talk to it with `--daemon unix:{}`, or stop it first",
-            dir.join("askance.sock").display()
-        );
+        let talk = listening(dir).first().map_or_else(String::new, |address| {
+            format!("talk to it with `--daemon {}`, or ", crate::detector::sentence::shown(address))
+        });
+        return anyhow!("{text}; a daemon or another command has it open: {talk}stop it first");
     }
     anyhow!(error)
 }

@@ -5,6 +5,7 @@
 pub mod ceilings;
 pub mod histogram;
 pub mod load;
+pub mod memory;
 pub mod random;
 pub mod report;
 pub mod server;

@@ -1,8 +1,9 @@
 //! `askance bench`: measures `Evaluate` beside its two ceilings, or makes traffic for those who have none.
 
-use super::Global;
 use super::output::{Output, table};
+use super::{Global, bench_memory};
 use crate::bench::load::Calls;
+use crate::bench::memory::Part;
 use crate::bench::report::{self, Report, Row};
 use crate::bench::server;
 use crate::bench::traffic::World;
@@ -42,6 +43,15 @@ pub(super) struct Args {
     /// Where the measured daemon puts its log; a temporary directory is made there. Default: here.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// Measure the memory of live sessions and of a tenant with full tables instead.
+    #[arg(long, conflicts_with = "generate")]
+    memory: bool,
+    /// Keep a daemon under full load for this long instead, such as 10m, and look at its memory.
+    #[arg(long, value_name = "TIME", conflicts_with_all = ["generate", "memory"], value_parser = time)]
+    soak: Option<Duration>,
+    /// Measure one of these in this process: used by `bench` itself.
+    #[arg(long, hide = true, value_enum)]
+    memory_of: Option<Part>,
     /// Be the measured daemon, in this directory: used by `bench` itself.
     #[arg(long, hide = true, value_name = "DIR")]
     be_server: Option<PathBuf>,
@@ -52,9 +62,28 @@ pub(super) fn run(args: &Args, _global: &Global, output: &Output) -> Result<Exit
     if let Some(dir) = &args.be_server {
         return be_server(dir);
     }
+    if let Some(part) = args.memory_of {
+        return bench_memory::part(part, output);
+    }
+    if args.memory {
+        return bench_memory::measure(output);
+    }
+    if let Some(time) = args.soak {
+        return bench_memory::soak(time, args.seed, args.dir(), output);
+    }
     match &args.generate {
         Some(file) => generate(file, args, output),
         None => measure(args, output),
+    }
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    <Duration as crate::config::Value>::parse(text)
+}
+
+impl Args {
+    fn dir(&self) -> &Path {
+        self.dir.as_deref().unwrap_or(Path::new("."))
     }
 }
 
@@ -119,10 +148,10 @@ fn be_server(dir: &Path) -> Result<ExitCode> {
 }
 
 /// A temporary directory that is gone when this is dropped.
-struct Scratch(PathBuf);
+pub(super) struct Scratch(pub(super) PathBuf);
 
 impl Scratch {
-    fn make(parent: &Path) -> Result<Self> {
+    pub(super) fn make(parent: &Path) -> Result<Self> {
         let dir = parent.join(format!("askance-bench-{}", std::process::id()));
         std::fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
         Ok(Self(dir))
@@ -136,7 +165,14 @@ impl Drop for Scratch {
 }
 
 /// The measured daemon, a process of its own as in real life; ended when dropped.
-struct Measured(Child);
+pub(super) struct Measured(Child);
+
+impl Measured {
+    /// Its process id.
+    pub(super) fn id(&self) -> u32 {
+        self.0.id()
+    }
+}
 
 impl Drop for Measured {
     fn drop(&mut self) {
@@ -145,7 +181,7 @@ impl Drop for Measured {
     }
 }
 
-fn start(dir: &Path) -> Result<(Measured, String)> {
+pub(super) fn start(dir: &Path) -> Result<(Measured, String)> {
     let program = std::env::current_exe().context("cannot find this program")?;
     let mut command = Command::new(program);
     command.arg("bench").arg("--be-server").arg(dir).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -160,8 +196,7 @@ fn start(dir: &Path) -> Result<(Measured, String)> {
 }
 
 fn measure(args: &Args, output: &Output) -> Result<ExitCode> {
-    let here = PathBuf::from(".");
-    let scratch = Scratch::make(args.dir.as_ref().unwrap_or(&here))?;
+    let scratch = Scratch::make(args.dir())?;
     let (server, address) = start(&scratch.0)?;
     let output = output.with_progress(TURNS, "measuring", false);
     // One thread for the load, so that it takes no more than a core from the daemon.

@@ -2,7 +2,7 @@
 
 use super::Global;
 use super::output::Output;
-use crate::app::{App, Start, is_idle};
+use crate::app::{App, Start, is_idle, listening};
 use crate::config::{Config, Listen, Socket};
 use anyhow::{Context, Result, anyhow, bail};
 use std::path::{Path, PathBuf};
@@ -96,12 +96,19 @@ pub(super) async fn connect(global: &Global, otherwise: Otherwise, output: &Outp
 
 /// Where a daemon over this data directory would listen. Whoever listens on the TCP address may serve another
 /// directory: it does not count where the directory is named by a flag, nor where there is one that no daemon
-/// has open.
+/// has open. Last come the addresses that a daemon with other settings noted in the directory.
 pub(super) fn addresses(global: &Global, config: &Config) -> Vec<String> {
     let socket = config.socket_path().map(|path| format!("unix:{}", path.display()));
     let others = socket.is_some() && (global.data_dir.is_some() || is_idle(config.data_dir()));
     let tcp = config.server.listen.0.filter(|_| !others);
-    socket.into_iter().chain(tcp.map(|address| format!("{DEFAULT_SCHEME}{address}"))).collect()
+    let mut known: Vec<String> =
+        socket.into_iter().chain(tcp.map(|address| format!("{DEFAULT_SCHEME}{address}"))).collect();
+    for told in listening(config.data_dir()) {
+        if !known.contains(&told) {
+            known.push(told);
+        }
+    }
+    known
 }
 
 /// Connects to an address.

@@ -153,7 +153,8 @@ pub(super) fn verdict_name(verdict: Verdict) -> String {
     short_name(verdict.as_str_name(), "VERDICT_")
 }
 
-fn bits(millibits: i32) -> f64 {
+/// Bits.
+pub(super) fn bits(millibits: i32) -> f64 {
     f64::from(millibits) / 1_000.0
 }
 

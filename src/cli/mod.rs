@@ -2,25 +2,31 @@
 //!
 //! Every command speaks tables to people and, with `--json`, JSON to programs. Exit codes: 0 ok, 1 failure,
 //! 2 usage, 3 denied, 4 review pending. Deliberately absent: what only a later issue brings (`review`,
-//! `lock`, `tools`, `export`, `hook`, `mcp`).
+//! `lock`, `tools`, `hook`, `mcp`).
 
 mod bench;
+mod bench_memory;
 mod client;
 mod doctor;
 mod eval;
 mod evaluate;
+mod explain;
+mod export;
+mod export_otlp;
 mod import;
 mod model;
 pub mod output;
 mod policy;
 pub mod refused;
 mod replay;
+mod replay_session;
 pub mod requests;
 pub mod score;
 mod serve;
 mod sessions;
 mod settings;
 mod status;
+mod timeline;
 pub mod trace_file;
 pub mod trace_line;
 mod verify;
@@ -87,7 +93,11 @@ enum Command {
     /// Look at sessions.
     #[command(subcommand)]
     Sessions(sessions::Action),
-    /// Decide every recorded call again and compare.
+    /// Export calls or events: JSON lines, CSV, OCSF, ECS, OpenTelemetry traces; once, or as they come.
+    Export(export::Args),
+    /// Show how the decision about a call came about, and what would have changed it.
+    Explain(explain::Args),
+    /// Decide recorded calls again: those of one session in the terminal, or all, also by another policy.
     Replay(replay::Args),
     /// Check everything that was promised about the bytes on disk.
     Verify(verify::Args),
@@ -124,7 +134,12 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Score(args) => score::run(&args, &output),
         Command::Eval(args) => eval::run(&args, &output),
         Command::Sessions(action) => wait(sessions::run(action, &global, &output)),
-        Command::Replay(args) => replay::run(&args, &global, &output),
+        Command::Export(args) => wait(export::run(args, &global, &output)),
+        Command::Explain(args) => wait(explain::run(args, &global, &output)),
+        Command::Replay(args) => match args.session()? {
+            Some(wanted) => wait(replay_session::run(wanted, &global, &output)),
+            None => replay::run(&args, &global, &output),
+        },
         Command::Verify(args) => verify::run(&args, &global, &output),
         Command::Status(args) => wait(status::run(args, &global, &output)),
         Command::Model(action) => wait(model::run(action, &global, &output)),

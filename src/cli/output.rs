@@ -42,6 +42,19 @@ impl Output {
         }
     }
 
+    /// A line of a result that comes bit by bit; nothing where JSON was asked for.
+    pub fn line(&self, text: impl FnOnce() -> String) -> Result<()> {
+        if self.json {
+            return Ok(());
+        }
+        let mut out = std::io::stdout().lock();
+        match out.write_all(text().as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush())
+        {
+            Err(fault) if fault.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            other => Ok(other?),
+        }
+    }
+
     /// A remark on standard error, above a progress bar if there is one.
     pub fn note(&self, text: &str) {
         self.bar.suspend(|| eprintln!("{text}"));

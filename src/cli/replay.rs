@@ -1,18 +1,23 @@
-//! `askance replay`: folds the log again, decides every call anew, and compares.
+//! `askance replay --all`: folds the log again, decides every call anew, and compares; by the recorded policy, which
+//! must give every decision bit for bit, or by another one, which shows what would change.
 //!
-//! Reads the data directory only; a daemon may be at work beside it.
+//! Reads the data directory only; a daemon may be at work beside it. A single session: `replay_session`.
 
 use super::Global;
 use super::output::{Output, table};
+use super::replay_session::Wanted;
 use crate::app::{log_options, partition_dirs};
 use crate::config::Config;
+use crate::detector::sentence::shown;
 use crate::domain::decision::Decision;
 use crate::domain::position::Position;
-use crate::engine::{ReplayReport, replay};
+use crate::engine::{Change, Changed, Plan, ReplayReport, Step, replay_with};
 use crate::eventlog::{self, Log};
-use anyhow::{Context, Result, bail};
+use crate::policy::{self, Policy};
+use anyhow::{Context, Result, anyhow, bail};
 use serde::Serialize;
-use std::path::PathBuf;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -22,12 +27,58 @@ const SHOWN_MAX: usize = 20;
 /// Arguments of `askance replay`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
+    /// A session's key, the first 6 or more digits of it, or its id. Without it the whole log is replayed.
+    #[arg(conflicts_with_all = ["all", "fold_only", "to"])]
+    session: Option<String>,
+    /// Replay the whole log. This is also what happens where nothing is named.
+    #[arg(long)]
+    all: bool,
+    /// Decide by this policy instead of the recorded ones, and show what would change.
+    #[arg(long, value_name = "FILE", conflicts_with = "fold_only")]
+    policy: Option<PathBuf>,
+    /// Tenant of the session; without it every tenant is looked through.
+    #[arg(long, value_name = "NAME", requires = "session")]
+    tenant: Option<String>,
+    /// Pace of a session: 1 as it happened, 10x ten times as fast. Without it there are no pauses.
+    #[arg(long, value_name = "FACTOR", requires = "session", value_parser = factor)]
+    speed: Option<f64>,
+    /// Replay a session up to this position of the log.
+    #[arg(long, value_name = "POSITION", requires = "session")]
+    at: Option<u64>,
     /// Only fold, and print the state's digest: decide nothing anew.
     #[arg(long)]
     fold_only: bool,
     /// Replay up to this position of each partition.
     #[arg(long, value_name = "POSITION")]
     to: Option<u64>,
+}
+
+fn factor(text: &str) -> Result<f64, String> {
+    let digits = text.strip_suffix('x').unwrap_or(text);
+    let factor: f64 = digits.parse().map_err(|_| "give a factor such as 10x".to_owned())?;
+    if factor > 0.0 && factor.is_finite() { Ok(factor) } else { Err("give a factor over 0".to_owned()) }
+}
+
+impl Args {
+    /// The session to replay, if one is named.
+    pub(super) fn session(&self) -> Result<Option<Wanted<'_>>> {
+        let Some(session) = &self.session else { return Ok(None) };
+        let policy = self.policy.as_deref().map(policy_text).transpose()?;
+        let (tenant, at, speed) = (self.tenant.as_ref(), self.at, self.speed);
+        Ok(Some(Wanted { session, tenant, at, speed, policy }))
+    }
+}
+
+fn policy_text(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// The policy in a file, checked.
+fn policy_of(path: &Path, config: &Config) -> Result<Policy> {
+    policy::parse(&policy_text(path)?, config.engine.mode).map_err(|faults| {
+        let faults: String = faults.iter().map(|fault| format!("\n  {fault}")).collect();
+        anyhow!("the policy {} is not accepted:{faults}", path.display())
+    })
 }
 
 #[derive(Serialize)]
@@ -40,7 +91,18 @@ struct PartitionReplay {
     other_version: u64,
     state_digest: String,
     seconds: f64,
+    verdicts_differing: u64,
+    changes: Vec<ChangeLine>,
     differences: Vec<DifferenceLine>,
+}
+
+#[derive(Serialize)]
+struct ChangeLine {
+    rule: String,
+    from: String,
+    to: String,
+    calls: u64,
+    examples: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -75,19 +137,28 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 /// Runs the command.
 pub(super) fn run(args: &Args, global: &Global, output: &Output) -> Result<ExitCode> {
     let config = global.load()?;
+    let policy = args.policy.as_deref().map(|path| policy_of(path, &config)).transpose()?;
+    let another = policy.is_some();
+    let plan = Plan { fold_only: args.fold_only, policy, ..Plan::default() };
     let mut replays = Vec::new();
     for (partition, dir, log) in open_logs(&config)? {
         let log = log.with_context(|| format!("cannot read {}", dir.display()))?;
         let to = args.to.map_or(log.position(), Position::new).min(log.position());
         let bar = output.with_progress(to.get(), "replaying", false);
         let started = Instant::now();
-        let report = replay(&log, to, !args.fold_only, |at| bar.progress(at.get()))?;
+        let report = replay_with(&log, to, &plan, |step| {
+            if let Step::Progress(at, _) = step {
+                bar.progress(at.get());
+            }
+            ControlFlow::Continue(())
+        })?;
         bar.progress_done();
         replays.push(partition_replay(partition, &report, started.elapsed().as_secs_f64()));
     }
     let differing: u64 = replays.iter().map(|replay| replay.differing).sum();
     output.result(&replays, || text(&replays))?;
-    Ok(if differing == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    // By another policy decisions may differ: that is what was asked for.
+    Ok(if differing == 0 || another { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn partition_replay(partition: u32, report: &ReplayReport, seconds: f64) -> PartitionReplay {
@@ -103,10 +174,25 @@ fn partition_replay(partition: u32, report: &ReplayReport, seconds: f64) -> Part
         decided: report.decided,
         differing: report.differing,
         other_version: report.other_version,
+        verdicts_differing: report.verdicts_differing,
+        changes: changes(report),
         state_digest: hex(&report.state_digest),
         seconds,
         differences: differences.collect(),
     }
+}
+
+fn changes(report: &ReplayReport) -> Vec<ChangeLine> {
+    let line = |((rule, from, to), changed): (&Change, &Changed)| ChangeLine {
+        rule: rule.clone(),
+        from: from.to_string(),
+        to: to.to_string(),
+        calls: changed.calls,
+        examples: changed.examples.clone(),
+    };
+    let mut changes: Vec<ChangeLine> = report.changes.iter().map(line).collect();
+    changes.sort_by_key(|change| std::cmp::Reverse(change.calls));
+    changes
 }
 
 fn in_short(decision: &Decision) -> String {
@@ -116,7 +202,7 @@ fn in_short(decision: &Decision) -> String {
         decision.assessment.risk,
         decision.assessment.evidence,
         decision.threshold,
-        crate::detector::sentence::shown(&decision.rule_id)
+        shown(&decision.rule_id)
     )
 }
 
@@ -135,6 +221,20 @@ fn text(replays: &[PartitionReplay]) -> String {
     let head =
         ["PARTITION", "RECORDS", "DECIDED ANEW", "DIFFERENT", "OTHER VERSION", "RECORDS/S", "STATE DIGEST"];
     let mut text = table(head, replays.iter().map(row));
+    let changes: Vec<&ChangeLine> = replays.iter().flat_map(|replay| &replay.changes).collect();
+    if !changes.is_empty() {
+        let row = |change: &&ChangeLine| {
+            let rule = if change.rule.is_empty() { "(default)".to_owned() } else { shown(&change.rule) };
+            let examples: Vec<String> = change.examples.iter().map(|id| shown(id)).collect();
+            [change.from.clone(), change.to.clone(), change.calls.to_string(), rule, examples.join(" ")]
+        };
+        text.push_str("\n\n");
+        text.push_str(&table(
+            ["VERDICT", "WOULD BE", "CALLS", "BY RULE", "FOR EXAMPLE"],
+            changes.iter().map(row),
+        ));
+        text.push('\n');
+    }
     for replay in replays {
         for difference in &replay.differences {
             text.push_str(&format!(

@@ -2,20 +2,24 @@
 
 use super::Global;
 use super::client::{Connection, Otherwise, connect, refused};
-use super::evaluate::{as_json, short_name, verdict_name};
+use super::evaluate::short_name;
 use super::import::wire_time;
 use super::output::{Output, table};
+use super::timeline::{event_json, rows, when};
 use crate::detector::sentence::shown;
-use crate::domain::time::{SECOND_US, Timestamp};
-use crate::proto::v1::event::Data;
+use crate::domain::time::Timestamp;
+use crate::proto::v1::control_service_client::ControlServiceClient;
 use crate::proto::v1::timeline_service_client::TimelineServiceClient;
 use crate::proto::v1::{
-    Event, EventFilter, GetSessionRequest, ListEventsRequest, ListSessionsRequest, Session, SessionState,
-    Verdict,
+    EventFilter, GetSessionRequest, GetSessionResponse, GetStatusRequest, ListEventsRequest,
+    ListSessionsRequest, Session, SessionOrder, SessionState, Verdict,
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use serde_json::{Value, json};
+use std::cmp::Reverse;
 use std::process::ExitCode;
+use tonic::Code;
+use tonic::transport::Channel;
 
 /// Sessions asked for at once.
 const PAGE: u32 = 500;
@@ -36,12 +40,21 @@ pub(super) enum Action {
 /// Arguments of `askance sessions list`.
 #[derive(Debug, clap::Args)]
 pub(super) struct ListArgs {
-    /// Tenant.
-    #[arg(long, default_value = "", value_name = "NAME")]
-    tenant: String,
+    /// Only of this tenant; without it those of all.
+    #[arg(long, value_name = "NAME")]
+    tenant: Option<String>,
     /// Only with this principal.
     #[arg(long, default_value = "", value_name = "NAME")]
     principal: String,
+    /// Only with a call of this tool.
+    #[arg(long, default_value = "", value_name = "NAME")]
+    tool: String,
+    /// Only with a call of a tool of this server.
+    #[arg(long, default_value = "", value_name = "NAME")]
+    server: String,
+    /// Order: the newest first, the latest call first, or the highest risk first.
+    #[arg(long, value_enum, default_value_t = Sort::Start)]
+    sort: Sort,
     /// Only with a call of this verdict.
     #[arg(long, value_enum)]
     verdict: Option<VerdictName>,
@@ -64,15 +77,26 @@ pub(super) struct ListArgs {
 pub(super) struct ShowArgs {
     /// The session's key, or the first 6 or more digits of it.
     key: String,
-    /// Tenant.
-    #[arg(long, default_value = "", value_name = "NAME")]
-    tenant: String,
+    /// Its tenant; without it every tenant is looked through.
+    #[arg(long, value_name = "NAME")]
+    tenant: Option<String>,
     /// Show arguments and results, masked as they are stored.
     #[arg(long)]
     payloads: bool,
     /// Most events to show.
     #[arg(long, default_value_t = 1_000, value_name = "COUNT")]
     limit: usize,
+}
+
+/// An order of sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Sort {
+    /// Latest start first.
+    Start,
+    /// Latest call first.
+    Last,
+    /// Highest risk first.
+    Risk,
 }
 
 /// A verdict to filter by.
@@ -86,7 +110,7 @@ pub(super) enum VerdictName {
     Deny,
 }
 
-fn time(text: &str) -> Result<Timestamp, String> {
+pub(super) fn time(text: &str) -> Result<Timestamp, String> {
     Timestamp::parse(text).ok_or_else(|| "give a time such as 2026-11-17T03:12:00Z".to_owned())
 }
 
@@ -103,7 +127,34 @@ pub(super) async fn run(action: Action, global: &Global, output: &Output) -> Res
     Ok(ExitCode::SUCCESS)
 }
 
+/// The tenant asked for, or all that the daemon knows.
+pub(super) async fn tenants(asked: Option<&String>, connection: &Connection) -> Result<Vec<String>> {
+    if let Some(tenant) = asked {
+        return Ok(vec![tenant.clone()]);
+    }
+    let mut client = ControlServiceClient::new(connection.channel());
+    let status = client.get_status(GetStatusRequest::default()).await.map_err(|status| refused(&status))?;
+    Ok(status.into_inner().tenants.into_iter().map(|tenant| tenant.tenant).collect())
+}
+
 async fn list(args: &ListArgs, connection: &Connection, output: &Output) -> Result<()> {
+    let mut sessions = Vec::new();
+    for tenant in tenants(args.tenant.as_ref(), connection).await? {
+        sessions.extend(list_of(tenant, args, connection).await?);
+    }
+    let at = |time: &Option<prost_types::Timestamp>| time.map(|at| (at.seconds, at.nanos));
+    match args.sort {
+        Sort::Start => sessions.sort_by_key(|session| Reverse(at(&session.start_time))),
+        Sort::Last => sessions.sort_by_key(|session| Reverse(at(&session.last_call_time))),
+        Sort::Risk => sessions.sort_by_key(|session| Reverse((session.risk_max, at(&session.start_time)))),
+    }
+    sessions.truncate(args.limit);
+    let json: Vec<Value> = sessions.iter().map(session_json).collect();
+    output.result(&json, || session_table(&sessions))
+}
+
+/// The newest sessions of a tenant that pass.
+async fn list_of(tenant: String, args: &ListArgs, connection: &Connection) -> Result<Vec<Session>> {
     let mut client = TimelineServiceClient::new(connection.channel());
     let verdict = args.verdict.map_or(Verdict::Unspecified, |name| match name {
         VerdictName::Allow => Verdict::Allow,
@@ -111,8 +162,16 @@ async fn list(args: &ListArgs, connection: &Connection, output: &Output) -> Resu
         VerdictName::Deny => Verdict::Deny,
     });
     let mut request = ListSessionsRequest {
-        tenant: args.tenant.clone(),
+        tenant,
         principal: args.principal.clone(),
+        server: args.server.clone(),
+        tool: args.tool.clone(),
+        order: match args.sort {
+            Sort::Start => SessionOrder::Start,
+            Sort::Last => SessionOrder::LastCall,
+            Sort::Risk => SessionOrder::Risk,
+        }
+        .into(),
         verdict: verdict.into(),
         risk_min: args.risk_min,
         from_time: args.since.map(wire_time),
@@ -130,20 +189,14 @@ async fn list(args: &ListArgs, connection: &Connection, output: &Output) -> Resu
         }
         request.page_token = page.next_page_token;
     }
-    let json: Vec<Value> = sessions.iter().map(session_json).collect();
-    output.result(&json, || {
-        let head =
-            ["SESSION", "TENANT", "ID", "PRINCIPAL", "STARTED", "STATE", "CALLS", "REVIEW", "DENY", "RISK"];
-        table(head, sessions.iter().map(session_row))
-    })
+    Ok(sessions)
 }
 
 async fn show(args: &ShowArgs, connection: &Connection, output: &Output) -> Result<()> {
     let mut client = TimelineServiceClient::new(connection.channel());
-    let asked = GetSessionRequest { tenant: args.tenant.clone(), session_key: args.key.clone() };
-    let answer = client.get_session(asked).await.map_err(|status| refused(&status))?.into_inner();
-    let session =
-        answer.session.context("the daemon answered without a session; is it of another version?")?;
+    let found = find(&args.key, args.tenant.as_ref(), &mut client, connection).await?;
+    let children = found.children;
+    let session = found.session.context("the daemon answered without a session")?;
     let mut request = ListEventsRequest {
         filter: Some(EventFilter {
             tenant: session.tenant.clone(),
@@ -164,22 +217,43 @@ async fn show(args: &ShowArgs, connection: &Connection, output: &Output) -> Resu
         request.page_token = page.next_page_token;
     }
     let events_json: Vec<Value> = events.iter().map(event_json).collect();
-    let json = json!({ "session": session_json(&session), "events": events_json });
+    let nested: Vec<Value> = children.iter().map(session_json).collect();
+    let json = json!({ "session": session_json(&session), "events": events_json, "nested": nested });
     output.result(&json, || {
         let head = ["TIME", "POSITION", "EVENT", "TOOL", "VERDICT", "RISK", "WHAT"];
-        format!("{}\n\n{}", session_text(&session), table(head, rows(&events)))
+        let mut text = format!("{}\n\n{}", session_text(&session), table(head, rows(&events)));
+        if !children.is_empty() {
+            text.push_str("\n\nsessions that it started:\n");
+            text.push_str(&session_table(&children));
+        }
+        text
     })
 }
 
-/// An instant of the API in words; a dash if it is absent.
-fn when(time: Option<&prost_types::Timestamp>) -> String {
-    time.map_or_else(
-        || "-".to_owned(),
-        |time| {
-            let micros = time.seconds.saturating_mul(SECOND_US).saturating_add(i64::from(time.nanos) / 1_000);
-            Timestamp::from_micros(micros).to_string()
-        },
-    )
+/// A table of sessions.
+fn session_table(sessions: &[Session]) -> String {
+    let head =
+        ["SESSION", "TENANT", "ID", "PRINCIPAL", "STARTED", "STATE", "CALLS", "REVIEW", "DENY", "RISK"];
+    table(head, sessions.iter().map(session_row))
+}
+
+/// The session asked for: of the tenant named, or of the first that has one.
+pub(super) async fn find(
+    key: &str,
+    tenant: Option<&String>,
+    client: &mut TimelineServiceClient<Channel>,
+    connection: &Connection,
+) -> Result<GetSessionResponse> {
+    let mut refusal = None;
+    for tenant in tenants(tenant, connection).await? {
+        let asked = GetSessionRequest { tenant, session_key: key.to_owned() };
+        match client.get_session(asked).await {
+            Ok(answer) => return Ok(answer.into_inner()),
+            Err(status) if status.code() == Code::NotFound => refusal = Some(status),
+            Err(status) => return Err(refused(&status)),
+        }
+    }
+    Err(refusal.map_or_else(|| anyhow!("there are no sessions yet"), |status| refused(&status)))
 }
 
 fn state_name(session: &Session) -> String {
@@ -229,7 +303,7 @@ fn session_row(session: &Session) -> [String; 10] {
     ]
 }
 
-fn session_text(session: &Session) -> String {
+pub(super) fn session_text(session: &Session) -> String {
     let chain: Vec<String> = session.principal_chain.iter().map(|link| shown(link)).collect();
     format!(
         "session {}\n  id {} ({}, {})\n  tenant {}, {}\n  {} to {}, {}\n  {} calls, {} reviewed, {} denied, highest risk {}",
@@ -247,91 +321,4 @@ fn session_text(session: &Session) -> String {
         session.calls_denied,
         session.risk_max
     )
-}
-
-/// Rows of a timeline; a decision is shown with its call.
-fn rows(events: &[Event]) -> Vec<[String; 7]> {
-    let mut tool = String::new();
-    let mut rows = Vec::new();
-    for event in events {
-        let (kind, verdict, risk, what) = match &event.data {
-            Some(Data::CallProposed(proposed)) => {
-                let call = proposed.call.clone().unwrap_or_default();
-                tool = shown(&call.tool);
-                let arguments = String::from_utf8_lossy(&call.arguments_json).into_owned();
-                ("proposed", String::new(), String::new(), shown(&arguments))
-            }
-            Some(Data::CallDecided(decided)) => {
-                let decision = decided.decision.clone().unwrap_or_default();
-                let verdict = verdict_name(decision.computed_verdict());
-                ("decided", verdict, decision.risk.to_string(), shown(&decision.reason))
-            }
-            Some(Data::CallCompleted(completed)) => {
-                let outcome = completed.outcome.clone().unwrap_or_default();
-                let status = short_name(outcome.status().as_str_name(), "OUTCOME_STATUS_");
-                let size = outcome.result_bytes.map_or_else(String::new, |bytes| format!(", {bytes} bytes"));
-                ("completed", String::new(), String::new(), format!("{status}{size}"))
-            }
-            Some(Data::SessionOpened(_)) => ("opened", String::new(), String::new(), String::new()),
-            Some(Data::SessionClosed(closed)) => {
-                let end = short_name(closed.end().as_str_name(), "SESSION_END_");
-                ("closed", String::new(), String::new(), end)
-            }
-            _ => ("other", String::new(), String::new(), String::new()),
-        };
-        let of_call = matches!(kind, "proposed" | "decided" | "completed");
-        let tool = if of_call { tool.clone() } else { String::new() };
-        rows.push([
-            when(event.event_time.as_ref()),
-            event.position.to_string(),
-            kind.to_owned(),
-            tool,
-            verdict,
-            risk,
-            what,
-        ]);
-    }
-    rows
-}
-
-fn event_json(event: &Event) -> Value {
-    let (kind, data) = match &event.data {
-        Some(Data::CallProposed(proposed)) => {
-            let call = proposed.call.clone().unwrap_or_default();
-            let arguments = serde_json::from_slice::<Value>(&call.arguments_json).unwrap_or(Value::Null);
-            let data = json!({
-                "call_id": call.call_id, "tool": call.tool, "server": call.server,
-                "principal_chain": call.principal_chain, "arguments": arguments,
-            });
-            ("call_proposed", data)
-        }
-        Some(Data::CallDecided(decided)) => {
-            ("call_decided", decided.decision.as_ref().map_or(Value::Null, as_json))
-        }
-        Some(Data::CallCompleted(completed)) => {
-            let outcome = completed.outcome.clone().unwrap_or_default();
-            let data = json!({
-                "call_id": completed.call_id,
-                "status": short_name(outcome.status().as_str_name(), "OUTCOME_STATUS_"),
-                "result_bytes": outcome.result_bytes,
-                "result": String::from_utf8_lossy(&outcome.result_text),
-            });
-            ("call_completed", data)
-        }
-        Some(Data::SessionOpened(_)) => ("session_opened", Value::Null),
-        Some(Data::SessionClosed(closed)) => {
-            ("session_closed", json!({ "end": short_name(closed.end().as_str_name(), "SESSION_END_") }))
-        }
-        _ => ("other", Value::Null),
-    };
-    json!({
-        "position": event.position,
-        "revision": event.revision,
-        "event_time": when(event.event_time.as_ref()),
-        "receive_time": when(event.receive_time.as_ref()),
-        "causation_position": event.causation_position,
-        "hash": super::replay::hex(&event.hash),
-        "kind": kind,
-        "data": data,
-    })
 }

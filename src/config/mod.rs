@@ -97,7 +97,7 @@ section! {
         unix: Socket = Socket::InDataDir, "".."";
         /// Time to decide in when the client sets no deadline.
         decision_timeout: Duration = Duration::from_secs(1), "1ms".."1h";
-        /// What a gateway is told when the decision comes too late. `allow` fails open.
+        /// What a gateway is told when the decision comes too late: `allow` fails open. In observe mode it is always `allow`.
         fallback: Verdict = Verdict::Review, "".."";
         /// Time for open requests to end when the daemon stops.
         shutdown_grace: Duration = Duration::from_secs(10), "0s".."1h";
@@ -115,6 +115,15 @@ section! {
         watches_max: u64 = 64, "1".."65536";
         /// Reads of the log at a time.
         reads_max: u64 = 4, "1".."1024";
+    }
+}
+
+section! {
+    /// The admin port.
+    AdminSection, admin, "admin." {
+        /// TCP address of `/metrics`, `/healthz` and `/readyz` (plain HTTP, read only, no credentials).
+        listen: Listen = Listen(None), ""..""
+        ;
     }
 }
 
@@ -184,6 +193,8 @@ pub struct Config {
     pub general: General,
     /// `[server]`
     pub server: Server,
+    /// `[admin]`
+    pub admin: AdminSection,
     /// `[log]`
     pub log: LogSection,
     /// `[engine]`
@@ -198,6 +209,7 @@ impl Config {
         let sections = [
             General::FIELDS,
             Server::FIELDS,
+            AdminSection::FIELDS,
             LogSection::FIELDS,
             EngineSection::FIELDS,
             BudgetSection::FIELDS,
@@ -215,6 +227,13 @@ impl Config {
             faults.push(format!(
                 "server.listen: {address} can be reached from other machines, and there are no credentials yet: \
                  listen on 127.0.0.1, or set server.allow_remote = true behind a proxy that checks who calls"
+            ));
+        }
+        let remote = self.admin.listen.0.filter(|address| !address.ip().is_loopback());
+        if let (Some(address), false) = (remote, self.server.allow_remote) {
+            faults.push(format!(
+                "admin.listen: {address} can be reached from other machines: listen on 127.0.0.1, or set \
+                 server.allow_remote = true"
             ));
         }
         if self.server.listen.0.is_none() && self.socket_path().is_none() {

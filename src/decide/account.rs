@@ -15,7 +15,7 @@ use crate::stats::tracker::{Budget, Tracker};
 
 /// Evidence plus the category's weight from which a call is reviewed outside the budget, milli-bits: one
 /// chance in a million.
-pub(super) const HARD_EVIDENCE: i32 = 20_000;
+pub const HARD_EVIDENCE: i32 = 20_000;
 
 /// What the budget and the session say before the call is settled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -23,7 +23,7 @@ mod null_tests;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use account::{Ground, set_budget};
+pub use account::{Ground, HARD_EVIDENCE, set_budget};
 pub use housekeep::housekeep;
 pub use judge::{InferenceCache, Judged, judge, redecide};
 pub use observe::{complete, define_tool, end_session};

@@ -169,8 +169,8 @@ pub struct ArgumentFeature {
 }
 
 /// What the learnt models look at: everything the fold needs of a call, so that folding the log
-/// needs no payload and survives its erasure.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// needs no payload and survives its erasure. By default: of no call.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CallFeatures {
     /// Hash of server and tool name.
     pub tool: u64,

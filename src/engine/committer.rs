@@ -7,6 +7,7 @@ use super::Error;
 use super::counters::{Counters, add};
 use super::handover::Handover;
 use super::partition::{Decided, Imported, Reply};
+use crate::domain::decision::Mode;
 use crate::domain::event::{Event, Recorded};
 use crate::domain::position::Position;
 use crate::eventlog::{self, Batch, NewRecord, Payload, Writer};
@@ -29,10 +30,27 @@ pub(super) struct Shared {
     pub counters: Counters,
     /// Set while the disk is too full to write: the worker refuses at once.
     pub disk_full: AtomicBool,
+    /// Whether the policy in force only observes: an answer without a decision must then let the call go.
+    pub observes: AtomicBool,
+    /// Set while an append waits for room on the disk: until then the worker's state is ahead of the log, and
+    /// nothing may be told from it.
+    pub stalled: AtomicBool,
     /// Set when the partition is asked to stop.
     pub stopping: AtomicBool,
     /// Set for good when an append failed: the worker's state is ahead of the log.
     pub failed: AtomicBool,
+}
+
+impl Shared {
+    /// Tells everyone the mode of the policy in force.
+    pub(super) fn set_mode(&self, mode: Mode) {
+        self.observes.store(mode == Mode::Observe, Ordering::Relaxed);
+    }
+
+    /// The mode of the policy in force.
+    pub(super) fn mode(&self) -> Mode {
+        if self.observes.load(Ordering::Relaxed) { Mode::Observe } else { Mode::Enforce }
+    }
 }
 
 /// An answer that waits for durability.
@@ -160,10 +178,14 @@ pub(super) fn commit(writer: &mut Writer, group: &mut Group, shared: &Shared) ->
 fn append(writer: &mut Writer, before: Position, batch: &Batch, shared: &Shared) -> Result<(), Error> {
     loop {
         match writer.append(before, batch) {
-            Ok(_) => return Ok(()),
+            Ok(_) => {
+                shared.stalled.store(false, Ordering::Relaxed);
+                return Ok(());
+            }
             Err(eventlog::Error::DiskFull { .. }) if !shared.stopping.load(Ordering::Relaxed) => {
                 add(&shared.counters.appends_refused_disk_full, 1);
                 shared.disk_full.store(true, Ordering::Relaxed);
+                shared.stalled.store(true, Ordering::Relaxed);
                 std::thread::sleep(DISK_FULL_PAUSE);
             }
             Err(error) => {

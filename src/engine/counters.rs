@@ -57,6 +57,8 @@ counters! {
     appends_failed,
     /// Appends refused because the disk is too full.
     appends_refused_disk_full,
+    /// Acknowledged records found missing when the log was opened, as the operator accepted.
+    records_lost_accepted,
     /// Snapshots written.
     snapshots_written,
     /// Watchers cut because they did not read.

@@ -50,6 +50,12 @@ fn violations_text(violations: &[Violation]) -> String {
 }
 
 impl Error {
+    /// Whether the state cannot be told, because it is ahead of a log that takes no writes. The log itself can
+    /// still be read.
+    pub const fn is_state_withheld(&self) -> bool {
+        matches!(self, Self::DiskFull(_) | Self::WritesOff(_))
+    }
+
     /// Whether nothing was written for sure.
     pub const fn is_without_effect(&self) -> bool {
         !matches!(self, Self::Unknown(_))

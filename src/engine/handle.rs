@@ -3,10 +3,8 @@
 use super::Error;
 use super::committer::{self, Group, Shared};
 use super::counters::{CountersView, add};
-use super::directory::{self, SessionSummary};
 use super::handover::{ClosesHandover, Handover};
 use super::partition::{Command, Reply};
-use super::query::{self, EventView, SessionFilter, TimelineEvent};
 use super::recovery::{Recovered, recover};
 use super::registry::Registry;
 use super::relearn::Relearning;
@@ -142,6 +140,11 @@ impl Engine {
         add(counter(&self.partition(tenant).shared.counters), 1);
     }
 
+    /// The mode of the policy in force for a tenant; single rules may set another one.
+    pub fn mode(&self, tenant: &str) -> Mode {
+        self.partition(tenant).shared.mode()
+    }
+
     /// Whether every partition can write.
     pub fn is_writable(&self) -> bool {
         self.partitions.iter().all(|partition| {
@@ -239,34 +242,11 @@ impl Engine {
     ) -> Result<T, Error> {
         Self::call_to(partition, |reply| {
             Command::Ask(Box::new(move |state| {
-                let answer = question(state);
-                Box::new(move |durable| reply(durable.map(|()| answer)))
+                let answer = state.map(question);
+                Box::new(move |durable| reply(durable.and(answer)))
             }))
         })
         .await
-    }
-
-    /// Up to `max` events of a session from a revision on. Blocks on disk reads.
-    pub fn session_events(
-        &self,
-        tenant: &str,
-        stream: StreamId,
-        from: Revision,
-        max: usize,
-        view: EventView,
-    ) -> Result<Vec<TimelineEvent>, Error> {
-        query::session_events(self.log(tenant), stream, from, max, view)
-    }
-
-    /// Up to `max` events of a tenant's partition from a position on, of all its tenants. Blocks on disk reads.
-    pub fn log_events(
-        &self,
-        tenant: &str,
-        from: Position,
-        max: usize,
-        view: EventView,
-    ) -> Result<Vec<TimelineEvent>, Error> {
-        query::log_events(self.log(tenant), from, max, view)
     }
 
     /// How many partitions there are.
@@ -276,56 +256,12 @@ impl Engine {
 
     /// Number of the partition that a tenant lives in.
     pub fn partition_of(&self, tenant: &str) -> usize {
-        let number = self.log(tenant).partition();
-        number as usize
-    }
-
-    /// Up to `max` events of a partition from a position on; none if there is no such partition.
-    /// Blocks on disk reads.
-    pub fn partition_events(
-        &self,
-        partition: usize,
-        from: Position,
-        max: usize,
-        view: EventView,
-    ) -> Result<Vec<TimelineEvent>, Error> {
-        let Some(partition) = self.partitions.get(partition) else { return Ok(Vec::new()) };
-        query::log_events(&partition.log, from, max, view)
+        self.log(tenant).partition() as usize
     }
 
     /// Follows the position up to which a partition's log is durable.
     pub fn partition_tail(&self, partition: usize) -> Option<watch::Receiver<Position>> {
         self.partitions.get(partition).map(|partition| partition.tail.clone())
-    }
-
-    /// One page of a tenant's sessions, newest first, with the key of the next page. The figures of live
-    /// sessions are those of their opening: [`Engine::live_sessions`] has the present ones. Blocks on disk reads.
-    pub fn list_sessions(
-        &self,
-        tenant: &str,
-        after: Option<Vec<u8>>,
-        filter: &SessionFilter,
-        page: usize,
-    ) -> Result<(Vec<SessionSummary>, Option<Vec<u8>>), Error> {
-        query::list_sessions(self.log(tenant), &self.key(tenant), tenant, after, filter, page)
-    }
-
-    /// The present figures of those of `streams` that are live, in the same order.
-    pub async fn live_sessions(
-        &self,
-        tenant: &str,
-        streams: Vec<StreamId>,
-    ) -> Result<Vec<Option<SessionSummary>>, Error> {
-        let name = tenant.to_owned();
-        self.ask(tenant, move |state| {
-            let known = state.tenant(&name);
-            let live = |stream: &StreamId| {
-                let session = known?.sessions.get(stream)?;
-                Some(directory::summary(&name, stream, session, None))
-            };
-            streams.iter().map(live).collect()
-        })
-        .await
     }
 
     /// Waits until a partition takes no more commands: it was stopped, or its thread died.
@@ -387,6 +323,8 @@ fn open_partition(options: &Options, number: u32) -> Result<(Partition, Opened),
     let policy = Arc::new(adopted_policy(&text)?);
 
     let shared = Arc::new(Shared::default());
+    add(&shared.counters.records_lost_accepted, log_report.records_lost());
+    shared.set_mode(policy.mode);
     let (tail_sender, tail) = watch::channel(log.position());
     log.set_on_append(Box::new(move |position| {
         tail_sender.send_replace(position);

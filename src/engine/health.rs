@@ -70,14 +70,19 @@ impl Engine {
         self.call_numbered(partition, make).await
     }
 
-    /// Asks every partition's state the same; answers come once everything they speak of is durable.
+    /// Asks every partition's state the same; answers come once everything they speak of is durable. None:
+    /// the partition takes no writes, and its state is ahead of its log.
     pub async fn ask_all<T: Send + 'static>(
         &self,
         question: impl Fn(&State) -> T + Clone + Send + 'static,
-    ) -> Result<Vec<T>, Error> {
+    ) -> Result<Vec<Option<T>>, Error> {
         let mut answers = Vec::with_capacity(self.partitions());
         for partition in 0..self.partitions() {
-            answers.push(self.ask_partition(partition, question.clone()).await?);
+            answers.push(match self.ask_partition(partition, question.clone()).await {
+                Ok(answer) => Some(answer),
+                Err(error) if error.is_state_withheld() => None,
+                Err(error) => return Err(error),
+            });
         }
         Ok(answers)
     }

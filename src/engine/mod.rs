@@ -18,6 +18,7 @@ mod handover;
 mod health;
 mod partition;
 mod query;
+mod reads;
 mod recovery;
 mod registry;
 mod relearn;
@@ -36,5 +37,5 @@ pub use partition::{Command, Completed, Decided, Definedness, Import, Imported, 
 pub use query::{EventView, SessionFilter, TimelineEvent};
 pub use recovery::fold;
 pub use relearn::Relearning;
-pub use replay::{Difference, ReplayReport, replay};
+pub use replay::{Change, Changed, Plan, Redecided, ReplayReport, Step, replay, replay_with};
 pub use verify::{Verified, verify};

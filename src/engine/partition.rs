@@ -16,8 +16,9 @@ use crate::projection::State;
 pub type Reply<T> = Box<dyn FnOnce(Result<T, Error>) + Send>;
 
 /// A question about the state, answered on the worker's thread; it hands back what to do once
-/// everything it saw is durable.
-pub(super) type Question = Box<dyn FnOnce(&State) -> Box<dyn FnOnce(Result<(), Error>) + Send> + Send>;
+/// everything it saw is durable. In place of the state it may get the reason why it is not answered.
+pub(super) type Question =
+    Box<dyn FnOnce(Result<&State, Error>) -> Box<dyn FnOnce(Result<(), Error>) + Send> + Send>;
 
 /// A decided call.
 #[derive(Clone, Debug, PartialEq)]

@@ -9,9 +9,10 @@ use crate::domain::event::{Event, Payload, Pending, Recorded};
 use crate::domain::position::{Position, Revision};
 use crate::domain::stream::{CallKey, StreamId};
 use crate::domain::time::Timestamp;
-use crate::eventlog::{Log, PayloadState, RecordView, StoredRecord, StreamFrom};
+use crate::eventlog::{Log, PayloadRef, RecordView, StreamFrom};
 use crate::record;
 use crate::stats::fingerprint::FingerprintKey;
+use std::ops::ControlFlow;
 
 /// An event of a timeline.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,27 +81,46 @@ pub(super) fn decode(view: &RecordView<'_>, payload: Payload) -> Result<Recorded
     })
 }
 
-/// Turns a stored record into an event of a timeline.
-pub(super) fn timeline_event(
-    log: &Log,
-    stored: &StoredRecord,
-    view: EventView,
-) -> Result<TimelineEvent, Error> {
-    let record = stored.view();
-    let mut erased = false;
-    let mut payload = Payload::default();
-    if view == EventView::Full && record.has_payload() {
-        match log.payload(record.position())? {
-            PayloadState::Present(bytes) => {
-                payload = record::decode_payload(&bytes).map_err(|fault| {
-                    Error::DataLoss(format!("the payload at position {}: {fault}", record.position()))
-                })?;
-            }
-            PayloadState::Erased => erased = true,
-            PayloadState::None => {}
+/// Turns a record into an event of a timeline.
+fn timeline_event(record: &RecordView<'_>, payload: PayloadRef<'_>) -> Result<TimelineEvent, Error> {
+    let (payload, erased) = match payload {
+        PayloadRef::Present { bytes, .. } => {
+            let read = record::decode_payload(bytes).map_err(|fault| {
+                Error::DataLoss(format!("the payload at position {}: {fault}", record.position()))
+            })?;
+            (read, false)
         }
-    }
-    Ok(TimelineEvent { recorded: decode(&record, payload)?, erased, hash: record.hash() })
+        PayloadRef::Erased => (Payload::default(), true),
+        PayloadRef::None => (Payload::default(), false),
+    };
+    Ok(TimelineEvent { recorded: decode(record, payload)?, erased, hash: record.hash() })
+}
+
+/// The events at these positions, as long as their records stay within `bytes_max` together.
+fn events_at(
+    log: &Log,
+    positions: impl IntoIterator<Item = Position>,
+    view: EventView,
+    bytes_max: usize,
+) -> Result<Vec<TimelineEvent>, Error> {
+    let (mut events, mut bytes, mut fault) = (Vec::new(), 0, None);
+    log.visit(positions, view == EventView::Full, |record, payload| {
+        bytes += record.bytes().len();
+        if bytes > bytes_max && !events.is_empty() {
+            return ControlFlow::Break(());
+        }
+        match timeline_event(&record, payload) {
+            Ok(event) => {
+                events.push(event);
+                ControlFlow::Continue(())
+            }
+            Err(error) => {
+                fault = Some(error);
+                ControlFlow::Break(())
+            }
+        }
+    })?;
+    fault.map_or(Ok(events), Err)
 }
 
 /// Up to `max` events of a session from a revision on.
@@ -111,8 +131,8 @@ pub(super) fn session_events(
     max: usize,
     view: EventView,
 ) -> Result<Vec<TimelineEvent>, Error> {
-    let records = log.stream(stream, StreamFrom::Revision(from), max)?;
-    records.iter().map(|stored| timeline_event(log, stored, view)).collect()
+    let positions = log.stream_positions(stream, StreamFrom::Revision(from), max)?;
+    events_at(log, positions, view, usize::MAX)
 }
 
 /// Up to `max` events of the whole partition from a position on.
@@ -122,8 +142,9 @@ pub(super) fn log_events(
     max: usize,
     view: EventView,
 ) -> Result<Vec<TimelineEvent>, Error> {
-    let records = log.read(from, max, READ_BYTES_MAX)?;
-    records.iter().map(|stored| timeline_event(log, stored, view)).collect()
+    let from = from.get().max(Position::FIRST.get());
+    let end = from.saturating_add(max as u64).min(log.position().get() + 1);
+    events_at(log, (from..end).map(Position::new), view, READ_BYTES_MAX)
 }
 
 /// Bytes of records read at once.
@@ -173,24 +194,39 @@ pub(super) fn session_of(log: &Log, stream: StreamId) -> Result<(String, Session
 }
 
 /// What the log knows of the call proposed at a position.
-pub(super) fn known_call(log: &Log, proposed_at: Position, key: &CallKey) -> Result<Known, Error> {
+pub(super) fn known_call(log: &Log, proposed_at: Position) -> Result<Known, Error> {
     let recorded = event_at(log, proposed_at)?;
     let Event::CallProposed(proposed) = &recorded.record.event else {
         return Err(Error::DataLoss(format!("position {proposed_at} is indexed as a call and is none")));
     };
     let stream = recorded.record.stream;
-    let later = log.stream(stream, StreamFrom::Position(proposed_at), LATER_EVENTS_MAX)?;
-    let completed = later
-        .iter()
-        .filter(|stored| stored.view().kind() == crate::domain::event::kind::CALL_COMPLETED)
-        .find(|stored| stored.view().call() == *key)
-        .map(|stored| decode(&stored.view(), Payload::default()))
-        .transpose()?
-        .and_then(|recorded| match recorded.record.event {
-            Event::CallCompleted(event) => Some(super::worker::completion_fingerprint(&event)),
-            _ => None,
-        });
-    Ok(Known { proposed_at, stream, digest: proposed.digest, decided: None, completed })
+    Ok(Known {
+        proposed_at,
+        stream,
+        digest: proposed.digest,
+        decided: None,
+        completed: None,
+        is_completion_known: false,
+    })
+}
+
+/// What tells the recorded outcome of a call from another one, if there is one.
+pub(super) fn completion(log: &Log, known: &Known, key: &CallKey) -> Result<Option<u64>, Error> {
+    let later =
+        log.stream_positions(known.stream, StreamFrom::Position(known.proposed_at), LATER_EVENTS_MAX)?;
+    let (mut found, mut fault) = (None, None);
+    log.visit(later, false, |record, _| {
+        if record.kind() != crate::domain::event::kind::CALL_COMPLETED || record.call() != *key {
+            return ControlFlow::Continue(());
+        }
+        match decode(&record, Payload::default()).map(|recorded| recorded.record.event) {
+            Ok(Event::CallCompleted(event)) => found = Some(super::worker::completion_fingerprint(&event)),
+            Ok(_) => {}
+            Err(error) => fault = Some(error),
+        }
+        ControlFlow::Break(())
+    })?;
+    fault.map_or(Ok(found), Err)
 }
 
 /// Events of a session looked through for an outcome recorded earlier.
@@ -222,6 +258,34 @@ pub(super) fn decided_at(
         repeated: true,
         skewed: proposed.skewed,
     })
+}
+
+/// The key of a call: keyed hashes of tenant and id.
+pub(super) fn call_key(key: &FingerprintKey, tenant: &str, call_id: &str) -> CallKey {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&key.texts(&["call", tenant, call_id]).to_be_bytes());
+    bytes[8..].copy_from_slice(&key.texts(&["id", tenant, call_id]).to_be_bytes());
+    CallKey::from_bytes(bytes)
+}
+
+/// A call's proposal, with its payload, and its decision.
+pub(super) fn call_events(
+    log: &Log,
+    key: &FingerprintKey,
+    tenant: &str,
+    call_id: &str,
+) -> Result<Option<(TimelineEvent, TimelineEvent)>, Error> {
+    let Some(proposed_at) = log.find_call(call_key(key, tenant, call_id))? else { return Ok(None) };
+    let positions = [proposed_at, proposed_at.next()];
+    let mut events = events_at(log, positions, EventView::Full, usize::MAX)?.into_iter();
+    let (Some(proposed), Some(decided)) = (events.next(), events.next()) else {
+        return Err(Error::DataLoss(format!("no decision follows the call at position {proposed_at}")));
+    };
+    let is_ours = match &proposed.recorded.record.event {
+        Event::CallProposed(event) => event.tenant == tenant && event.call_id == call_id,
+        _ => false,
+    };
+    Ok(is_ours.then_some((proposed, decided)))
 }
 
 /// The event at a position.

@@ -28,8 +28,10 @@ pub(super) struct Known {
     pub digest: Digest,
     /// Its decision, if it is among the newest.
     pub decided: Option<Arc<Decided>>,
-    /// Whether its outcome was recorded, and a digest of it.
+    /// A digest of its recorded outcome, if there is one and it was looked for.
     pub completed: Option<u64>,
+    /// Whether `completed` says all there is; else the log must be asked.
+    pub is_completion_known: bool,
 }
 
 /// The calls seen lately.
@@ -50,6 +52,7 @@ impl Registry {
     pub(super) fn complete(&mut self, call: &CallKey, outcome: u64) {
         if let Some(known) = self.known.get_mut(call) {
             known.completed = Some(outcome);
+            known.is_completion_known = true;
         }
     }
 

@@ -1,30 +1,71 @@
-//! Folds the log again and decides every call anew: the same log must give the same decisions, bit for bit.
+//! Folds the log again and decides calls anew: the same log must give the same decisions, bit for bit; under
+//! another policy it shows what would have been decided, each call on what was learnt until then.
 
 use super::Error;
 use super::query::decode;
 use super::relearn;
 use crate::decide::{SCORING_VERSION, redecide};
-use crate::domain::decision::Decision;
+use crate::domain::decision::{Decision, Verdict};
 use crate::domain::event::{Event, Payload, PolicyAdopted, Recorded};
 use crate::domain::position::Position;
+use crate::domain::stream::StreamId;
 use crate::eventlog::Log;
 use crate::policy::{Policy, parse};
 use crate::projection::State;
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-/// A decision that came out otherwise than recorded.
+/// What to decide anew, and with what.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// Only fold: decide nothing anew.
+    pub fold_only: bool,
+    /// The policy to decide by; none: each call by the one that held.
+    pub policy: Option<Policy>,
+    /// Decide only calls of this session; none: of all.
+    pub only: Option<StreamId>,
+    /// Decide only calls of this tenant; none: of all.
+    pub tenant: Option<String>,
+    /// Decide only calls from this position on.
+    pub from: Position,
+}
+
+/// A call that was decided anew.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Difference {
+pub struct Redecided {
     /// Position of the recorded `CallDecided`.
     pub position: Position,
+    /// Its session.
+    pub stream: StreamId,
+    /// Its id.
+    pub call_id: String,
     /// What was recorded.
     pub recorded: Decision,
     /// What came out now.
     pub now: Decision,
 }
 
+impl Redecided {
+    /// Whether both are the same, bit for bit.
+    pub fn is_equal(&self) -> bool {
+        self.recorded == self.now
+    }
+}
+
+/// Calls whose verdict came out otherwise, for the same reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changed {
+    /// How many.
+    pub calls: u64,
+    /// Ids of the first [`EXAMPLES_MAX`].
+    pub examples: Vec<String>,
+}
+
+/// A change of verdict: the rule that decides now (empty: a default), the verdict before, the one now.
+pub type Change = (String, Verdict, Verdict);
+
 /// What a replay found.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReplayReport {
     /// Records folded.
     pub records: u64,
@@ -33,9 +74,13 @@ pub struct ReplayReport {
     /// Calls not compared, because another version of the scoring decided them.
     pub other_version: u64,
     /// Decisions that differ; the first [`DIFFERENCES_MAX`].
-    pub differences: Vec<Difference>,
+    pub differences: Vec<Redecided>,
     /// How many differ in all.
     pub differing: u64,
+    /// How many differ in their verdict.
+    pub verdicts_differing: u64,
+    /// Changes of verdict; at most [`CHANGES_MAX`] kinds.
+    pub changes: BTreeMap<Change, Changed>,
     /// SHA-256 of the state at the end.
     pub state_digest: [u8; 32],
     /// Position of the state at the end.
@@ -44,6 +89,23 @@ pub struct ReplayReport {
 
 /// Differences kept in a report.
 pub(super) const DIFFERENCES_MAX: usize = 100;
+/// Kinds of changes kept in a report.
+const CHANGES_MAX: usize = 100;
+/// Calls named as examples of a change.
+const EXAMPLES_MAX: usize = 5;
+/// Records between two words of progress.
+const PROGRESS_RECORDS: u64 = 10_000;
+
+/// What a replay tells while it runs.
+#[derive(Debug)]
+pub enum Step<'a> {
+    /// It has come this far, and decided so many calls anew.
+    Progress(Position, u64),
+    /// An event is about to be folded.
+    Event(&'a Recorded),
+    /// A call was decided anew.
+    Call(&'a Redecided),
+}
 
 /// The policy of an event.
 pub(super) fn adopted_policy(event: &PolicyAdopted) -> Result<Policy, Error> {
@@ -64,79 +126,124 @@ pub fn replay(
     rescore: bool,
     mut progress: impl FnMut(Position),
 ) -> Result<ReplayReport, Error> {
-    let mut run = Run::new(log);
+    let plan = Plan { fold_only: !rescore, ..Plan::default() };
+    replay_with(log, to, &plan, |step| {
+        if let Step::Progress(position, _) = step {
+            progress(position);
+        }
+        ControlFlow::Continue(())
+    })
+}
+
+/// Replays the log up to `to` by a plan. `told` hears each step, and may break off.
+pub fn replay_with(
+    log: &Log,
+    to: Position,
+    plan: &Plan,
+    mut told: impl FnMut(Step<'_>) -> ControlFlow<()>,
+) -> Result<ReplayReport, Error> {
+    let mut run = Run {
+        log,
+        state: State::empty(),
+        policy: Policy::default(),
+        expected: None,
+        plan,
+        report: ReplayReport::default(),
+    };
     let mut fault = None;
     log.scan(Position::FIRST, to, |view| {
-        let step = decode(&view, Payload::default()).and_then(|recorded| run.step(&recorded, rescore));
-        if run.state.position.get().is_multiple_of(PROGRESS_RECORDS) {
-            progress(run.state.position);
-        }
-        match step {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(error) => {
-                fault = Some(error);
-                ControlFlow::Break(())
-            }
-        }
+        let step = decode(&view, Payload::default()).and_then(|recorded| run.step(&recorded, &mut told));
+        step.unwrap_or_else(|error| {
+            fault = Some(error);
+            ControlFlow::Break(())
+        })
     })?;
     fault.map_or_else(|| Ok(run.finish()), Err)
 }
 
-/// Records between two words of progress.
-const PROGRESS_RECORDS: u64 = 10_000;
-
-struct Run<'l> {
-    log: &'l Log,
+struct Run<'p> {
+    log: &'p Log,
     state: State,
     policy: Policy,
-    expected: Option<Decision>,
+    /// Of the call proposed last: its id, and what came out now.
+    expected: Option<(String, Decision)>,
+    plan: &'p Plan,
     report: ReplayReport,
 }
 
-impl<'l> Run<'l> {
-    fn new(log: &'l Log) -> Self {
-        let report = ReplayReport {
-            records: 0,
-            decided: 0,
-            other_version: 0,
-            differences: Vec::new(),
-            differing: 0,
-            state_digest: [0; 32],
-            position: Position::ZERO,
-        };
-        Self { log, state: State::empty(), policy: Policy::default(), expected: None, report }
-    }
-
-    fn step(&mut self, recorded: &Recorded, rescore: bool) -> Result<(), Error> {
+impl Run<'_> {
+    fn step(
+        &mut self,
+        recorded: &Recorded,
+        told: &mut impl FnMut(Step<'_>) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, Error> {
+        let mut flow = told(Step::Event(recorded));
         match &recorded.record.event {
-            Event::PolicyAdopted(event) => self.policy = adopted_policy(event)?,
-            Event::CallProposed(proposed) if rescore => {
+            Event::PolicyAdopted(event) if self.plan.policy.is_none() => self.policy = adopted_policy(event)?,
+            Event::CallProposed(proposed) if self.is_wanted(recorded, &proposed.tenant) => {
                 let tenant = self.state.tenant(&proposed.tenant);
                 let session = tenant.and_then(|tenant| tenant.sessions.get(&recorded.record.stream));
-                self.expected = Some(redecide(tenant, session, proposed, &self.policy));
+                let policy = self.plan.policy.as_ref().unwrap_or(&self.policy);
+                let decision = redecide(tenant, session, proposed, policy);
+                self.expected = Some((proposed.call_id.clone(), decision));
             }
             Event::CallDecided(event) => {
-                if event.scoring_version != SCORING_VERSION {
-                    self.report.other_version += 1;
-                } else if let Some(now) = self.expected.take() {
-                    self.compare(recorded.position, &event.decision, now);
+                if let Some((call_id, now)) = self.expected.take() {
+                    if event.scoring_version == SCORING_VERSION {
+                        let call = Redecided {
+                            position: recorded.position,
+                            stream: recorded.record.stream,
+                            call_id,
+                            recorded: event.decision.clone(),
+                            now,
+                        };
+                        if flow.is_continue() {
+                            flow = told(Step::Call(&call));
+                        }
+                        self.compare(call);
+                    } else {
+                        self.report.other_version += 1;
+                    }
                 }
             }
             _ => {}
         }
         relearn::apply(self.log, &mut self.state, recorded)?;
         self.report.records += 1;
-        Ok(())
+        if flow.is_continue() && self.state.position.get().is_multiple_of(PROGRESS_RECORDS) {
+            flow = told(Step::Progress(self.state.position, self.report.decided));
+        }
+        Ok(flow)
     }
 
-    fn compare(&mut self, position: Position, recorded: &Decision, now: Decision) {
-        self.report.decided += 1;
-        if *recorded == now {
+    /// Whether the call of this proposal is to be decided anew.
+    fn is_wanted(&self, recorded: &Recorded, tenant: &str) -> bool {
+        !self.plan.fold_only
+            && recorded.position >= self.plan.from
+            && self.plan.only.is_none_or(|only| only == recorded.record.stream)
+            && self.plan.tenant.as_deref().is_none_or(|only| only == tenant)
+    }
+
+    fn compare(&mut self, call: Redecided) {
+        let report = &mut self.report;
+        report.decided += 1;
+        if call.is_equal() {
             return;
         }
-        self.report.differing += 1;
-        if self.report.differences.len() < DIFFERENCES_MAX {
-            self.report.differences.push(Difference { position, recorded: recorded.clone(), now });
+        report.differing += 1;
+        if call.recorded.verdict != call.now.verdict {
+            report.verdicts_differing += 1;
+            let change = (call.now.rule_id.clone(), call.recorded.verdict, call.now.verdict);
+            if report.changes.len() < CHANGES_MAX || report.changes.contains_key(&change) {
+                let changed = report.changes.entry(change).or_default();
+                changed.calls += 1;
+                if changed.examples.len() < EXAMPLES_MAX {
+                    changed.examples.push(call.call_id.clone());
+                }
+            }
+        }
+        if report.differences.len() < DIFFERENCES_MAX {
+            report.differences.push(call);
         }
     }
 

@@ -78,7 +78,8 @@ impl Worker {
             return refuse(command, Error::WritesOff(cause));
         }
         let reads = matches!(command, Command::Ask(_) | Command::Score(..));
-        if !reads && self.shared.disk_full.load(Ordering::Relaxed) {
+        let full = self.shared.disk_full.load(Ordering::Relaxed);
+        if full && (!reads || self.shared.stalled.load(Ordering::Relaxed)) {
             return refuse(command, Error::DiskFull("below the hard watermark".to_owned()));
         }
         match command {
@@ -106,7 +107,7 @@ impl Worker {
                 self.defer(reply, adopted);
             }
             Command::Ask(question) => {
-                let answer = question(&self.state);
+                let answer = question(Ok(&self.state));
                 self.group.deferred.push(Deferred::Other(answer));
             }
             Command::Stop(_) => {}
@@ -177,6 +178,7 @@ impl Worker {
             digest,
             decided: Some(Arc::new(decided.clone())),
             completed: None,
+            is_completion_known: true,
         };
         self.registry.insert(key, known);
         Ok(decided)
@@ -255,7 +257,16 @@ impl Worker {
             Ok(None) => return reply(Err(Error::NotFound(format!("call_id `{call_id}`")))),
             Err(error) => return reply(Err(error)),
         };
-        match known.completed {
+        let completed = if known.is_completion_known {
+            Ok(known.completed)
+        } else {
+            super::query::completion(&self.log, &known, &key)
+        };
+        let completed = match completed {
+            Ok(completed) => completed,
+            Err(error) => return reply(Err(error)),
+        };
+        match completed {
             Some(earlier) if earlier == fingerprint => {
                 return self.defer(reply, Completed { position: known.proposed_at, repeated: true });
             }
@@ -344,11 +355,7 @@ impl Worker {
     }
 
     fn call_key(&self, tenant: &str, call_id: &str) -> CallKey {
-        let key = self.state.key();
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&key.texts(&["call", tenant, call_id]).to_be_bytes());
-        bytes[8..].copy_from_slice(&key.texts(&["id", tenant, call_id]).to_be_bytes());
-        CallKey::from_bytes(bytes)
+        super::query::call_key(&self.state.key(), tenant, call_id)
     }
 
     /// The decision on record for this `call_id`, if there is one; an error if it is of another call.
@@ -371,7 +378,7 @@ impl Worker {
             return Ok(Some(known.clone()));
         }
         let Some(proposed_at) = self.log.find_call(*key)? else { return Ok(None) };
-        let known = super::query::known_call(&self.log, proposed_at, key)?;
+        let known = super::query::known_call(&self.log, proposed_at)?;
         self.registry.insert(*key, known.clone());
         Ok(Some(known))
     }
@@ -438,7 +445,7 @@ pub(super) fn refuse(command: Command, error: Error) {
         Command::EndSession { reply, .. }
         | Command::Unlearn { reply, .. }
         | Command::AdoptModel { reply, .. } => reply(Err(error)),
-        Command::Ask(_) => {}
+        Command::Ask(question) => question(Err(error))(Ok(())),
         Command::Stop(reply) => reply(Err(error)),
     }
 }

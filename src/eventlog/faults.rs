@@ -11,6 +11,8 @@
 //! | `ack_before_write` | instead of the write | acknowledges what was not written: a control that tests must catch |
 //! | `skip_sync` | always, once armed | writes without a sync: a control that power-cut tests must catch |
 //!
+//! `always` in place of `error` acts the nth time and every time from then on.
+//!
 //! Deliberately absent: delays, probabilities, anything a release could contain.
 
 /// What an armed point does.
@@ -20,6 +22,8 @@ pub enum Action {
     Error,
     /// The process ends at once, as by SIGKILL.
     Abort,
+    /// As `Error`, and again every time from then on.
+    Always,
 }
 
 #[cfg(feature = "faults")]
@@ -38,7 +42,11 @@ mod armed {
         let point = |part: &str| {
             let mut fields = part.split(':');
             let (name, nth) = (fields.next()?, fields.next()?.parse().ok()?);
-            let action = if fields.next() == Some("abort") { Action::Abort } else { Action::Error };
+            let action = match fields.next() {
+                Some("abort") => Action::Abort,
+                Some("always") => Action::Always,
+                _ => Action::Error,
+            };
             Some((name.to_owned(), (nth, action)))
         };
         text.split(',').filter_map(point).collect()
@@ -58,8 +66,10 @@ mod armed {
         if *left > 0 {
             return false;
         }
-        if *action == Action::Abort {
-            std::process::abort();
+        match action {
+            Action::Abort => std::process::abort(),
+            Action::Always => *left = 1,
+            Action::Error => {}
         }
         true
     }

@@ -47,6 +47,7 @@ pub mod space;
 mod store;
 mod verify;
 mod verify_index;
+mod visit;
 mod writer;
 
 pub use directory::DirectoryEntry;

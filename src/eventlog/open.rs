@@ -73,12 +73,19 @@ pub struct OpenReport {
     pub anchor: AnchorState,
     /// Whether a torn write at the very end, never acknowledged, was cut off.
     pub torn_tail: bool,
-    /// The loss that the operator accepted, if there was one. It should be recorded as an event.
+    /// The loss that the operator accepted, if there was one.
     pub lost_tail: Option<LostTail>,
     /// Whether the ballast had to be given up to open.
     pub ballast_released: bool,
     /// Whether the ballast is there now.
     pub ballast: bool,
+}
+
+impl OpenReport {
+    /// How many acknowledged records are lost, as the operator accepted.
+    pub fn records_lost(&self) -> u64 {
+        self.lost_tail.map_or(0, |lost| lost.acknowledged.get().saturating_sub(lost.kept.get()))
+    }
 }
 
 impl Log {

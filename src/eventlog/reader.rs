@@ -155,23 +155,37 @@ impl<'a> Fetch<'a> {
         position: u64,
         f: impl FnOnce(RecordView<'_>) -> R,
     ) -> Result<R, Error> {
-        let corrupt = |detail: &dyn std::fmt::Display| Error::corrupt("log", position, detail);
-        if !(self.first..self.end).contains(&position) {
-            self.end = 0;
-            self.iter.seek_for_prev(keys::page(Position::new(position)));
+        self.seek(position)?;
+        self.here(position).map(f)
+    }
+
+    /// Goes to the page of the record at `position`, which must be in the log; the page's first position.
+    pub(super) fn seek(&mut self, position: u64) -> Result<u64, Error> {
+        if (self.first..self.end).contains(&position) {
+            return Ok(self.first);
         }
+        let corrupt = |detail: &dyn std::fmt::Display| Error::corrupt("log", position, detail);
+        self.end = 0;
+        self.iter.seek_for_prev(keys::page(Position::new(position)));
         let Some((key, value)) = self.iter.item() else {
             self.iter.status().map_err(|source| read_error(Family::Log, position, source))?;
             return Err(corrupt(&"the record is missing"));
         };
         self.first = keys::parse_page(key).ok_or_else(|| corrupt(&"the key is damaged"))?;
-        let mut records = Records::new(self.first, value).map_err(|damage| corrupt(&damage))?;
+        let records = Records::new(self.first, value).map_err(|damage| corrupt(&damage))?;
         self.end = self.first.saturating_add(u64::from(records.left()));
+        Ok(self.first)
+    }
+
+    /// The record at `position`, in the page at hand.
+    pub(super) fn here(&self, position: u64) -> Result<RecordView<'_>, Error> {
+        let corrupt = |detail: &dyn std::fmt::Display| Error::corrupt("log", position, detail);
+        let Some(value) = self.iter.value() else { return Err(corrupt(&"the record is missing")) };
+        let mut records = Records::new(self.first, value).map_err(|damage| corrupt(&damage))?;
         if !records.skip_to(position).map_err(|damage| corrupt(&damage))? {
             return Err(corrupt(&"the record is missing"));
         }
-        let record = records.next().expect("a record is left").map_err(|damage| corrupt(&damage))?;
-        Ok(f(record))
+        records.next().expect("a record is left").map_err(|damage| corrupt(&damage))
     }
 }
 

@@ -7100,10 +7100,10 @@ pub struct ListSessionsRequest {
     /// Only opened by this acting principal. Empty: any.
     #[prost(string, tag = "4")]
     pub principal: ::prost::alloc::string::String,
-    /// Only with a call of this server. Empty: any. UNIMPLEMENTED in this version unless empty.
+    /// Only with a call of this server. Empty: any. With tool: one call must be of both.
     #[prost(string, tag = "5")]
     pub server: ::prost::alloc::string::String,
-    /// Only with a call of this tool. Empty: any. UNIMPLEMENTED in this version unless empty.
+    /// Only with a call of this tool. Empty: any.
     #[prost(string, tag = "6")]
     pub tool: ::prost::alloc::string::String,
     /// Only with a call of this computed verdict. UNSPECIFIED: any.
@@ -7272,7 +7272,7 @@ pub struct ReplayOptions {
     /// Revision of an adopted policy to decide with.
     #[prost(string, tag = "2")]
     pub policy_revision: ::prost::alloc::string::String,
-    /// Revision of a model to score with.
+    /// Revision of a model to score with. UNIMPLEMENTED in this version unless empty.
     #[prost(string, tag = "3")]
     pub model_revision: ::prost::alloc::string::String,
 }
@@ -7467,7 +7467,7 @@ pub struct ExplainDecisionResponse {
     /// How the risk was made, step by step.
     #[prost(message, optional, tag = "2")]
     pub risk: ::core::option::Option<RiskBreakdown>,
-    /// The rules that were considered, in the order they were.
+    /// The rule that settled it; empty: a default did. ExplainPolicy also tells those that lost.
     #[prost(message, repeated, tag = "3")]
     pub rules: ::prost::alloc::vec::Vec<ConsideredRule>,
     /// What would have changed the verdict, one sentence each, the smallest change first.
@@ -7590,15 +7590,16 @@ pub struct GetCheckpointResponse {
     #[prost(string, tag = "5")]
     pub verifier_key: ::prost::alloc::string::String,
 }
-/// Order of a list of sessions.
+/// Order of a list of sessions. By LAST_CALL and RISK the newest 10,000 sessions are sorted (2,000 with a
+/// tool or server filter), anew for each page: what changes in between may come twice or be missed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum SessionOrder {
     /// Not set: as START.
     Unspecified = 0,
-    /// Latest call first. UNIMPLEMENTED in this version.
+    /// Latest call first.
     LastCall = 1,
-    /// Highest risk first. UNIMPLEMENTED in this version.
+    /// Highest risk first.
     Risk = 2,
     /// Latest start first.
     Start = 3,

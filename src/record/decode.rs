@@ -139,14 +139,7 @@ fn call_proposed(body: &[u8]) -> Result<CallProposed, Error> {
         masked: 0,
         category: RiskCategory::Critical,
         skewed: false,
-        features: CallFeatures {
-            tool: 0,
-            principal: 0,
-            capabilities: Capabilities::NONE,
-            at: None,
-            utc_offset_minutes: 0,
-            arguments: Vec::new(),
-        },
+        features: CallFeatures::default(),
     };
     each(body, |field| {
         match field.number {
@@ -171,14 +164,7 @@ fn call_proposed(body: &[u8]) -> Result<CallProposed, Error> {
 }
 
 fn features(body: &[u8]) -> Result<CallFeatures, Error> {
-    let mut features = CallFeatures {
-        tool: 0,
-        principal: 0,
-        capabilities: Capabilities::NONE,
-        at: None,
-        utc_offset_minutes: 0,
-        arguments: Vec::new(),
-    };
+    let mut features = CallFeatures::default();
     each(body, |field| {
         match field.number {
             1 => features.tool = field.uint(),

@@ -47,7 +47,8 @@ impl Control {
         };
         let mut tenants = Vec::new();
         let mut partitions = Vec::new();
-        for (health, (known, evictions)) in health.into_iter().zip(by_partition) {
+        for (health, answer) in health.into_iter().zip(by_partition) {
+            let (known, evictions) = answer.unwrap_or_default();
             partitions.push(partition(health, evictions));
             tenants.extend(known);
         }

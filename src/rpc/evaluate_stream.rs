@@ -186,12 +186,12 @@ impl EvaluateStream {
         let mut any = false;
         while self.tick.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
-            let verdict = self.shared.options.fallback;
             for open in self.open.iter_mut().flatten() {
                 if open.until <= now
                     && let Some(echo) = open.echo.take()
                 {
                     self.shared.engine.count(&echo.tenant, |counters| &counters.answers_degraded);
+                    let verdict = self.shared.fallback(&echo.tenant);
                     self.ready.push(answer(open.tag, Answer::Decision(decision::fallback(verdict, echo))));
                     any = true;
                 }

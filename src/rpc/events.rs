@@ -107,21 +107,11 @@ impl Scope {
 
     /// The last place there is; zero: none. Blocks on disk reads.
     fn last(&self, engine: &Engine) -> Result<u64, Error> {
-        if self.stream.is_none() {
+        let Some(stream) = self.stream else {
             let tail = engine.partition_tail(self.partition);
             return Ok(tail.map_or(0, |tail| tail.borrow().get()));
-        }
-        let exists = |place: u64| Ok::<_, Error>(!self.read(engine, place, 1)?.is_empty());
-        let mut beyond = 1;
-        while exists(beyond)? {
-            beyond *= 2;
-        }
-        let mut last = beyond / 2;
-        while last + 1 < beyond {
-            let middle = last + (beyond - last) / 2;
-            if exists(middle)? { last = middle } else { beyond = middle }
-        }
-        Ok(last)
+        };
+        engine.session_last(self.tenant_counted(), stream).map(Revision::get)
     }
 }
 

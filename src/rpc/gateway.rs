@@ -57,7 +57,7 @@ impl Gateway {
             Ok(Err(_)) => Err(Error::Stopping.into()),
             Err(_) => {
                 self.shared.engine.count(&echo.tenant, |counters| &counters.answers_degraded);
-                Ok(decision::fallback(self.shared.options.fallback, echo))
+                Ok(decision::fallback(self.shared.fallback(&echo.tenant), echo))
             }
         }
     }
@@ -184,9 +184,10 @@ impl Gateway {
             _ => None,
         });
         let options = &self.shared.options;
+        let late = self.shared.fallback(&tenant);
         let fallback = |category: RiskCategory| v1::FallbackVerdict {
             category: v1::RiskCategory::from(category).into(),
-            verdict: v1::Verdict::from(options.fallback).into(),
+            verdict: v1::Verdict::from(late).into(),
         };
         Ok(v1::GetGatewaySettingsResponse {
             tenant,

@@ -17,8 +17,8 @@ pub struct Options {
     pub limits: Limits,
     /// Time to decide in when the client sets no deadline. Default 1 s, at least 1 ms.
     pub decision_timeout: Duration,
-    /// What a gateway is told when the decision is late. Default `REVIEW`. `ALLOW` fails open, which is
-    /// right for a daemon in observe mode and nowhere else.
+    /// What a gateway is told when the decision is late and the policy binds; in observe mode it is always
+    /// told `ALLOW`. Default `REVIEW`. `ALLOW` fails open.
     pub fallback: Verdict,
     /// A watch says at least this often that it lives. Default 15 s.
     pub heartbeat: Duration,

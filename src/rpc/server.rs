@@ -25,6 +25,8 @@ use tokio::sync::{Semaphore, watch};
 use tonic_health::ServingStatus;
 use tonic_health::server::{HealthReporter, HealthService};
 
+/// Replays at a time: each holds a state of its own and a core.
+const REPLAYS_MAX: usize = 1;
 /// Pause between two looks at whether the engine can write.
 const HEALTH_PAUSE: Duration = Duration::from_millis(200);
 /// Time for cut connections to notice.
@@ -94,6 +96,7 @@ impl Bound {
             phase: following,
             reads: Semaphore::new(limits.reads_max),
             watches: Arc::new(Semaphore::new(limits.watches_max)),
+            replays: Arc::new(Semaphore::new(REPLAYS_MAX)),
             streams: Arc::new(Semaphore::new(limits.streams_max)),
             started: engine.now(),
             gate: Arc::new(Gate::new(limits)),

@@ -7,16 +7,19 @@ use super::shared::{Shared, tenant_of};
 use super::status::Failure;
 use crate::decide::ingest::check_name;
 use crate::detector::sentence::shown;
+use crate::domain::event::Event;
 use crate::domain::position::Revision;
 use crate::domain::stream::StreamId;
 use crate::domain::time::Timestamp;
-use crate::engine::{Engine, Error, EventView, SessionFilter, SessionSummary};
+use crate::engine::{Engine, Error, EventView, SessionFilter, SessionSummary, TimelineEvent};
 use crate::proto::v1;
 
 /// Sessions of a page by default, and at most.
 const PAGE: (usize, usize) = (50, 1_000);
 /// Sessions looked at for one page.
 const LOOKED_AT_MAX: usize = 10_000;
+/// The same where the events of each must be looked at, too.
+const LOOKED_INTO_MAX: usize = 2_000;
 /// Sessions read at once.
 const CHUNK: usize = 512;
 /// Events read at once.
@@ -41,7 +44,7 @@ impl Figures {
     }
 }
 
-/// A page of sessions, newest first.
+/// A page of sessions.
 pub(super) async fn list(
     shared: &Shared,
     mut request: v1::ListSessionsRequest,
@@ -52,42 +55,118 @@ pub(super) async fn list(
     let page = size(std::mem::take(&mut request.page_size), PAGE.0, PAGE.1);
     let tokens = Tokens::new(shared.engine.key(&tenant), "sessions", &request);
     let (filter, figures) = filters(&request)?;
-    let mut after = if token.is_empty() { None } else { Some(tokens.open("page_token", &token)?) };
-    let mut sessions = Vec::new();
-    let mut looked_at = 0;
-    loop {
-        let (name, filter, from) = (tenant.clone(), filter.clone(), after.take());
-        let most = CHUNK.min(page - sessions.len());
-        let (found, next) =
-            shared.read(move |engine| engine.list_sessions(&name, from, &filter, most)).await?;
-        looked_at += found.len().max(1);
-        for session in up_to_date(&shared.engine, &tenant, found).await? {
-            if figures.admit(&session) {
-                sessions.push(of_summary(&session));
+    let order = request.order();
+    let looked_at_max =
+        if request.tool.is_empty() && request.server.is_empty() { LOOKED_AT_MAX } else { LOOKED_INTO_MAX };
+    let mut looking = Looking { shared, tenant, filter, figures, tool: request.tool, server: request.server };
+    let (sessions, next_page_token) = match order {
+        v1::SessionOrder::Unspecified | v1::SessionOrder::Start => {
+            let after = if token.is_empty() { None } else { Some(tokens.open("page_token", &token)?) };
+            let (sessions, after) = looking.newest(after, page, looked_at_max).await?;
+            (sessions, after.map_or_else(String::new, |place| tokens.seal(&place)))
+        }
+        v1::SessionOrder::Risk | v1::SessionOrder::LastCall => {
+            let skip = if token.is_empty() { 0 } else { tokens.open_number("page_token", &token)? };
+            let (mut sessions, _) = looking.newest(None, looked_at_max, looked_at_max).await?;
+            match order {
+                v1::SessionOrder::Risk => sessions.sort_by_key(|session| std::cmp::Reverse(session.risk_max)),
+                _ => sessions.sort_by_key(|session| std::cmp::Reverse(session.active)),
+            }
+            let end = (skip as usize).saturating_add(page);
+            let next = if end < sessions.len() { tokens.seal_number(end as u64) } else { String::new() };
+            (sessions.into_iter().skip(skip as usize).take(page).collect(), next)
+        }
+    };
+    Ok(v1::ListSessionsResponse { sessions: sessions.iter().map(of_summary).collect(), next_page_token })
+}
+
+/// A list being made.
+struct Looking<'a> {
+    shared: &'a Shared,
+    tenant: String,
+    filter: SessionFilter,
+    figures: Figures,
+    tool: String,
+    server: String,
+}
+
+impl Looking<'_> {
+    /// Up to `most` sessions that pass, newest first, of the next `looked_at_max`; and where to go on.
+    async fn newest(
+        &mut self,
+        mut after: Option<Vec<u8>>,
+        most: usize,
+        looked_at_max: usize,
+    ) -> Result<(Vec<SessionSummary>, Option<Vec<u8>>), Failure> {
+        let mut sessions = Vec::new();
+        let mut looked_at = 0;
+        loop {
+            let (name, filter, from) = (self.tenant.clone(), self.filter.clone(), after.take());
+            let chunk = CHUNK.min(most - sessions.len());
+            let (found, next) =
+                self.shared.read(move |engine| engine.list_sessions(&name, from, &filter, chunk)).await?;
+            looked_at += found.len().max(1);
+            let mut found = up_to_date(&self.shared.engine, &self.tenant, found).await?;
+            found.retain(|session| self.figures.admit(session));
+            sessions.extend(self.with_tool(found).await?);
+            after = next;
+            if after.is_none() || sessions.len() >= most || looked_at >= looked_at_max {
+                return Ok((sessions, after));
             }
         }
-        after = next;
-        if after.is_none() || sessions.len() >= page || looked_at >= LOOKED_AT_MAX {
-            break;
+    }
+
+    /// Those with a call of the tool and server asked for.
+    async fn with_tool(&self, sessions: Vec<SessionSummary>) -> Result<Vec<SessionSummary>, Failure> {
+        if self.tool.is_empty() && self.server.is_empty() {
+            return Ok(sessions);
+        }
+        let (tenant, tool, server) = (self.tenant.clone(), self.tool.clone(), self.server.clone());
+        self.shared
+            .read(move |engine| {
+                let mut kept = Vec::new();
+                for session in sessions {
+                    if has_call(engine, &tenant, session.stream, &tool, &server)? {
+                        kept.push(session);
+                    }
+                }
+                Ok(kept)
+            })
+            .await
+    }
+}
+
+/// Whether a session has a call of this tool (empty: any) of this server (empty: any).
+fn has_call(
+    engine: &Engine,
+    tenant: &str,
+    stream: StreamId,
+    tool: &str,
+    server: &str,
+) -> Result<bool, Error> {
+    let mut revision = Revision::new(1);
+    loop {
+        let events = engine.session_events(tenant, stream, revision, CHUNK, EventView::Basic)?;
+        let Some(last) = events.last() else { return Ok(false) };
+        revision = last.recorded.record.revision.next();
+        let is_it = |event: &TimelineEvent| match &event.recorded.record.event {
+            Event::CallProposed(call) => {
+                (tool.is_empty() || call.tool == tool) && (server.is_empty() || call.server == server)
+            }
+            _ => false,
+        };
+        if events.iter().any(is_it) {
+            return Ok(true);
         }
     }
-    let next_page_token = after.map_or_else(String::new, |place| tokens.seal(&place));
-    Ok(v1::ListSessionsResponse { sessions, next_page_token })
 }
 
 fn filters(request: &v1::ListSessionsRequest) -> Result<(SessionFilter, Figures), Failure> {
-    let missing = [
-        ("server", !request.server.is_empty()),
-        ("tool", !request.tool.is_empty()),
-        ("ancestor_session_key", !request.ancestor_session_key.is_empty()),
-    ];
-    if let Some((field, _)) = missing.iter().find(|(_, is_set)| *is_set) {
-        return Err(Failure::unavailable_option(field, "narrows the list of sessions"));
+    if !request.ancestor_session_key.is_empty() {
+        return Err(Failure::unavailable_option("ancestor_session_key", "narrows the list of sessions"));
     }
-    match v1::SessionOrder::try_from(request.order) {
-        Ok(v1::SessionOrder::Unspecified | v1::SessionOrder::Start) => {}
-        Ok(_) => return Err(Failure::unavailable_option("order", "sorts the list of sessions")),
-        Err(_) => return Err(Failure::field("order", "is not a known order")),
+    if v1::SessionOrder::try_from(request.order).is_err() {
+        return Err(Failure::field("order", "is not a known order"));
     }
     let mut faults = Vec::new();
     let since = micros("from_time", request.from_time.as_ref(), &mut faults);
@@ -132,7 +211,12 @@ async fn up_to_date(
     if streams.is_empty() {
         return Ok(sessions);
     }
-    let mut live = engine.live_sessions(tenant, streams).await?.into_iter();
+    let mut live = match engine.live_sessions(tenant, streams).await {
+        Ok(live) => live.into_iter(),
+        // Their figures are then those of their opening.
+        Err(error) if error.is_state_withheld() => return Ok(sessions),
+        Err(error) => return Err(error.into()),
+    };
     for session in sessions.iter_mut().filter(|session| session.closed.is_none()) {
         if let Some(Some(present)) = live.next() {
             *session = present;

@@ -4,6 +4,7 @@ use super::Options;
 use super::accept::Gate;
 use super::status::Failure;
 use crate::decide::ingest::DEFAULT_TENANT;
+use crate::domain::decision::{Mode, Verdict};
 use crate::domain::time::Timestamp;
 use crate::engine::{self, Engine};
 use crate::proto::v1::ErrorCode;
@@ -34,6 +35,8 @@ pub(super) struct Shared {
     pub(super) reads: Semaphore,
     /// A permit for each watch.
     pub(super) watches: Arc<Semaphore>,
+    /// The one permit for a replay.
+    pub(super) replays: Arc<Semaphore>,
     /// A permit for each stream of requests.
     pub(super) streams: Arc<Semaphore>,
     /// When the server was bound.
@@ -54,6 +57,15 @@ impl Shared {
         match done {
             Ok(answer) => answer.map_err(Failure::from),
             Err(_) => Err(Failure::internal("a reading thread panicked")),
+        }
+    }
+
+    /// What a gateway is told about a call of this tenant that there was no time to decide: in observe mode
+    /// nothing binds, so it is `ALLOW`.
+    pub(super) fn fallback(&self, tenant: &str) -> Verdict {
+        match self.engine.mode(tenant) {
+            Mode::Observe => Verdict::Allow,
+            Mode::Enforce => self.options.fallback,
         }
     }
 

@@ -2,7 +2,9 @@
 
 use super::convert::micros;
 use super::events::{Page, Scope};
+use super::explain;
 use super::page::{Tokens, size};
+use super::replay::{self, ReplayStream};
 use super::sessions;
 use super::shared::Shared;
 use super::status::Failure;
@@ -11,7 +13,6 @@ use super::watch::{self, WatchStream};
 use crate::domain::time::Timestamp;
 use crate::proto::v1;
 use std::sync::Arc;
-use tokio_stream::Empty;
 use tonic::{Request, Response, Status};
 
 /// Events of a page by default, and at most.
@@ -87,29 +88,29 @@ impl v1::timeline_service_server::TimelineService for Timeline {
         Ok(Response::new(watch::begin(&self.shared, request.into_inner())?))
     }
 
-    type ReplaySessionStream = Empty<Result<v1::ReplaySessionResponse, Status>>;
+    type ReplaySessionStream = ReplayStream<v1::ReplaySessionResponse>;
 
     async fn replay_session(
         &self,
-        _: Request<v1::ReplaySessionRequest>,
+        request: Request<v1::ReplaySessionRequest>,
     ) -> Result<Response<Self::ReplaySessionStream>, Status> {
-        Err(unimplemented::status("TimelineService/ReplaySession"))
+        Ok(Response::new(replay::session(&self.shared, request.into_inner()).await?))
     }
 
-    type ReplayLogStream = Empty<Result<v1::ReplayLogResponse, Status>>;
+    type ReplayLogStream = ReplayStream<v1::ReplayLogResponse>;
 
     async fn replay_log(
         &self,
-        _: Request<v1::ReplayLogRequest>,
+        request: Request<v1::ReplayLogRequest>,
     ) -> Result<Response<Self::ReplayLogStream>, Status> {
-        Err(unimplemented::status("TimelineService/ReplayLog"))
+        Ok(Response::new(replay::log(&self.shared, request.into_inner()).await?))
     }
 
     async fn explain_decision(
         &self,
-        _: Request<v1::ExplainDecisionRequest>,
+        request: Request<v1::ExplainDecisionRequest>,
     ) -> Result<Response<v1::ExplainDecisionResponse>, Status> {
-        Err(unimplemented::status("TimelineService/ExplainDecision"))
+        Ok(Response::new(explain::explain(&self.shared, request.into_inner()).await?))
     }
 
     async fn get_inclusion_proof(

@@ -19,6 +19,8 @@ const CELLS: usize = 46;
 const FULL_WEIGHT_A_DAY: u32 = 60;
 /// Weight 1 in the fixed point of the moments (Q16).
 const ONE: u64 = 1 << 16;
+/// How far back the windows reach, microseconds: the longest of them.
+pub const REACH_US: i64 = Window::Hour.seconds() as i64 * 1_000_000;
 /// Counts above this are learned as this, so that one flood cannot carry the moments away.
 const COUNT_MAX: u32 = 65_535;
 
@@ -77,11 +79,14 @@ impl Window {
 /// Calls of one entity in four trailing windows. No timestamps are kept, only the latest time and
 /// 46 counters: 120 bytes.
 ///
-/// A window of k steps covers its last k-1 to k steps. Time that goes backwards counts as the
-/// latest time seen.
+/// A window of k steps covers its last k-1 to k steps. Calls may come out of order: one that is older than
+/// the latest is counted in each window that still reaches back to it, and judged by what those windows
+/// remember of the time before it, so that its counts are never too high. One that is more than
+/// [`REACH_US`] older is of another time (history handed in after newer history, or a clock that was
+/// wrong before): the windows begin anew there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WindowCounts {
-    /// Microseconds; the clock only moves forward.
+    /// Microseconds: the newest call since the windows began.
     latest: i64,
     totals: [u32; WINDOWS],
     #[serde(with = "array")]
@@ -102,20 +107,27 @@ impl WindowCounts {
 
     /// Notes one call at `now` (microseconds).
     pub fn add(&mut self, now: i64) {
-        let now = now.max(self.latest);
+        if self.latest.saturating_sub(now) > REACH_US {
+            *self = Self { latest: now, ..Self::default() };
+        }
         for window in Window::ALL {
             self.expire(window, now);
             let cell = &mut self.cells[cell_at(window, now)];
-            if *cell < u16::MAX {
+            if *cell < u16::MAX && steps_between(window, now, self.latest) < window.steps() {
                 *cell += 1;
                 self.totals[window as usize] += 1;
             }
         }
-        self.latest = now;
+        self.latest = self.latest.max(now);
     }
 
-    /// Calls in the window that ends at `now` (microseconds).
+    /// Calls in the window that ends at `now` (microseconds), as far as they are remembered.
     pub fn count(&self, window: Window, now: i64) -> u32 {
+        let back = steps_between(window, now, self.latest);
+        if back > 0 {
+            let remembered = 1..=window.steps() - back;
+            return remembered.map(|ahead| u32::from(self.cells[self.cell_ahead(window, ahead)])).sum();
+        }
         let gone = steps_between(window, self.latest, now);
         if gone == 0 {
             return self.totals[window as usize];

@@ -22,7 +22,7 @@ fn counts_what_the_window_covers() {
     assert_eq!(windows.count(Window::Minute, last + 120 * SECOND), 0);
     assert_eq!(windows.count(Window::Hour, last + 1800 * SECOND), 30);
     assert_eq!(windows.counts(last + 3601 * SECOND), [0; 4]);
-    assert_eq!(windows.count(Window::Hour, i64::MIN), 30, "time that runs backwards changes nothing");
+    assert_eq!(windows.count(Window::Hour, i64::MIN), 0, "nothing is remembered of that time");
     round_trip(&windows);
 }
 
@@ -120,6 +120,100 @@ fn session_traffic_is_not_a_burst() {
         assert!(hits <= 0.02, "{hits} at 1 %");
         assert!(rare <= 0.005, "{rare} at .1 %");
         assert!(detected.is_some_and(|n| n <= 60), "tempo x10 found after {detected:?} calls");
+    }
+}
+
+#[test]
+fn history_that_goes_back_in_time_is_no_burst() {
+    // A year of calls, then another file that begins before it: one call a minute.
+    let mut windows = WindowCounts::new();
+    (0..10_000).for_each(|minute| windows.add(365 * DAY + minute * 60 * SECOND));
+    let mut highest = [0; 4];
+    for minute in 0..500 {
+        let now = 10 * DAY + minute * 60 * SECOND;
+        windows.add(now);
+        for (most, count) in highest.iter_mut().zip(windows.counts(now)) {
+            *most = (*most).max(count);
+        }
+    }
+    assert_eq!(highest[..2], [1, 1]);
+    assert!(highest[2] <= 10 && highest[3] <= 60, "{highest:?}");
+    // And one call whose clock was far ahead blinds nobody for longer than until the next call.
+    windows.add(400 * DAY);
+    (0..5).for_each(|second| windows.add(11 * DAY + second * SECOND));
+    assert_eq!(windows.count(Window::Minute, 11 * DAY + 5 * SECOND), 5);
+}
+
+/// Counts by remembering every call: what the cells must add up to.
+#[derive(Default)]
+struct Model {
+    latest: Option<i64>,
+    calls: Vec<i64>,
+}
+
+impl Model {
+    fn add(&mut self, at: i64) {
+        let latest = self.latest.unwrap_or(at);
+        if latest - at > REACH_US {
+            self.calls.clear();
+            self.latest = None;
+        }
+        self.latest = Some(self.latest.map_or(at, |latest| latest.max(at)));
+        self.calls.push(at);
+    }
+
+    fn count(&self, window: Window, now: i64) -> u32 {
+        let step = |at: i64| at.div_euclid(window.step_us());
+        let steps = window.steps() as i64;
+        let Some(latest) = self.latest else { return 0 };
+        let (end, kept) = (step(now), step(latest) - steps);
+        let covered = |at: &&i64| step(**at) <= end && step(**at) > end - steps && step(**at) > kept;
+        self.calls.iter().filter(covered).count() as u32
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+    #[test]
+    fn calls_in_any_order_are_counted_where_they_belong(
+        times in prop::collection::vec((0i64..3, -400i64..400), 1..120),
+        unit in 1i64..30_000_000,
+        looks in prop::collection::vec((0i64..3, -400i64..400), 1..20),
+    ) {
+        // Three eras a month apart, so that some jumps are beyond what the windows reach.
+        let at = |(era, offset): (i64, i64)| era * 30 * DAY + offset * unit;
+        let (mut windows, mut model) = (WindowCounts::new(), Model::default());
+        for time in times {
+            windows.add(at(time));
+            model.add(at(time));
+            for window in Window::ALL {
+                for now in looks.iter().copied().map(at).chain([at(time), at(time) + SECOND]) {
+                    prop_assert_eq!(windows.count(window, now), model.count(window, now));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_order_of_calls_within_reach_does_not_matter(
+        mut times in prop::collection::vec(0i64..3_500, 1..60),
+        seed in any::<u64>(),
+    ) {
+        let count = |times: &[i64]| {
+            let mut windows = WindowCounts::new();
+            times.iter().for_each(|second| windows.add(second * SECOND));
+            windows
+        };
+        let shuffled = {
+            let mut random = SplitMix64(seed);
+            let mut times = times.clone();
+            for last in (1..times.len()).rev() {
+                times.swap(last, random.below(last as u64 + 1) as usize);
+            }
+            times
+        };
+        times.sort_unstable();
+        prop_assert_eq!(count(&times), count(&shuffled));
     }
 }
 

@@ -57,6 +57,12 @@ fn the_data_directory_belongs_to_one_daemon_and_its_owner() {
     place.run(&["replay"]).exits(0).says("STATE DIGEST");
     place.run(&["verify"]).exits(0);
     assert_eq!(daemon.stop(), 0);
+    // A daemon that listens elsewhere is named as it is, and found by who knows only the directory.
+    let daemon = place.serve_at("elsewhere.sock", &["--unix", "elsewhere.sock"]);
+    place.run(&["serve"]).exits(1).says("in use by another writer").says("elsewhere.sock");
+    place.run(&["sessions", "list", "--json"]).exits(0);
+    assert_eq!(daemon.stop(), 0, "{}", place.log());
+    assert!(!place.path().join("askance-data/listening").exists());
     place.run(&["serve", "--set", "engine.partitions=2"]).exits(1).says("set engine.partitions = 1");
     place.file("askance-data/keys/mask.key", "short");
     place.run(&["serve"]).exits(1).says("5 bytes long, not 32");
@@ -106,4 +112,44 @@ fn another_directory_s_daemon_is_not_written_to() {
     import(&nobody).exits(0).says(&format!("talking to the daemon at http://{address}")).says("imported 1");
     assert!(!nobody.path().join("askance-data").exists());
     assert_eq!(daemon.stop(), 0, "{}", theirs.log());
+}
+
+/// One request over plain HTTP: status and body.
+fn get(address: &str, path: &str) -> (u16, String) {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+#[test]
+fn the_admin_port_tells_health_and_figures() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let address = format!("127.0.0.1:{port}");
+    let place = Place::new();
+    let admin = format!("admin.listen={address}");
+    let daemon = place.serve(&["--set", &admin]);
+    place.file("a.jsonl", line("s", 0, "get_logs"));
+    place.run(&["import", "a.jsonl"]).exits(0);
+    assert_eq!(get(&address, "/healthz"), (200, "ok\n".to_owned()));
+    assert_eq!(get(&address, "/readyz").0, 200);
+    let (status, metrics) = get(&address, "/metrics");
+    assert_eq!(status, 200);
+    assert!(metrics.contains("\naskance_calls_total{tenant=\"test\",verdict=\"allow\"} 1\n"), "{metrics}");
+    assert!(metrics.contains("\naskance_calls_decided_total{partition=\"0\"} 1\n"), "{metrics}");
+    for name in askance::admin::METRICS.iter().map(|metric| metric.name) {
+        assert!(metrics.contains(&format!("# TYPE {name} ")), "{name} is in the list and not in the answer");
+    }
+    // Every line is a comment, or a name that was announced, with a number.
+    for line in metrics.lines().filter(|line| !line.starts_with('#')) {
+        let (name, value) = line.rsplit_once(' ').unwrap();
+        let name = name.split('{').next().unwrap();
+        assert!(value.parse::<f64>().is_ok() && metrics.contains(&format!("# HELP {name} ")), "{line}");
+    }
+    assert_eq!(get(&address, "/other").0, 404);
+    assert_eq!(daemon.stop(), 0, "{}", place.log());
+    place.run(&["serve", "--set", "admin.listen=0.0.0.0:1"]).exits(1).says("admin.listen");
 }

@@ -71,6 +71,28 @@ fn replay_and_verify_agree_and_find_a_wrong_snapshot() {
 }
 
 #[test]
+fn another_policy_is_tried_on_the_whole_log() {
+    let place = Place::new();
+    for number in 0..6 {
+        let tool = ["get_logs", "send_email"][number % 2];
+        let id = number.to_string();
+        let ask = ["evaluate", "--embedded", "--tool", tool, "--principal", "user:a", "--call-id", &id];
+        let ran = place.run(&ask);
+        assert!([0, 4].contains(&ran.code), "{ran:?}");
+    }
+    place.run(&["replay", "--all"]).exits(0);
+    place.file("deny.yaml", "version: 1\nrules:\n  - {id: no-mail, tool: send_*, effect: deny}\n");
+    let tried = place.run(&["replay", "--all", "--policy", "deny.yaml", "--json"]).exits(0).json();
+    let changes = tried[0]["changes"].as_array().unwrap();
+    assert_eq!(changes.len(), 1, "{tried}");
+    assert_eq!((changes[0]["rule"].as_str(), changes[0]["calls"].as_u64()), (Some("no-mail"), Some(3)));
+    assert_eq!(changes[0]["to"], "deny");
+    place.run(&["replay", "--policy", "deny.yaml"]).exits(0).says("WOULD BE").says("no-mail");
+    place.file("bad.yaml", "version: 1\nrules: 7\n");
+    place.run(&["replay", "--policy", "bad.yaml"]).exits(1).says("not accepted");
+}
+
+#[test]
 fn sessions_are_listed_and_shown() {
     let place = Place::new();
     place.run(&["sessions", "list"]).exits(1).says("start one with `askance serve`");
@@ -97,7 +119,20 @@ fn sessions_are_listed_and_shown() {
     assert_eq!(shown["events"][1]["data"]["arguments"]["n"], 0, "{shown}");
     assert_eq!(shown["events"][3]["event_time"], "2026-01-05T12:00:00.000Z", "an outcome ends when it ended");
     place.run(&["sessions", "show", key, "--tenant", "test"]).exits(0).says("get_logs");
+    // Without a tenant all are looked through; one that has none shows none.
+    place.run(&["sessions", "list"]).exits(0).says("two").says("test");
+    place.run(&["sessions", "show", key]).exits(0).says("get_logs");
+    let none = place.run(&["sessions", "list", "--tenant", "nobody", "--json"]).exits(0).json();
+    assert_eq!(none.as_array().map(Vec::len), Some(0));
     place.run(&["sessions", "show", "000000", "--tenant", "test"]).exits(1).says("NotFound");
+    place.run(&["sessions", "list", "--tool", "get_logs", "--sort", "risk"]).exits(0).says("one");
+    place.run(&["explain", "test/one/0"]).exits(0).says("DETECTOR").says("what would have changed it");
+    place.run(&["explain", "none"]).exits(1).says("NotFound");
+    place.run(&["replay", "one", "--speed", "1000000x"]).exits(0).says("get_logs").says("0 differ");
+    let again = place.run(&["replay", key, "--json"]).exits(0).json();
+    assert_eq!((again["decided"].as_u64(), again["differing"].as_u64()), (Some(3), Some(0)), "{again}");
+    place.run(&["replay", "one", "--at", "2"]).exits(0).says("0 calls decided again");
+    place.run(&["replay", "one", "--speed", "0"]).exits(2);
     assert_eq!(daemon.stop(), 0);
     place.run(&["sessions", "list", "--tenant", "test"]).exits(0).says("in this process").says("two");
 }

@@ -12,6 +12,7 @@ mod app;
 mod configuration;
 mod daemon;
 mod evaluating;
+mod exporting;
 mod importing;
 mod looking;
 mod models;

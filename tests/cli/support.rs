@@ -93,13 +93,18 @@ impl Place {
 
     /// Starts a daemon and waits until it answers.
     pub(crate) fn serve(&self, args: &[&str]) -> Daemon {
+        self.serve_at("askance-data/askance.sock", args)
+    }
+
+    /// The same with its socket elsewhere.
+    pub(crate) fn serve_at(&self, socket: &str, args: &[&str]) -> Daemon {
         let log = std::fs::File::create(self.path().join("serve.log")).unwrap();
         let mut command = self.command();
         command.arg("serve").args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let child = command.spawn().unwrap();
         let daemon = Daemon { child };
         let started = Instant::now();
-        while !self.path().join("askance-data/askance.sock").exists() {
+        while !self.path().join(socket).exists() {
             assert!(started.elapsed() < Duration::from_secs(20), "the daemon does not start: {}", self.log());
             std::thread::sleep(Duration::from_millis(10));
         }

@@ -1,6 +1,7 @@
 //! Disks that are full or fail, and directories that are in use.
 
 use super::support::*;
+use askance::proto::v1::ListSessionsRequest;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tonic::Code;
@@ -61,17 +62,73 @@ async fn a_full_disk_refuses_calls_and_recovers_when_there_is_room() {
     // What was answered before can still be asked for, by another way than a write: the list of sessions.
     let (code, text) = run(&["verify"], &data);
     assert_eq!(code, 0, "{text}");
+    // Whoever asks for our health is sent elsewhere, and reads go on.
+    daemon.serving(false).await;
+    assert!(listed(&daemon).await > 0);
+    assert!(daemon.counter("appends_refused_disk_full").await > 0);
 
     std::fs::remove_file(&filler).unwrap();
-    let mut recovered = false;
-    for number in 3_000..3_500 {
-        if evaluate(&mut client, call("disk", number, "s", "get_logs")).await.is_ok() {
-            recovered = true;
-            break;
+    daemon.serving(true).await;
+    let after = evaluate(&mut client, call("disk", 3_000, "s", "get_logs")).await.unwrap();
+    assert!(!after.degraded && !after.repeated_call);
+    assert_eq!(daemon.stop(), Some(0));
+    let (code, text) = run(&["verify"], &data);
+    assert_eq!(code, 0, "{text}");
+}
+
+/// Sessions that the daemon lists.
+async fn listed(daemon: &Daemon) -> usize {
+    let mut timeline = daemon.timeline().await;
+    let sessions = timeline.list_sessions(ListSessionsRequest::default()).await.unwrap();
+    sessions.into_inner().sessions.len()
+}
+
+/// Watermarks that never bite, and a disk filled to the last byte: still refused by status, reads go on, and after a
+/// kill everything acknowledged is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_filled_to_the_brim_refuses_calls_and_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(&dir.path().join("small"), 96) else {
+        println!("SKIPPED: mounting a file system needs root");
+        return;
+    };
+    let environment = [
+        ("ASKANCE_LOG__BALLAST", "0"),
+        ("ASKANCE_LOG__FREE_LOW", "0"),
+        ("ASKANCE_LOG__FREE_HARD", "0"),
+        ("ASKANCE_LOG__WRITE_BUFFER", "8MiB"),
+    ];
+    let data = disk.0.join("data");
+    let daemon = Daemon::start(&data, &environment).await;
+    let mut client = daemon.client().await;
+    let first = evaluate(&mut client, call("brim", 1, "s", "get_logs")).await.unwrap();
+    let filler = disk.0.join("filler");
+    assert!(std::fs::write(&filler, vec![7_u8; 96 << 20]).is_err(), "the disk takes more than it is large");
+    let mut acknowledged = vec![(1, first)];
+    let mut refused = None;
+    for number in 2..20_000 {
+        match evaluate(&mut client, call("brim", number, "s", "get_logs")).await {
+            Ok(decision) if !decision.degraded => acknowledged.push((number, decision)),
+            Ok(_) => {}
+            Err(status) => {
+                refused = Some(status);
+                break;
+            }
         }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
-    assert!(recovered, "the daemon did not recover when there was room");
+    let refused = refused.expect("a disk without a free byte must refuse");
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    daemon.serving(false).await;
+    assert!(listed(&daemon).await > 0);
+    daemon.kill();
+    released(&data).await;
+    std::fs::remove_file(&filler).unwrap();
+    let daemon = Daemon::start(&data, &environment).await;
+    let mut client = daemon.client().await;
+    for (number, decision) in acknowledged {
+        let again = evaluate(&mut client, call("brim", number, "s", "get_logs")).await.unwrap();
+        assert!(again.repeated_call && again.position == decision.position, "call {number} is lost");
+    }
     assert_eq!(daemon.stop(), Some(0));
 }
 

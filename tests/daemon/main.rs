@@ -1,7 +1,7 @@
 //! The real daemon, as a process, under faults: killed, flooded, out of disk, with a failing disk.
 //!
 //! Every test has a control that shows it can fail, or says why it has none. `ASKANCE_KILLS` sets how often
-//! the daemon is killed (30 by default, 200 in CI).
+//! the daemon is killed (200 by default).
 #![allow(
     unreachable_pub,
     missing_docs,
@@ -11,6 +11,7 @@
     reason = "a test has no callers, and stops where something is wrong"
 )]
 
+mod damage;
 mod disk;
 mod flood;
 mod kill;

@@ -1,7 +1,7 @@
 //! Deadlines, and a queue that is full.
 
 use crate::support::{Held, Server, call, decide, evaluate, eventually, reason};
-use askance::domain::decision::Verdict;
+use askance::domain::decision::{Mode, Verdict};
 use askance::proto::v1;
 use askance::proto::v1::evaluate_stream_response::Result as Answer;
 use std::time::{Duration, Instant};
@@ -74,6 +74,71 @@ async fn without_a_deadline_the_servers_own_time_counts() {
     is_fallback(&decide(&mut gateway, call("c-1")).await, v1::Verdict::Deny);
     held.release();
     server.stop().await;
+}
+
+#[tokio::test]
+async fn in_observe_mode_a_late_answer_lets_the_call_go() {
+    let late = |policy: &'static str, mode: Mode| async move {
+        let server = Server::with(
+            |options| {
+                options.mode = mode;
+                options.policy_text = policy.to_owned();
+            },
+            |options| options.decision_timeout = Duration::from_millis(50),
+        )
+        .await;
+        let mut gateway = server.gateway().await;
+        let settings = gateway.get_gateway_settings(v1::GetGatewaySettingsRequest::default()).await.unwrap();
+        let held = Held::new(&server.engine).await;
+        let decision = decide(&mut gateway, call("c-1")).await;
+        let fallback = settings.into_inner().fallbacks[0].verdict();
+        is_fallback(&decision, fallback);
+        // The same in a stream.
+        let request = v1::EvaluateStreamRequest { tag: 1, call: Some(call("c-2")), ..Default::default() };
+        let mut answers = gateway.evaluate_stream(tokio_stream::once(request)).await.unwrap().into_inner();
+        match answers.message().await.unwrap().unwrap().result {
+            Some(Answer::Decision(decision)) => is_fallback(&decision, fallback),
+            other => panic!("{other:?}"),
+        }
+        held.release();
+        server.stop().await;
+        fallback
+    };
+    assert_eq!(late("", Mode::Observe).await, v1::Verdict::Allow);
+    assert_eq!(late("version: 1\nmode: observe\n", Mode::Enforce).await, v1::Verdict::Allow);
+    // Control: what binds falls back to a human.
+    assert_eq!(late("version: 1\nmode: enforce\n", Mode::Observe).await, v1::Verdict::Review);
+}
+
+#[tokio::test]
+async fn a_question_that_finds_the_queue_full_is_refused_as_such() {
+    let server = Server::with(|options| options.queue_max = 16, |_| {}).await;
+    let held = Held::new(&server.engine).await;
+    let mut waiting = Vec::new();
+    let refused = loop {
+        let engine = server.engine.clone();
+        let mut ask = Box::pin(async move { engine.ask("default", |_| ()).await });
+        match futures_now(&mut ask).await {
+            Some(answer) => break answer,
+            None => waiting.push(ask),
+        }
+        assert!(waiting.len() <= 16, "the queue takes any number");
+    };
+    assert_eq!(refused, Err(askance::engine::Error::Overloaded));
+    held.release();
+    for ask in waiting {
+        assert_eq!(ask.await, Ok(()));
+    }
+    server.stop().await;
+}
+
+/// The outcome of a future that is ready at once.
+async fn futures_now<T>(future: &mut (impl Future<Output = T> + Unpin)) -> Option<T> {
+    std::future::poll_fn(|context| match std::pin::Pin::new(&mut *future).poll(context) {
+        std::task::Poll::Ready(done) => std::task::Poll::Ready(Some(done)),
+        std::task::Poll::Pending => std::task::Poll::Ready(None),
+    })
+    .await
 }
 
 #[tokio::test]
