@@ -10,13 +10,15 @@ use askance::clock::Clock;
 use askance::decide::Settings;
 use askance::decide::ingest::{History, RawCall};
 use askance::domain::decision::Mode;
-use askance::domain::{Revision, StreamId, Timestamp};
+use askance::domain::{Position, Revision, StreamId, Timestamp};
 use askance::engine::{Command, Engine, EventView, Import, Options, fold, replay};
 use askance::eventlog;
+use askance::eventlog::keys::Family;
 use askance::projection::State;
 use askance::proto::v1::timeline_service_client::TimelineServiceClient;
 use askance::proto::v1::{EventFilter, ListEventsRequest};
 use askance::rpc;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use tonic::transport::Endpoint;
@@ -112,8 +114,7 @@ async fn main() {
     assert_eq!(page.len(), 1);
     let stream = find_long(&engine);
     timelines(&engine, stream).await;
-    let bytes: u64 = walk(dir.path());
-    println!("on disk: {:.0} bytes a call", bytes as f64 / calls as f64);
+    disk(&log, dir.path(), calls);
     let _end = Timestamp::default();
     engine.stop().await.expect("stops");
 }
@@ -161,6 +162,28 @@ async fn timelines(engine: &Engine, stream: StreamId) {
     spread(&format!("the same {TIMELINE_EVENTS} or a page more over gRPC"), &mut times);
     drop(stop);
     serving.await.expect("does not panic").expect("ends");
+}
+
+/// Bytes on disk against the bytes of the encoded records and their payloads.
+fn disk(log: &eventlog::Log, dir: &Path, calls: usize) {
+    let mut encoded = 0_u64;
+    log.scan_payloads(Position::FIRST, log.position(), |record, payload| {
+        encoded += record.bytes().len() as u64;
+        if let eventlog::PayloadRef::Present { bytes, .. } = payload {
+            encoded += bytes.len() as u64;
+        }
+        ControlFlow::Continue(())
+    })
+    .expect("scans");
+    let tables = || Family::ALL.iter().map(|family| log.file_bytes(*family)).sum::<u64>();
+    let row = |what: &str, bytes: u64| {
+        let (a_call, ratio) = (bytes as f64 / calls as f64, bytes as f64 / encoded as f64);
+        println!("{what:<44} {a_call:>8.0} bytes a call, {ratio:.2} of the encoded bytes");
+    };
+    row("records and payloads, encoded", encoded);
+    row("everything on disk, as it was left", walk(dir));
+    log.compact();
+    row("tables after compaction (zstd)", tables());
 }
 
 fn spread(what: &str, times: &mut [Duration]) {

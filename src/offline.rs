@@ -99,6 +99,7 @@ impl Offline {
 
     /// From now on nothing is learnt: see the module.
     pub fn freeze(&mut self) {
+        self.state.stop_learning();
         let copy = |(name, tenant): (&String, &Tenant)| (name.clone(), tenant.clone());
         self.frozen = Some(self.state.tenants().map(copy).collect());
     }
@@ -230,6 +231,7 @@ impl Offline {
             result_bytes: line.result_bytes.unwrap_or(0),
             result: clip(result).as_bytes(),
             fingerprints: Vec::new(),
+            words: None,
             end_time: line.end(),
         })?;
         let last = self.state.revision_of(&known.tenant, &known.stream).unwrap_or(Revision::ZERO);

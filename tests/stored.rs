@@ -5,7 +5,7 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test stops where something is wrong")]
 
 use askance::domain::account::{Account, Tier};
-use askance::domain::call::{ArgumentFeature, CallFeatures, Origin, OutcomeStatus, SessionSource};
+use askance::domain::call::{ArgumentFeature, CallFeatures, CallWords, Origin, OutcomeStatus, SessionSource};
 use askance::domain::decision::{Assessment, Decision, Detector, Evidence, Mode, Reason, Score, Verdict};
 use askance::domain::event::*;
 use askance::domain::risk::{Capabilities, RiskCategory};
@@ -25,6 +25,7 @@ fn features() -> CallFeatures {
             ArgumentFeature { path: 1, value: u32::MAX, magnitude: 130, kind: 2 },
             ArgumentFeature { path: 7, value: 0, magnitude: 0, kind: 0 },
         ],
+        words: CallWords::default(),
     }
 }
 
@@ -183,6 +184,20 @@ fn specimens() -> Vec<(&'static str, Event)> {
                 latency_us: Some(0),
                 result_bytes: 70_000,
                 fingerprints: vec![1, u64::MAX],
+                words: None,
+            }),
+        ),
+        ("CallProposedWithWords", proposed_with_words()),
+        (
+            "CallCompletedWithWords",
+            Event::CallCompleted(CallCompleted {
+                tenant: "acme".to_owned(),
+                call_id: "c-1".to_owned(),
+                status: OutcomeStatus::Ok,
+                latency_us: None,
+                result_bytes: 12,
+                fingerprints: Vec::new(),
+                words: Some(vec![9, u32::MAX, 9]),
             }),
         ),
         (
@@ -194,6 +209,27 @@ fn specimens() -> Vec<(&'static str, Event)> {
             }),
         ),
     ]
+}
+
+fn proposed_with_words() -> Event {
+    let mut features = features();
+    features.words =
+        CallWords { request: vec![1, 2], tool: vec![3], arguments: vec![4, 5, u32::MAX], counts: vec![1, 2] };
+    Event::CallProposed(CallProposed {
+        tenant: "acme".to_owned(),
+        call_id: "c-2".to_owned(),
+        digest: [6; 32],
+        server: String::new(),
+        tool: "send".to_owned(),
+        principal_chain: vec!["agent:ops".to_owned()],
+        turn: None,
+        traceparent: String::new(),
+        origin: Origin::Live,
+        masked: 0,
+        category: RiskCategory::High,
+        skewed: false,
+        features,
+    })
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -231,7 +267,7 @@ fn any_protobuf_reader_reads_them_by_the_store_s_own_schema() {
         let name = match name {
             "ToolRedefined" => "ToolDefined",
             "CallDecidedOnAccount" => "CallDecided",
-            name => name,
+            name => name.trim_end_matches("WithWords"),
         };
         let schema = pool.get_message_by_name(&format!("askance.store.v1.{name}")).unwrap();
         let message = prost_reflect::DynamicMessage::decode(schema, body).unwrap();

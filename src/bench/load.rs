@@ -194,12 +194,18 @@ async fn unary_loop(channel: Channel, what: What, calls: &Calls, end: Instant) -
     found
 }
 
-async fn ask(
+/// The path of a service's unary or streaming method.
+pub(super) fn path_of(what: What, streamed: bool) -> PathAndQuery {
+    PathAndQuery::from_static(what.path(streamed))
+}
+
+/// Asks once.
+pub(super) async fn ask(
     grpc: &mut tonic::client::Grpc<Channel>,
     what: What,
     request: EvaluateRequest,
 ) -> Result<EvaluateResponse, Status> {
-    let path = PathAndQuery::from_static(what.path(false));
+    let path = path_of(what, false);
     let codec: ProstCodec<EvaluateRequest, EvaluateResponse> = ProstCodec::default();
     grpc.unary(Request::new(request), path, codec).await.map(tonic::Response::into_inner)
 }
@@ -225,7 +231,7 @@ pub async fn stream(
     let mut grpc = tonic::client::Grpc::new(channel.clone());
     grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
     let (sender, receiver) = mpsc::unbounded_channel();
-    let path = PathAndQuery::from_static(what.path(true));
+    let path = path_of(what, true);
     let codec: ProstCodec<EvaluateStreamRequest, EvaluateStreamResponse> = ProstCodec::default();
     let mut began = vec![Instant::now(); in_flight];
     let ask = |slot: u64, began: &mut Vec<Instant>| {

@@ -6,6 +6,7 @@ pub mod ceilings;
 pub mod histogram;
 pub mod load;
 pub mod memory;
+pub mod open_loop;
 pub mod random;
 pub mod report;
 pub mod server;

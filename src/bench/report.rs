@@ -1,6 +1,7 @@
 //! Measures all three services in turns, so that a drift of the machine hits all alike.
 
 use super::load::{self, Calls, Measured, What};
+use super::open_loop;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -34,6 +35,27 @@ pub struct Row {
     pub errors: u64,
 }
 
+/// Latencies under a load that does not wait for answers: half of what `Evaluate` did at its best.
+#[derive(Clone, Debug, Serialize)]
+pub struct OpenRow {
+    /// `evaluate` or `append`.
+    pub what: &'static str,
+    /// `unary` or `stream`.
+    pub mode: &'static str,
+    /// Requests a second that were due.
+    pub offered_per_second: f64,
+    /// Answers a second.
+    pub per_second: f64,
+    /// Median latency from the moment a request was due, microseconds.
+    pub p50_us: f64,
+    /// 99th percentile, microseconds.
+    pub p99_us: f64,
+    /// 99.9th percentile, microseconds.
+    pub p999_us: f64,
+    /// Requests answered with an error.
+    pub errors: u64,
+}
+
 /// The whole report.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
@@ -41,9 +63,17 @@ pub struct Report {
     pub machine: String,
     /// The rows.
     pub rows: Vec<Row>,
+    /// The same services at half of `Evaluate`'s peak, asked at random moments.
+    pub open_loop: Vec<OpenRow>,
 }
 
-/// Measures everything over one connection. `slice`: time of one turn; 72 turns in all.
+/// Turns that [`measure`] takes: each tells `progress` of one.
+pub const TURNS: u64 = (2 * IN_FLIGHT.len() * ROUNDS * What::ALL.len() + 2 * ROUNDS * OPEN.len()) as u64;
+
+/// Services under the open loop.
+const OPEN: [What; 2] = [What::Evaluate, What::Append];
+
+/// Measures everything over one connection. `slice`: time of one turn; [`TURNS`] in all.
 pub async fn measure(
     channel: &Channel,
     calls: &Calls,
@@ -69,7 +99,40 @@ pub async fn measure(
             rows.extend(found.into_iter().map(|(what, measured)| row(what, mode, in_flight, &measured)));
         }
     }
-    Ok(Report { machine: machine(), rows })
+    let mut open_loop = Vec::new();
+    for mode in ["unary", "stream"] {
+        let peak = rows.iter().filter(|row| row.what == What::Evaluate.name() && row.mode == mode);
+        let rate = peak.map(|row| row.per_second).fold(0.0, f64::max) / 2.0;
+        open_loop.extend(measure_open(channel, calls, mode, rate, slice, &mut progress).await?);
+    }
+    Ok(Report { machine: machine(), rows, open_loop })
+}
+
+async fn measure_open(
+    channel: &Channel,
+    calls: &Calls,
+    mode: &'static str,
+    rate: f64,
+    slice: Duration,
+    progress: &mut impl FnMut(u64),
+) -> Result<Vec<OpenRow>, tonic::Status> {
+    let mut found: BTreeMap<What, Measured> = BTreeMap::new();
+    for _ in 0..ROUNDS {
+        for what in OPEN {
+            let turn = match mode {
+                "unary" => open_loop::unary(channel, what, calls, rate, slice).await,
+                _ => open_loop::stream(channel, what, calls, rate, slice).await?,
+            };
+            found.entry(what).or_default().merge(&turn);
+            progress(1);
+        }
+    }
+    let open = |(what, measured): (What, Measured)| {
+        let Row { what, mode, per_second, p50_us, p99_us, p999_us, errors, .. } =
+            row(what, mode, 0, &measured);
+        OpenRow { what, mode, offered_per_second: rate.round(), per_second, p50_us, p99_us, p999_us, errors }
+    };
+    Ok(found.into_iter().map(open).collect())
 }
 
 fn row(what: What, mode: &'static str, in_flight: usize, measured: &Measured) -> Row {

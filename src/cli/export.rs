@@ -10,6 +10,7 @@ use super::sessions::time;
 use super::timeline::event_json;
 use crate::domain::time::Timestamp;
 use crate::export::checkpoint::Checkpoint;
+use crate::export::days::Days;
 use crate::export::row::Rows;
 use crate::export::{csv, ecs, ocsf};
 use crate::proto::v1::timeline_service_client::TimelineServiceClient;
@@ -31,13 +32,16 @@ const MESSAGE_BYTES_MAX: usize = 16 << 20;
 /// Pause between two checkpoints while an export follows the log.
 const CHECKPOINT_PAUSE: Duration = Duration::from_secs(1);
 
+/// Pause between two rounds of Parquet files while an export follows the log.
+const FILES_PAUSE: Duration = Duration::from_secs(300);
+
 /// Arguments of `askance export`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The form.
     #[arg(value_enum)]
     form: Form,
-    /// File to write; `-`: standard output.
+    /// File to write, a directory for parquet; `-`: standard output.
     #[arg(long, default_value = "-", value_name = "FILE")]
     out: PathBuf,
     /// Only of this tenant; without it all tenants of a partition.
@@ -78,6 +82,8 @@ enum Form {
     Jsonl,
     /// One decided call a line.
     Csv,
+    /// Columns, in a directory with a folder a day.
+    Parquet,
     /// OCSF 1.8: API Activity, and Detection Finding for what was not allowed.
     Ocsf,
     /// Elastic Common Schema: one document a decided call.
@@ -107,7 +113,7 @@ async fn export(args: &Args, connection: &Connection, output: &Output) -> Result
     if args.follow {
         follow(args, &mut client, &mut sink).await?;
     }
-    sink.settle()?;
+    sink.settle(true)?;
     if args.out != Path::new("-") {
         let summary = json!({ "lines": sink.lines, "next_position": sink.checkpoint.next });
         output.result(&summary, || {
@@ -153,7 +159,7 @@ async fn catch_up(args: &Args, client: &mut TimelineServiceClient<Channel>, sink
         for event in &page.events {
             sink.take(event)?;
         }
-        sink.settle()?;
+        sink.settle(false)?;
         if page.next_page_token.is_empty() {
             return Ok(());
         }
@@ -170,7 +176,7 @@ async fn follow(args: &Args, client: &mut TimelineServiceClient<Channel>, sink: 
     };
     let mut watch = client.watch_events(request).await.map_err(|status| refused(&status))?.into_inner();
     let mut stop = std::pin::pin!(crate::app::Signals::listen()?.first());
-    let mut settled = Instant::now();
+    let (mut settled, mut settled_for_files) = (Instant::now(), Instant::now());
     loop {
         tokio::select! {
             () = &mut stop => return Ok(()),
@@ -178,7 +184,7 @@ async fn follow(args: &Args, client: &mut TimelineServiceClient<Channel>, sink: 
                 Err(_) => {}
                 Ok(Ok(None)) => bail!("the daemon ended the watch; start again to go on"),
                 Ok(Err(status)) => {
-                    sink.settle()?;
+                    sink.settle(true)?;
                     return Err(refused(&status));
                 }
                 Ok(Ok(Some(message))) => {
@@ -189,7 +195,10 @@ async fn follow(args: &Args, client: &mut TimelineServiceClient<Channel>, sink: 
             },
         }
         if settled.elapsed() >= CHECKPOINT_PAUSE {
-            sink.settle()?;
+            sink.settle(settled_for_files.elapsed() >= FILES_PAUSE)?;
+            if settled_for_files.elapsed() >= FILES_PAUSE {
+                settled_for_files = Instant::now();
+            }
             settled = Instant::now();
         }
     }
@@ -210,6 +219,7 @@ struct Sink {
 enum Out {
     File(BufWriter<File>),
     Stdout(std::io::Stdout),
+    Days(Days),
 }
 
 impl Out {
@@ -217,6 +227,8 @@ impl Out {
         match self {
             Self::File(file) => file.write_all(bytes),
             Self::Stdout(out) => out.write_all(bytes),
+            // Rows go there whole.
+            Self::Days(_) => Ok(()),
         }
     }
 }
@@ -229,7 +241,12 @@ impl Sink {
             None => Checkpoint::new(args.of()),
         };
         let doing = || format!("cannot write {}", args.out.display());
-        let out = if args.out == Path::new("-") {
+        let out = if args.form == Form::Parquet {
+            if args.out == Path::new("-") {
+                bail!("--out: name a directory for parquet");
+            }
+            Out::Days(Days::open(&args.out, checkpoint.next).with_context(doing)?)
+        } else if args.out == Path::new("-") {
             Out::Stdout(std::io::stdout())
         } else {
             let mut file = OpenOptions::new()
@@ -280,6 +297,12 @@ impl Sink {
         if let Some(row) = self.rows.take(event) {
             match self.form {
                 Form::Jsonl | Form::Otlp => {}
+                Form::Parquet => {
+                    if let Out::Days(days) = &mut self.out {
+                        days.push(row);
+                        self.lines += 1;
+                    }
+                }
                 Form::Csv => self.line(&csv::line(&row))?,
                 Form::Ecs => self.line(&ecs::document(&row).to_string())?,
                 Form::Ocsf => {
@@ -300,9 +323,12 @@ impl Sink {
         Ok(())
     }
 
-    /// Puts everything out, and notes how far it has come.
-    fn settle(&mut self) -> Result<()> {
+    /// Puts everything out, and notes how far it has come. Parquet files are only written when enough waits for
+    /// them, or `all` is asked for.
+    fn settle(&mut self, all: bool) -> Result<()> {
         match &mut self.out {
+            Out::Days(days) if !all && !days.is_due() => return Ok(()),
+            Out::Days(days) => days.write()?,
             Out::File(file) => {
                 file.flush()?;
                 file.get_ref().sync_data()?;

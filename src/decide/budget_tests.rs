@@ -152,6 +152,7 @@ fn proposed() -> CallProposed {
             at: None,
             utc_offset_minutes: 0,
             arguments: Vec::new(),
+            words: crate::domain::call::CallWords::default(),
         },
     }
 }

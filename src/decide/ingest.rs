@@ -2,13 +2,16 @@
 //! it runs beside the engine.
 
 use crate::detector::features;
-use crate::domain::call::{Call, Digest, Origin, Outcome, OutcomeStatus, SessionRef, SessionSource, limits};
+use crate::domain::call::{
+    Call, CallWords, Digest, Origin, Outcome, OutcomeStatus, SessionRef, SessionSource, limits,
+};
 use crate::domain::json::Json;
 use crate::domain::mask::Masker;
 use crate::domain::stream::StreamId;
 use crate::domain::text::is_deceptive;
 use crate::domain::time::{DAY_US, Timestamp};
 use crate::stats::fingerprint::FingerprintKey;
+use crate::stats::words::{fold, words};
 use sha2::{Digest as _, Sha256};
 use std::borrow::Cow;
 
@@ -46,6 +49,8 @@ pub struct RawCall<'a> {
     pub traceparent: &'a str,
     /// What the user asked.
     pub user_request: &'a str,
+    /// Its words as fingerprints with the name of their key, where the text is not handed in.
+    pub request_words: Option<(&'a str, &'a [u64])>,
     /// Assistant message that made the call.
     pub turn: Option<u32>,
     /// The caller's time, microseconds since 1970.
@@ -104,6 +109,8 @@ impl Ingest {
         let session = self.session(raw);
         let digest = digest(tenant, raw, &session);
         let masked_request = self.masker.mask_text(&mut request);
+        let request_text = request.into_owned();
+        let request_words = self.request_words(&request_text, raw.request_words);
         Ok(Call {
             call_id: raw.call_id.to_owned(),
             tenant: tenant.to_owned(),
@@ -113,7 +120,7 @@ impl Ingest {
             server: raw.server.to_owned(),
             tool: raw.tool.to_owned(),
             arguments: arguments.text,
-            user_request: request.into_owned().into_bytes(),
+            user_request: request_text.into_bytes(),
             turn: raw.turn,
             call_time,
             receive_time: now,
@@ -125,6 +132,11 @@ impl Ingest {
             masked: arguments.masked + u32::from(masked_request),
             raises_to_critical: arguments.aims_at_production,
             arguments_features: arguments.features,
+            words: CallWords {
+                request: request_words,
+                tool: words(raw.tool, &self.key.for_words(), limits::TOOL_WORDS_MAX),
+                ..arguments.words
+            },
             paths_dropped: arguments.dropped,
         })
     }
@@ -176,6 +188,7 @@ impl Ingest {
         let aims_at_production = crate::policy::category::aims_at_production(&json);
         let masked = self.masker.mask(&mut json);
         let (features, dropped) = features::of_arguments(&json, &self.key);
+        let words = features::words_of_arguments(&json, &self.key.for_words());
         let text = if masked == 0 {
             text.to_vec()
         } else {
@@ -183,7 +196,20 @@ impl Ingest {
             json.write(&mut out);
             out
         };
-        Some(Arguments { text, features, dropped, masked: masked as u32, aims_at_production })
+        Some(Arguments { text, features, words, dropped, masked: masked as u32, aims_at_production })
+    }
+
+    fn request_words(&self, text: &str, given: Option<(&str, &[u64])>) -> Vec<u32> {
+        let mut found: Vec<u32> = if text.is_empty() {
+            let known = given.filter(|(id, _)| *id == self.key.words_id());
+            known.map_or_else(Vec::new, |(_, prints)| prints.iter().map(|print| fold(*print)).collect())
+        } else {
+            words(text, &self.key.for_words(), usize::MAX)
+        };
+        found.sort_unstable();
+        found.dedup();
+        found.truncate(limits::REQUEST_WORDS_MAX);
+        found
     }
 
     fn session(&self, raw: &RawCall<'_>) -> SessionRef {
@@ -225,12 +251,21 @@ impl Ingest {
         }
         let mut text = String::from_utf8_lossy(raw.result);
         self.masker.mask_text(&mut text);
+        let words = if text.is_empty() {
+            let known = raw.words.filter(|(id, _)| *id == self.key.words_id());
+            known.map(|(_, prints)| {
+                prints.iter().take(limits::RESULT_WORDS_MAX).map(|print| fold(*print)).collect()
+            })
+        } else {
+            Some(words(&text, &self.key.for_words(), limits::RESULT_WORDS_MAX))
+        };
         Ok(Outcome {
             status: raw.status,
             latency_us: raw.latency_us,
             result_bytes: raw.result_bytes.max(raw.result.len() as u64),
             result: text.into_owned().into_bytes(),
             fingerprints: raw.fingerprints,
+            words,
             end_time: raw.end_time,
         })
     }
@@ -252,6 +287,8 @@ pub struct RawOutcome<'a> {
     pub result: &'a [u8],
     /// See [`Outcome::fingerprints`].
     pub fingerprints: Vec<u64>,
+    /// Its words as fingerprints with the name of their key, where the text is not handed in.
+    pub words: Option<(String, Vec<u64>)>,
     /// See [`Outcome::end_time`].
     pub end_time: Option<Timestamp>,
 }
@@ -259,6 +296,7 @@ pub struct RawOutcome<'a> {
 struct Arguments {
     text: Vec<u8>,
     features: Vec<crate::domain::call::ArgumentFeature>,
+    words: CallWords,
     dropped: u32,
     masked: u32,
     aims_at_production: bool,
@@ -278,11 +316,17 @@ impl Faults {
         }
         if text.len() > most {
             self.add(field, too_long(text.len(), most));
-        } else if let Some(letter) = text.chars().find(|letter| is_deceptive(*letter)) {
+        } else if let Some(letter) = first_deceptive(text) {
             let message = format!("holds {}, a control or invisible character", letter.escape_unicode());
             self.add(field, message);
         }
     }
+}
+
+fn first_deceptive(text: &str) -> Option<char> {
+    // Nearly every name; its letters need not be looked at one by one.
+    let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    if is_plain { None } else { text.chars().find(|letter| is_deceptive(*letter)) }
 }
 
 /// Checks the name fields of requests other than calls.

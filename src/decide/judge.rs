@@ -6,6 +6,8 @@ use super::resolve::event_time;
 use super::settings::Settings;
 use super::verdict::settle;
 use crate::detector::models::SessionContext;
+use crate::detector::reading::Reading;
+use crate::detector::results::ToolWords;
 use crate::domain::call::{Call, CallFeatures};
 use crate::domain::decision::{Assessment, Decision, Floor};
 use crate::domain::event::{CallDecided, CallProposed, Event, Payload, Pending};
@@ -15,6 +17,7 @@ use crate::domain::stream::{CallKey, StreamId};
 use crate::policy::{Policy, category};
 use crate::projection::{Session, State, Tenant, principal_hash, tool_hash};
 use hashbrown::HashMap;
+use std::borrow::Cow;
 
 /// The two events of a decided call, in order.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,6 +73,7 @@ pub fn judge(
         at: call.timed.then_some(at),
         utc_offset_minutes: call.utc_offset_minutes.unwrap_or(0),
         arguments: call.arguments_features,
+        words: call.words,
     };
     let proposed = CallProposed {
         tenant: call.tenant,
@@ -126,10 +130,15 @@ pub fn redecide(
     let outcome =
         policy.evaluate(&proposed.tool, &proposed.server, &proposed.principal_chain, proposed.category);
     let features = &proposed.features;
+    let reading = reading(tenant, session, features);
+    let tool_words = tenant.map(|tenant| tenant.inventory.words(features)).unwrap_or_default();
     let context = SessionContext {
         seen: session.map_or(Capabilities::NONE, |session| session.seen),
         tools: session.map_or([0; 2], |session| session.tools),
         muted: session.map_or(0, |session| session.muted_at(features.at)),
+        reading: &reading,
+        turn: proposed.turn,
+        tool_words: ToolWords { words: &tool_words },
     };
     let assessment = assess(tenant, session, features, &context, outcome.category);
     let ground = ground(tenant, session, features, &context, &proposed.call_id);
@@ -140,7 +149,7 @@ fn assess(
     tenant: Option<&Tenant>,
     session: Option<&Session>,
     features: &CallFeatures,
-    context: &SessionContext,
+    context: &SessionContext<'_>,
     category: RiskCategory,
 ) -> Assessment {
     let mut floors = session.map_or(0, |session| session_floors(session, features));
@@ -151,6 +160,23 @@ fn assess(
         Some(tenant) => tenant.models.assess(features, context, category.base_risk(), floors),
         None => crate::detector::models::unknown(category.base_risk(), floors),
     }
+}
+
+/// What the session has read, with the request that came with this call.
+fn reading<'s>(
+    tenant: Option<&Tenant>,
+    session: Option<&'s Session>,
+    features: &CallFeatures,
+) -> Cow<'s, Reading> {
+    let known =
+        session.map_or_else(|| Cow::Owned(Reading::default()), |session| Cow::Borrowed(&session.reading));
+    let (Some(tenant), Some(request)) = (tenant, known.request_with(&features.words.request)) else {
+        return known;
+    };
+    let mut own = known.into_owned();
+    let wanted = tenant.models.results().wanted(&request);
+    own.ask(request, wanted);
+    Cow::Owned(own)
 }
 
 fn session_floors(session: &Session, features: &CallFeatures) -> u16 {

@@ -27,7 +27,7 @@ pub use account::{Ground, HARD_EVIDENCE, set_budget};
 pub use housekeep::housekeep;
 pub use judge::{InferenceCache, Judged, judge, redecide};
 pub use observe::{complete, define_tool, end_session};
-pub use resolve::{Resolved, resolve, stream_of};
+pub use resolve::{Resolved, event_time, resolve, stream_of};
 pub use settings::Settings;
 pub use unlearn::{UNLEARNED_MAX, adopt_model, unlearn};
 pub use verdict::settle;

@@ -101,6 +101,7 @@ pub fn complete(known: KnownCall, outcome: Outcome, last: Revision, now: Timesta
             latency_us: outcome.latency_us,
             result_bytes: outcome.result_bytes,
             fingerprints: outcome.fingerprints,
+            words: outcome.words,
         }),
         payload: Payload { result: outcome.result, ..Payload::default() },
     }

@@ -40,7 +40,7 @@ pub fn stream_of(
 }
 
 /// Time used for statistics, and whether the caller's was too far off to be believed.
-pub(super) fn event_time(call: &Call, settings: &Settings) -> (Timestamp, bool) {
+pub fn event_time(call: &Call, settings: &Settings) -> (Timestamp, bool) {
     match call.call_time {
         Some(at) if call.origin == crate::domain::call::Origin::Imported => (at, false),
         Some(at) => {

@@ -4,7 +4,7 @@
 //! and texts were, how often the path was given at all. Values that are always new are not surprising:
 //! the chance of something new is learnt too. Abstains until [`CALLS_MIN`] calls of the tool were learnt.
 
-use super::learn::{Lesson, tool_key};
+use super::learn::{Lesson, tool_key, tool_slot};
 use crate::detector::features::kind;
 use crate::domain::call::{ArgumentFeature, CallFeatures};
 use crate::domain::decision::Evidence;
@@ -91,7 +91,7 @@ impl ArgumentsModel {
     /// Surprise over all arguments of the call.
     pub fn score(&self, features: &CallFeatures) -> Option<MilliBits> {
         let tool = tool_key(features.tool);
-        let calls = self.tools.get(tool.into()).map_or(0, |calls| calls.0);
+        let calls = self.tools.get(tool_slot(tool)).map_or(0, |calls| calls.0);
         if calls < CALLS_MIN {
             return None;
         }
@@ -109,7 +109,7 @@ impl ArgumentsModel {
     /// The oddest aspect of the oddest argument.
     pub fn explain(&self, features: &CallFeatures) -> Evidence {
         let tool = tool_key(features.tool);
-        let calls = self.tools.get(tool.into()).map_or(0, |calls| calls.0);
+        let calls = self.tools.get(tool_slot(tool)).map_or(0, |calls| calls.0);
         let judged = features.arguments.iter().take(JUDGED_MAX).enumerate().flat_map(|(index, argument)| {
             self.aspects(tool, calls, argument).into_iter().flatten().map(move |aspect| (index, aspect))
         });
@@ -150,7 +150,7 @@ impl ArgumentsModel {
                 own.for_each(drop);
                 continue;
             }
-            if let Some(calls) = self.tools.entry(call.tool.into(), Calls::default) {
+            if let Some(calls) = self.tools.entry(tool_slot(call.tool), Calls::default) {
                 calls.0 = calls.0.saturating_add(1);
             }
             let mut previous = None;

@@ -35,9 +35,10 @@ impl Weigh for Rate {
 }
 
 impl Rate {
-    fn surprises(&self, now: i64) -> Option<[MilliBits; WINDOWS]> {
-        (self.moments.observations() >= OBSERVATIONS_MIN)
-            .then(|| self.moments.surprises(self.counts.counts(now)))
+    /// Against its own calls and, where they are few, its peers'.
+    fn surprises(&self, peers: &WindowMoments, now: i64) -> Option<[MilliBits; WINDOWS]> {
+        let usual = self.moments.leaning_on(peers);
+        (usual.observations() >= OBSERVATIONS_MIN).then(|| usual.surprises(self.counts.counts(now)))
     }
 }
 
@@ -46,11 +47,17 @@ impl Rate {
 pub struct RateModel {
     principals: SetTable<Rate>,
     pairs: SetTable<Rate>,
+    /// What calls of any principal, and of any pair, find.
+    any: [WindowMoments; 2],
 }
 
 impl Default for RateModel {
     fn default() -> Self {
-        Self { principals: SetTable::new(PRINCIPALS_MAX), pairs: SetTable::new(PAIRS_MAX) }
+        Self {
+            principals: SetTable::new(PRINCIPALS_MAX),
+            pairs: SetTable::new(PAIRS_MAX),
+            any: Default::default(),
+        }
     }
 }
 
@@ -62,8 +69,9 @@ impl RateModel {
     /// Surprise at so many calls before this one, over all windows of both entities.
     pub fn score(&self, features: &CallFeatures) -> Option<MilliBits> {
         let now = features.at?.as_micros();
-        let principal = self.principals.get(features.principal).and_then(|rate| rate.surprises(now));
-        let pair = self.pairs.get(pair(features)).and_then(|rate| rate.surprises(now));
+        let principal =
+            self.principals.get(features.principal).and_then(|rate| rate.surprises(&self.any[0], now));
+        let pair = self.pairs.get(pair(features)).and_then(|rate| rate.surprises(&self.any[1], now));
         match (principal, pair) {
             (None, None) => None,
             (Some(one), None) | (None, Some(one)) => Some(truncated_cauchy(&one)),
@@ -83,7 +91,7 @@ impl RateModel {
             [(false, self.principals.get(features.principal)), (true, self.pairs.get(pair(features)))];
         let windows = entities.into_iter().filter_map(|(per_tool, rate)| Some((per_tool, rate?))).flat_map(
             |(per_tool, rate)| {
-                let surprises = rate.surprises(now).unwrap_or_default();
+                let surprises = rate.surprises(&self.any[usize::from(per_tool)], now).unwrap_or_default();
                 surprises
                     .into_iter()
                     .zip(Window::ALL)
@@ -117,9 +125,11 @@ impl RateModel {
         let (Some(at), Some((_, day, _))) = (features.at, local_hour_and_day(features)) else { return };
         let now = at.as_micros();
         let rates = [self.principals.get_mut(features.principal), self.pairs.get_mut(pair(features))];
-        for rate in rates.into_iter().flatten() {
+        for (rate, any) in rates.into_iter().zip(&mut self.any) {
+            let Some(rate) = rate else { continue };
             let found = rate.counts.counts(now).map(|count| count.saturating_sub(1));
             rate.moments.learn(found, day);
+            any.learn(found, day);
         }
     }
 }

@@ -5,9 +5,10 @@
 //! kind. Values themselves are never kept. Arguments must be masked before they come here, so that a
 //! secret is only ever seen as its digest.
 
-use crate::domain::call::{ArgumentFeature, limits};
+use crate::domain::call::{ArgumentFeature, CallWords, limits};
 use crate::domain::json::Json;
 use crate::stats::fingerprint::FingerprintKey;
+use crate::stats::words::each_word;
 
 /// Kinds of values, as stored.
 pub mod kind {
@@ -28,6 +29,45 @@ pub fn of_arguments(arguments: &Json<'_>, key: &FingerprintKey) -> (Vec<Argument
     let mut walk = Walk { key, features: Vec::with_capacity(8), dropped: 0 };
     walk.visit(0, arguments);
     (walk.features, walk.dropped)
+}
+
+/// Words of the scalars in `arguments`, in the order of [`of_arguments`]: numbers and texts, without words of
+/// one or two letters.
+pub fn words_of_arguments(arguments: &Json<'_>, key: &FingerprintKey) -> CallWords {
+    let mut found = CallWords::default();
+    visit_words(arguments, key, &mut found);
+    found
+}
+
+fn visit_words(json: &Json<'_>, key: &FingerprintKey, found: &mut CallWords) {
+    if found.counts.len() == limits::ARGUMENT_PATHS_MAX {
+        return;
+    }
+    let mut take = |text: &str| {
+        let room = limits::ARGUMENTS_WORDS_MAX.saturating_sub(found.arguments.len());
+        let room = room.min(limits::ARGUMENT_WORDS_MAX);
+        let before = found.arguments.len();
+        each_word(text, key, |word| {
+            let taken = found.arguments.len() - before;
+            if word.letters > 2 && taken < room {
+                found.arguments.push(word.print);
+            }
+            taken < room
+        });
+        found.counts.push((found.arguments.len() - before) as u8);
+    };
+    match json {
+        Json::Object(fields) if !fields.is_empty() => {
+            fields.iter().for_each(|(_, value)| visit_words(value, key, found));
+        }
+        Json::Array(items) if !items.is_empty() => {
+            items.iter().for_each(|item| visit_words(item, key, found));
+        }
+        Json::Text(text) => take(text),
+        Json::Integer(value) => take(&value.to_string()),
+        Json::Float(value) => take(&value.to_string()),
+        _ => found.counts.push(0),
+    }
 }
 
 /// Names of the paths, in the same order as the features: for whoever renders a finding.

@@ -5,6 +5,7 @@
 
 use crate::domain::call::{ArgumentFeature, CallFeatures};
 use crate::domain::decision::{Assessment, DETECTORS};
+use crate::stats::fingerprint::mix;
 use serde::{Deserialize, Serialize};
 
 /// Calls of a session learnt in full.
@@ -56,6 +57,11 @@ pub struct Lesson {
 /// The 32 bits of a tool's hash that the learnt models key by: half the memory of a live session.
 pub const fn tool_key(tool: u64) -> u32 {
     tool as u32
+}
+
+/// The place of a tool in tables: their sets go by the upper bits, which [`tool_key`] has not.
+pub const fn tool_slot(tool: u32) -> u64 {
+    mix(tool as u64, 0x746f_6f6c)
 }
 
 /// Local hour of the week (0 = Monday 00:00) and local day since 1970.

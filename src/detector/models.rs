@@ -5,6 +5,8 @@ use super::burst::RateModel;
 use super::context::ContextModel;
 use super::learn::{ABSTAINED, Lesson, Observation, local_hour_and_day};
 use super::novelty::NoveltyModel;
+use super::reading::Reading;
+use super::results::{ResultsModel, ToolWords};
 use super::sequence::{SequenceModel, week_of};
 use super::time_of_day::TimeModel;
 use crate::domain::call::CallFeatures;
@@ -23,14 +25,20 @@ pub const NOTABLE: i32 = 4_322;
 pub const EXPECTED: u8 = 3;
 
 /// What a call is judged against besides what was learnt: its session so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SessionContext {
+#[derive(Clone, Copy, Debug)]
+pub struct SessionContext<'a> {
     /// Capabilities of earlier calls.
     pub seen: Capabilities,
     /// The last two tools, latest first; zero for none.
     pub tools: [u64; 2],
     /// Detectors left out of the combination, one bit each.
     pub muted: u8,
+    /// What it has read, this call's own request included.
+    pub reading: &'a Reading,
+    /// Number of the message that made the call.
+    pub turn: Option<u32>,
+    /// Words of the tool's name and description.
+    pub tool_words: ToolWords<'a>,
 }
 
 /// Everything learnt of a tenant.
@@ -42,6 +50,7 @@ pub struct Models {
     context: ContextModel,
     arguments: ArgumentsModel,
     novelty: NoveltyModel,
+    results: ResultsModel,
     calibrators: [Calibrator; DETECTORS],
     combined: Calibrator,
     /// Sessions learnt.
@@ -64,7 +73,7 @@ impl Models {
     pub fn assess(
         &self,
         features: &CallFeatures,
-        session: &SessionContext,
+        session: &SessionContext<'_>,
         base: u8,
         floors: u16,
     ) -> Assessment {
@@ -78,7 +87,11 @@ impl Models {
         }
     }
 
-    fn judge(&self, features: &CallFeatures, session: &SessionContext) -> ([Score; DETECTORS], MilliBits) {
+    fn judge(
+        &self,
+        features: &CallFeatures,
+        session: &SessionContext<'_>,
+    ) -> ([Score; DETECTORS], MilliBits) {
         let time = local_hour_and_day(features);
         let day = time.map_or(0, |(_, day, _)| day);
         let raw = [
@@ -88,14 +101,15 @@ impl Models {
             self.context.score(session.seen, features.capabilities),
             self.arguments.score(features),
             self.novelty.score(features),
-            None,
+            self.results.score(features, session.reading, session.turn, session.tool_words),
         ];
         let mut present = [MilliBits::ZERO; DETECTORS];
         let mut count = 0;
         let scores = Detector::ALL.map(|detector| {
             let raw = raw[detector.index()];
             let surprise = raw.map(|raw| self.calibrators[detector.index()].calibrate(raw));
-            if let Some(surprise) = surprise.filter(|_| session.muted >> detector.index() & 1 == 0) {
+            let heard = session.muted >> detector.index() & 1 == 0;
+            if let (Some(surprise), true) = (surprise, heard && detector != Detector::Results) {
                 present[count] = surprise;
                 count += 1;
             }
@@ -104,10 +118,15 @@ impl Models {
                 if surprise >= NOTABLE { self.explain(detector, features, session) } else { Evidence::None };
             Score { detector, raw: raw.map(MilliBits::as_i32), surprise, evidence }
         });
-        (scores, combine(&present[..count]))
+        let results = scores.iter().find(|score| {
+            let heard = session.muted >> score.detector.index() & 1 == 0;
+            score.detector == Detector::Results && score.raw.is_some() && heard
+        });
+        let results = results.map(|score| MilliBits::new(score.surprise));
+        (scores, weigh(&present[..count], results))
     }
 
-    fn explain(&self, detector: Detector, features: &CallFeatures, session: &SessionContext) -> Evidence {
+    fn explain(&self, detector: Detector, features: &CallFeatures, session: &SessionContext<'_>) -> Evidence {
         let time = local_hour_and_day(features);
         let day = time.map_or(0, |(_, day, _)| day);
         match detector {
@@ -118,15 +137,22 @@ impl Models {
             Detector::Context => self.context.explain(session.seen, features.capabilities),
             Detector::Arguments => self.arguments.explain(features),
             Detector::Novelty => self.novelty.explain(features),
-            Detector::Results => Evidence::None,
+            Detector::Results => {
+                self.results.explain(features, session.reading, session.turn, session.tool_words)
+            }
         }
     }
 
     /// The e-value of a call for its session's slow evidence (detection.md 5); none where sequences are not
     /// judged yet.
-    pub fn e_value(&self, features: &CallFeatures, session: &SessionContext) -> Option<f64> {
+    pub fn e_value(&self, features: &CallFeatures, session: &SessionContext<'_>) -> Option<f64> {
         let day = local_hour_and_day(features).map_or(0, |(_, day, _)| day);
         self.sequence.e_value(features, session.tools, self.novelty.tools_known(), day)
+    }
+
+    /// What the results of a tenant's tools are compared with.
+    pub const fn results(&self) -> &ResultsModel {
+        &self.results
     }
 
     /// Counts an attempt, whatever becomes of it.
@@ -156,7 +182,7 @@ impl Models {
     }
 
     /// Learns a session that is over.
-    pub fn learn(&mut self, lesson: &Lesson) {
+    pub fn learn(&mut self, lesson: &Lesson, reading: &Reading) {
         if lesson.tools.is_empty() {
             return;
         }
@@ -170,6 +196,7 @@ impl Models {
         self.context.learn(lesson);
         self.arguments.learn(lesson, week);
         self.novelty.learn(lesson, week);
+        self.results.learn(reading, &lesson.tools);
         self.sessions += 1;
     }
 
@@ -192,13 +219,32 @@ impl Models {
 pub fn combined(scores: &[Score; DETECTORS], left_out: Option<Detector>) -> MilliBits {
     let mut present = [MilliBits::ZERO; DETECTORS];
     let mut count = 0;
-    let judged = scores.iter().filter(|score| score.raw.is_some() && Some(score.detector) != left_out);
-    for (slot, score) in present.iter_mut().zip(judged) {
+    let judged = || scores.iter().filter(|score| score.raw.is_some() && Some(score.detector) != left_out);
+    let results = judged().find(|score| score.detector == Detector::Results);
+    let others = judged().filter(|score| score.detector != Detector::Results);
+    for (slot, score) in present.iter_mut().zip(others) {
         *slot = MilliBits::new(score.surprise);
         count += 1;
     }
-    combine(&present[..count])
+    weigh(&present[..count], results.map(|score| MilliBits::new(score.surprise)))
 }
+
+/// One surprise of all: that of the results where they were judged, with a share of the others'.
+///
+/// Where it is known what the user asked and what the results said, whether a call follows the one or the
+/// other says more than how usual it is: what is merely new is seldom wrong. So the other detectors together
+/// count [`OTHERS_SHARE`] of their bits beside it, and raise an alarm of their own only [`OTHERS_LESS`] later.
+fn weigh(others: &[MilliBits], results: Option<MilliBits>) -> MilliBits {
+    let others = combine(others);
+    let Some(results) = results else { return others };
+    let share = MilliBits::new(others.as_i32() * OTHERS_SHARE / 100);
+    results.saturating_add(share).max(MilliBits::new(others.as_i32() - OTHERS_LESS))
+}
+
+/// Percent.
+const OTHERS_SHARE: i32 = 30;
+/// Milli-bits.
+const OTHERS_LESS: i32 = 8_000;
 
 /// The assessment of a call that nothing is known of.
 pub fn unknown(base: u8, floors: u16) -> Assessment {

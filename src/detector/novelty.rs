@@ -3,7 +3,7 @@
 //! Abstains while neither the principal nor its peers are known. No surprise once the principal has used
 //! the tool eight times.
 
-use super::learn::{Lesson, tool_key};
+use super::learn::{Lesson, tool_key, tool_slot};
 use crate::domain::call::CallFeatures;
 use crate::domain::decision::Evidence;
 use crate::stats::categorical::CategoryModel;
@@ -68,7 +68,7 @@ impl NoveltyModel {
 
     /// Surprise at this principal using this tool.
     pub fn score(&self, features: &CallFeatures) -> Option<MilliBits> {
-        let tool = u64::from(tool_key(features.tool));
+        let tool = tool_slot(tool_key(features.tool));
         let principals = self.principals_known();
         let peers = self.tools.get(tool).map_or(0, |peers| peers.0);
         let by_peers = ((f64::from(peers) + 0.5) / (f64::from(principals) + 1.0)).min(1.0);
@@ -84,7 +84,7 @@ impl NoveltyModel {
 
     /// The figures behind a score.
     pub fn explain(&self, features: &CallFeatures) -> Evidence {
-        let tool = u64::from(tool_key(features.tool));
+        let tool = tool_slot(tool_key(features.tool));
         let own = self.principals.get(features.principal);
         Evidence::Novelty {
             uses: own.map_or(0, |tools| tools.used.oddness(tool, 1.0).seen),
@@ -99,7 +99,7 @@ impl NoveltyModel {
     pub fn learn(&mut self, lesson: &Lesson, week: u16) {
         let Some(own) = self.principals.entry(lesson.principal, Tools::default) else { return };
         for call in lesson.calls.iter().filter(|call| !call.abandoned) {
-            let tool = u64::from(call.tool);
+            let tool = tool_slot(call.tool);
             let first = own.used.oddness(tool, 1.0).seen == 0;
             own.used.learn(tool, week);
             own.calls = own.calls.saturating_add(1);

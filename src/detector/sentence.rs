@@ -62,6 +62,9 @@ pub fn render(score: &Score, names: &Names<'_>) -> Words {
         Evidence::Novelty { uses, calls, tools, peers, principals } => {
             novelty(&tool, &who, [uses, calls, tools], [peers, principals])
         }
+        Evidence::Results { explained, unexplained, new_words, requestlike, results, requests } => {
+            following(&tool, [explained, unexplained], [new_words, requestlike], [results, requests])
+        }
     }
 }
 
@@ -105,7 +108,9 @@ const fn abstained(detector: Detector) -> &'static str {
             "Arguments were not judged: none given, or fewer than 10 calls of this tool in the history."
         }
         Detector::Novelty => "Novelty was not judged: neither this principal nor its peers are known.",
-        Detector::Results => "Results were not judged: this version does not look at them yet.",
+        Detector::Results => {
+            "Results were not judged: the user's request or the results were not handed in, or the history holds fewer than 8 requests or 30 results."
+        }
     }
 }
 
@@ -229,6 +234,23 @@ fn argument(tool: &str, path: &str, aspect: u8, seen: u32, total: u32) -> Words 
     Words { observed, expected, sentence }
 }
 
+fn following(tool: &str, words: [u32; 2], text: [u32; 2], learnt: [u32; 2]) -> Words {
+    let ([explained, unexplained], [new_words, requestlike], [results, requests]) = (words, text, learnt);
+    let of_call = plural(unexplained, "word");
+    let new = plural(new_words, "word");
+    Words {
+        observed: format!(
+            "{explained} of {of_call} that the user did not say come from new text in a result"
+        ),
+        expected: "calls that follow what the user said".to_owned(),
+        sentence: format!(
+            "{tool} follows an earlier result more than the request: that result has {new} in new places compared with {} of its tool, {requestlike} of them more at home in {} by users; {explained} of {of_call} of this call that the user did not say are there.",
+            plural(results, "result"),
+            plural(requests, "request"),
+        ),
+    }
+}
+
 fn novelty(tool: &str, who: &str, [uses, calls, tools]: [u32; 3], [peers, principals]: [u32; 2]) -> Words {
     let known = format!("{}, {} known", plural(calls, "call"), plural(tools, "tool"));
     let by_peers = format!("{peers} of {principals} principals use it");
@@ -289,6 +311,18 @@ mod tests {
             Detector::Novelty,
             Evidence::Novelty { uses: 0, calls: 1_204, tools: 14, peers: 1, principals: 11 },
             "First use of scale_replicas by agent:ops (1204 calls, 14 tools known); 1 of 11 principals use it.",
+        );
+        check(
+            Detector::Results,
+            Evidence::Results {
+                explained: 3,
+                unexplained: 4,
+                new_words: 57,
+                requestlike: 21,
+                results: 120,
+                requests: 80,
+            },
+            "scale_replicas follows an earlier result more than the request: that result has 57 words in new places compared with 120 results of its tool, 21 of them more at home in 80 requests by users; 3 of 4 words of this call that the user did not say are there.",
         );
         check(
             Detector::Context,

@@ -3,7 +3,7 @@
 //! The unit is the active hour, not the call: one night of two hundred calls teaches as much as one
 //! call. Abstains without a time, in an entity's first three days, and below [`HOURS_MIN`] active hours.
 
-use super::learn::{Observation, tool_key};
+use super::learn::{Observation, tool_key, tool_slot};
 use crate::domain::call::CallFeatures;
 use crate::domain::decision::Evidence;
 use crate::stats::millibits::MilliBits;
@@ -45,23 +45,25 @@ impl Default for TimeModel {
 }
 
 impl TimeModel {
-    /// Surprise at this hour: the greater of the principal's and the tool's.
+    /// Surprise at this hour for the principal; for the tool where the principal is not known yet.
     pub fn score(&self, features: &CallFeatures, hour_of_week: u8, day: i32) -> Option<MilliBits> {
         let of = |hours: Option<&Hours>| {
             let hours = &hours?.0;
             (hours.active_hours() >= HOURS_MIN).then(|| hours.surprise(hour_of_week.into(), day)).flatten()
         };
         let principal = of(self.principals.get(features.principal));
-        let tool = of(self.tools.get(tool_key(features.tool).into()));
-        principal.max(tool)
+        let tool = of(self.tools.get(tool_slot(tool_key(features.tool))));
+        principal.or(tool)
     }
 
     /// The figures behind a score.
     pub fn explain(&self, features: &CallFeatures, hour_of_week: u8, minute: u8, day: i32) -> Evidence {
-        let surprise = |hours: &Hours| hours.0.surprise(hour_of_week.into(), day);
-        let principal = self.principals.get(features.principal);
-        let tool = self.tools.get(tool_key(features.tool).into());
-        let Some(hours) = [principal, tool].into_iter().flatten().max_by_key(|hours| surprise(hours)) else {
+        let judged = |hours: &&Hours| {
+            hours.0.active_hours() >= HOURS_MIN && hours.0.surprise(hour_of_week.into(), day).is_some()
+        };
+        let principal = self.principals.get(features.principal).filter(judged);
+        let tool = self.tools.get(tool_slot(tool_key(features.tool)));
+        let Some(hours) = principal.or(tool) else {
             return Evidence::None;
         };
         Evidence::Hour {
@@ -93,12 +95,13 @@ impl TimeModel {
         let new = || Hours(Box::new(Presence::new(day)));
         let tenant = self.tenant.get_or_insert_with(new);
         tenant.0.learn(hour, day, TENANT_LEVEL);
-        let level = tenant.0.level();
+        // Once a day and entity: the level is a sum over the week.
+        let level = |hours: &Hours| if hours.0.has_reached(day) { TENANT_LEVEL } else { tenant.0.level() };
         if let Some(hours) = self.principals.entry(principal, new) {
-            hours.0.learn(hour, day, level);
+            hours.0.learn(hour, day, level(hours));
         }
-        if let Some(hours) = self.tools.entry(observed.tool.into(), new) {
-            hours.0.learn(hour, day, level);
+        if let Some(hours) = self.tools.entry(tool_slot(observed.tool), new) {
+            hours.0.learn(hour, day, level(hours));
         }
     }
 }

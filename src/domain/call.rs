@@ -24,6 +24,16 @@ pub mod limits {
     pub const TRACEPARENT_BYTES_MAX: usize = 64;
     /// Argument paths that become features; further ones are counted, not judged.
     pub const ARGUMENT_PATHS_MAX: usize = 32;
+    /// Distinct words of a request.
+    pub const REQUEST_WORDS_MAX: usize = 192;
+    /// Words of a tool's name.
+    pub const TOOL_WORDS_MAX: usize = 8;
+    /// Words of one argument.
+    pub const ARGUMENT_WORDS_MAX: usize = 32;
+    /// Words of all arguments of a call.
+    pub const ARGUMENTS_WORDS_MAX: usize = 128;
+    /// Words of a result, from its beginning.
+    pub const RESULT_WORDS_MAX: usize = 1_024;
 }
 
 /// SHA-256 over everything of a call that an approval binds: see `decide::ingest`.
@@ -138,6 +148,8 @@ pub struct Call {
     pub raises_to_critical: bool,
     /// Features of the arguments, made by `detector::features`.
     pub arguments_features: Vec<ArgumentFeature>,
+    /// Words of the request, the tool's name and the arguments.
+    pub words: CallWords,
     /// Argument paths beyond the limit, not judged.
     pub paths_dropped: u32,
 }
@@ -170,7 +182,7 @@ pub struct ArgumentFeature {
 
 /// What the learnt models look at: everything the fold needs of a call, so that folding the log
 /// needs no payload and survives its erasure. By default: of no call.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallFeatures {
     /// Hash of server and tool name.
     pub tool: u64,
@@ -184,6 +196,33 @@ pub struct CallFeatures {
     pub utc_offset_minutes: i16,
     /// Arguments, in document order.
     pub arguments: Vec<ArgumentFeature>,
+    /// Words of the request, the tool's name and the arguments.
+    pub words: CallWords,
+}
+
+/// Words of a call as fingerprints, see `stats::words`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallWords {
+    /// Of what the user asked with this call: distinct, at most [`limits::REQUEST_WORDS_MAX`].
+    pub request: Vec<u32>,
+    /// Of the tool's name, at most [`limits::TOOL_WORDS_MAX`].
+    pub tool: Vec<u32>,
+    /// Of the arguments, one after another, without words of one or two letters.
+    pub arguments: Vec<u32>,
+    /// How many of them each argument has.
+    pub counts: Vec<u8>,
+}
+
+impl CallWords {
+    /// The words of each argument, in the order of the arguments.
+    pub fn by_argument(&self) -> impl Iterator<Item = &[u32]> {
+        let mut rest = self.arguments.as_slice();
+        self.counts.iter().map(move |count| {
+            let (own, others) = rest.split_at(usize::from(*count).min(rest.len()));
+            rest = others;
+            own
+        })
+    }
 }
 
 /// How a call ended.
@@ -227,6 +266,8 @@ pub struct Outcome {
     pub result: Vec<u8>,
     /// Salted fingerprints of the result's value-like tokens.
     pub fingerprints: Vec<u64>,
+    /// The result's words in order, see `stats::words`; none if no result was handed in.
+    pub words: Option<Vec<u32>>,
     /// When the call ended, by the caller's clock.
     pub end_time: Option<Timestamp>,
 }

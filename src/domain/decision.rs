@@ -186,6 +186,21 @@ pub enum Evidence {
         /// Principals of the tenant.
         principals: u32,
     },
+    /// Results: a call that follows the new part of an earlier result.
+    Results {
+        /// Words of the call that the user did not say and the new part did.
+        explained: u32,
+        /// Words of the call that the user did not say.
+        unexplained: u32,
+        /// Different words of the new part.
+        new_words: u32,
+        /// Those of them that the users' requests use more than this tool's results do.
+        requestlike: u32,
+        /// Results of that tool that were learnt.
+        results: u32,
+        /// Different requests that were learnt.
+        requests: u32,
+    },
 }
 
 /// One detector's part in an assessment.

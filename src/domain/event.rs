@@ -271,6 +271,8 @@ pub struct CallCompleted {
     pub result_bytes: u64,
     /// Salted fingerprints of the result's value-like tokens.
     pub fingerprints: Vec<u64>,
+    /// The result's words in order, see `stats::words`; none if no result was handed in.
+    pub words: Option<Vec<u32>>,
 }
 
 /// A policy came into force.

@@ -11,7 +11,8 @@ use crate::domain::decision::Mode;
 use crate::domain::event::{Event, Recorded};
 use crate::domain::position::Position;
 use crate::eventlog::{self, Batch, NewRecord, Payload, Writer};
-use crate::record::{encode, encode_payload};
+use crate::record::{encode_into, encode_payload_into};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -19,6 +20,9 @@ use std::time::Duration;
 const RECORDS_MAX: usize = 2_048;
 /// Bytes of payload from which a group is handed over, or an append is made.
 const PAYLOAD_BYTES_MAX: usize = 4 << 20;
+
+/// Bytes of buffers kept from one append to the next.
+const BYTES_KEPT_MAX: usize = 4 << 20;
 
 /// Pause between tries while the disk is full.
 const DISK_FULL_PAUSE: Duration = Duration::from_millis(50);
@@ -56,7 +60,7 @@ impl Shared {
 /// An answer that waits for durability.
 pub(super) enum Deferred {
     /// To a caller of `Evaluate`.
-    Decided(Reply<Decided>, Box<Decided>),
+    Decided(Reply<Arc<Decided>>, Arc<Decided>),
     /// To an import.
     Imported(Reply<Imported>, Imported),
     /// To anyone else.
@@ -67,7 +71,7 @@ impl Deferred {
     /// Lets the answer go.
     pub(super) fn settle(self, outcome: &Result<(), Error>) {
         match (self, outcome) {
-            (Self::Decided(reply, decided), Ok(())) => reply(Ok(*decided)),
+            (Self::Decided(reply, decided), Ok(())) => reply(Ok(decided)),
             (Self::Decided(reply, _), Err(error)) => reply(Err(error.clone())),
             (Self::Imported(reply, imported), Ok(())) => reply(Ok(imported)),
             (Self::Imported(reply, _), Err(error)) => reply(Err(error.clone())),
@@ -106,32 +110,34 @@ impl Group {
         self.payload_bytes += payload.arguments.len() + payload.user_request.len() + payload.result.len();
         self.records.push(recorded);
     }
-
-    fn absorb(&mut self, other: Self) {
-        self.records.extend(other.records);
-        self.directory.extend(other.directory);
-        self.deferred.extend(other.deferred);
-        self.payload_bytes += other.payload_bytes;
-    }
 }
 
 /// Runs until the worker hangs up; hands the writer back for the last words.
 pub(super) fn run(mut writer: Writer, handover: &Handover, shared: &Shared) -> Writer {
+    let mut press = Press::default();
     let mut failed: Option<Error> = None;
     loop {
         if handover.is_empty() && failed.is_none() {
             flush_index(&mut writer);
         }
-        let Some(groups) = handover.take() else { return writer };
-        let mut groups = groups.into_iter();
-        while let Some(mut group) = groups.next() {
-            while !group.is_full() {
-                let Some(more) = groups.next() else { break };
-                group.absorb(more);
-            }
-            settle(&mut writer, group, &mut failed, shared);
+        let Some(mut groups) = handover.take() else { return writer };
+        while !groups.is_empty() {
+            let together = together(&groups);
+            settle(&mut writer, &mut press, groups.drain(..together), &mut failed, shared);
         }
     }
+}
+
+/// How many of the groups, from the first on, go into one append.
+fn together(groups: &[Group]) -> usize {
+    let (mut records, mut bytes) = (0, 0);
+    let fits = |group: &&Group| {
+        let room = records < RECORDS_MAX / 2 && bytes < PAYLOAD_BYTES_MAX;
+        records += group.records.len();
+        bytes += group.payload_bytes;
+        room && records <= RECORDS_MAX
+    };
+    groups.iter().take_while(fits).count().max(1)
 }
 
 /// Writes index entries that wait, while nobody else does. A failure is met again by the next append.
@@ -141,11 +147,17 @@ fn flush_index(writer: &mut Writer) {
     }
 }
 
-/// Commits a group and lets its answers go.
-fn settle(writer: &mut Writer, mut group: Group, failed: &mut Option<Error>, shared: &Shared) {
+/// Commits groups and lets their answers go.
+fn settle(
+    writer: &mut Writer,
+    press: &mut Press,
+    groups: std::vec::Drain<'_, Group>,
+    failed: &mut Option<Error>,
+    shared: &Shared,
+) {
     let outcome = match &failed {
         Some(error) => Err(error.clone()),
-        None => commit(writer, &mut group, shared),
+        None => press.commit(writer, groups.as_slice(), shared),
     };
     if let Err(error) = &outcome {
         // The worker's state is ahead of the log now: nothing may follow, not even after a refusal
@@ -153,25 +165,58 @@ fn settle(writer: &mut Writer, mut group: Group, failed: &mut Option<Error>, sha
         shared.failed.store(true, Ordering::Release);
         failed.get_or_insert_with(|| Error::WritesOff(error.to_string()));
     }
-    group.deferred.into_iter().for_each(|deferred| deferred.settle(&outcome));
+    for mut group in groups {
+        group.deferred.drain(..).for_each(|deferred| deferred.settle(&outcome));
+    }
 }
 
-pub(super) fn commit(writer: &mut Writer, group: &mut Group, shared: &Shared) -> Result<(), Error> {
-    if group.records.is_empty() {
-        return Ok(());
+/// Makes batches of groups. Their memory is used again and again.
+#[derive(Default)]
+pub(super) struct Press {
+    batch: Batch,
+    /// Buffers of payloads that are not in use.
+    spare: Vec<Payload>,
+}
+
+impl Press {
+    /// Appends the records of these groups, in batches no larger than an append may be.
+    pub(super) fn commit(
+        &mut self,
+        writer: &mut Writer,
+        groups: &[Group],
+        shared: &Shared,
+    ) -> Result<(), Error> {
+        let mut records = groups.iter().flat_map(|group| &group.records).peekable();
+        let mut directory = groups.iter().flat_map(|group| &group.directory).cloned().collect();
+        while let Some(first) = records.peek() {
+            let before = Position::new(first.position.get() - 1);
+            let mut count = 0;
+            while let Some(recorded) = records.next_if(|_| count < RECORDS_MAX) {
+                if count == self.batch.records.len() {
+                    self.batch.records.push(NewRecord::default());
+                }
+                make_record(recorded, &mut self.batch.records[count], &mut self.spare);
+                count += 1;
+            }
+            self.batch.records.truncate(count);
+            self.batch.directory = std::mem::take(&mut directory);
+            salt(&mut self.batch.records)?;
+            append(writer, before, &self.batch, shared)?;
+            add(&shared.counters.batches_appended, 1);
+            add(&shared.counters.records_appended, count as u64);
+        }
+        let kept = self.batch.records.iter().map(|record| record.body.capacity() + payload_capacity(record));
+        if kept.sum::<usize>() + self.spare.iter().map(|payload| payload.bytes.capacity()).sum::<usize>()
+            > BYTES_KEPT_MAX
+        {
+            *self = Self::default();
+        }
+        Ok(())
     }
-    let mut records = std::mem::take(&mut group.records).into_iter().peekable();
-    let mut directory = std::mem::take(&mut group.directory);
-    while records.peek().is_some() {
-        let chunk: Vec<Recorded> = records.by_ref().take(RECORDS_MAX).collect();
-        let before = Position::new(chunk[0].position.get() - 1);
-        let count = chunk.len() as u64;
-        let batch = Batch { records: to_records(chunk)?, directory: std::mem::take(&mut directory) };
-        append(writer, before, &batch, shared)?;
-        add(&shared.counters.batches_appended, 1);
-        add(&shared.counters.records_appended, count);
-    }
-    Ok(())
+}
+
+fn payload_capacity(record: &NewRecord) -> usize {
+    record.payload.as_ref().map_or(0, |payload| payload.bytes.capacity())
 }
 
 /// Appends; while the disk is full, which has no effect, tries again until there is room.
@@ -198,38 +243,38 @@ fn append(writer: &mut Writer, before: Position, batch: &Batch, shared: &Shared)
     }
 }
 
-/// Events to records; payloads are salted with fresh random bytes, so that erasing a payload erases the
-/// only way to test a guess.
-fn to_records(chunk: Vec<Recorded>) -> Result<Vec<NewRecord>, Error> {
-    let payloads = chunk.iter().filter(|recorded| !recorded.record.payload.is_empty()).count();
-    let mut salts = vec![0_u8; payloads * 16];
-    getrandom::fill(&mut salts).map_err(|fault| Error::Storage(format!("no random bytes: {fault}")))?;
-    let mut salts = salts.chunks_exact(16);
-    Ok(chunk
-        .into_iter()
-        .map(|recorded| {
-            let record = recorded.record;
-            let payload = (!record.payload.is_empty()).then(|| {
-                let salt = salts.next().and_then(|salt| salt.try_into().ok()).expect("one salt a payload");
-                Payload { salt, bytes: encode_payload(&record.payload) }
-            });
-            let tool = match &record.event {
-                Event::CallProposed(proposed) => proposed.features.tool,
-                _ => 0,
-            };
-            NewRecord {
-                kind: record.event.kind(),
-                stream: record.stream,
-                revision: record.revision,
-                event_time: record.event_time,
-                receive_time: record.receive_time,
-                call: record.call,
-                tool,
-                causation: record.causation,
-                body: encode(&record.event),
-                payload,
-                introduces_call: tool != 0,
-            }
-        })
-        .collect())
+/// An event as a record, in the memory of an earlier one.
+fn make_record(recorded: &Recorded, out: &mut NewRecord, spare: &mut Vec<Payload>) {
+    let record = &recorded.record;
+    let tool = match &record.event {
+        Event::CallProposed(proposed) => proposed.features.tool,
+        _ => 0,
+    };
+    encode_into(&record.event, &mut out.body);
+    if record.payload.is_empty() {
+        spare.extend(out.payload.take());
+    } else {
+        let payload = out.payload.get_or_insert_with(|| spare.pop().unwrap_or_default());
+        encode_payload_into(&record.payload, &mut payload.bytes);
+    }
+    out.kind = record.event.kind();
+    out.stream = record.stream;
+    out.revision = record.revision;
+    out.event_time = record.event_time;
+    out.receive_time = record.receive_time;
+    out.call = record.call;
+    out.tool = tool;
+    out.causation = record.causation;
+    out.introduces_call = tool != 0;
+}
+
+/// Payloads are salted with fresh random bytes, so that erasing a payload erases the only way to test a guess.
+fn salt(records: &mut [NewRecord]) -> Result<(), Error> {
+    let payloads = records.iter().filter(|record| record.payload.is_some()).count();
+    let mut salts = vec![[0_u8; 16]; payloads];
+    getrandom::fill(salts.as_flattened_mut())
+        .map_err(|fault| Error::Storage(format!("no random bytes: {fault}")))?;
+    let payloads = records.iter_mut().filter_map(|record| record.payload.as_mut());
+    payloads.zip(salts).for_each(|(payload, salt)| payload.salt = salt);
+    Ok(())
 }

@@ -1,7 +1,7 @@
 //! The engine as everyone else sees it: cheap to clone, for any thread.
 
 use super::Error;
-use super::committer::{self, Group, Shared};
+use super::committer::{self, Group, Press, Shared};
 use super::counters::{CountersView, add};
 use super::handover::{ClosesHandover, Handover};
 use super::partition::{Command, Reply};
@@ -397,7 +397,7 @@ fn begin(
         state.apply(&recorded);
         let mut group = Group::default();
         group.push(recorded);
-        committer::commit(writer, &mut group, &Shared::default())?;
+        Press::default().commit(writer, &[group], &Shared::default())?;
     }
     Ok(())
 }

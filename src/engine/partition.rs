@@ -10,6 +10,7 @@ use crate::domain::position::Position;
 use crate::domain::stream::StreamId;
 use crate::domain::time::Timestamp;
 use crate::projection::State;
+use std::sync::Arc;
 
 /// Where an answer goes. Called on the committer's thread once what it speaks of is durable: it must be
 /// quick and must not panic.
@@ -77,9 +78,9 @@ pub struct Completed {
 /// What a partition can be asked.
 pub enum Command {
     /// Decide a call and record it.
-    Evaluate(Box<Call>, Reply<Decided>),
+    Evaluate(Box<Call>, Reply<Arc<Decided>>),
     /// Score and decide a call without recording or learning anything.
-    Score(Box<Call>, Reply<Decided>),
+    Score(Box<Call>, Reply<Arc<Decided>>),
     /// Record a call of history.
     Import(Box<Import>, Reply<Imported>),
     /// Record how a call ended: tenant, call id, outcome, and now.

@@ -200,14 +200,7 @@ pub(super) fn known_call(log: &Log, proposed_at: Position) -> Result<Known, Erro
         return Err(Error::DataLoss(format!("position {proposed_at} is indexed as a call and is none")));
     };
     let stream = recorded.record.stream;
-    Ok(Known {
-        proposed_at,
-        stream,
-        digest: proposed.digest,
-        decided: None,
-        completed: None,
-        is_completion_known: false,
-    })
+    Ok(Known { proposed_at, stream, digest: proposed.digest, completed: None, is_completion_known: false })
 }
 
 /// What tells the recorded outcome of a call from another one, if there is one.

@@ -43,16 +43,37 @@ pub(super) struct Worker {
     pub(super) group: Group,
 }
 
+/// What the log's index said of a call before it was taken up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Indexed {
+    /// It was not asked.
+    Unasked,
+    /// It knew nothing of it.
+    Nowhere,
+    /// It was proposed here.
+    At(Position),
+}
+
+/// A call's key, and what is known of it.
+#[derive(Clone, Copy, Debug)]
+struct Lookup {
+    key: CallKey,
+    indexed: Indexed,
+}
+
 impl Worker {
     /// Runs until it is told to stop or every handle is gone; hands the state and the last reply back.
     pub(super) fn run(mut self) -> (State, Option<Reply<Position>>) {
         let mut drained = Vec::with_capacity(DRAIN_MAX);
+        let mut lookups = Vec::with_capacity(DRAIN_MAX);
         let mut stop = None;
         while stop.is_none() && self.commands.blocking_recv_many(&mut drained, DRAIN_MAX) > 0 {
-            for command in drained.drain(..) {
+            self.registry.settle(self.log.position());
+            self.look_up(&drained, &mut lookups);
+            for (command, lookup) in drained.drain(..).zip(&lookups) {
                 match command {
                     Command::Stop(reply) => stop = Some(reply),
-                    command => self.handle(command),
+                    command => self.handle(command, *lookup),
                 }
                 if self.group.is_full() {
                     self.hand_over();
@@ -61,6 +82,28 @@ impl Worker {
             self.hand_over();
         }
         (self.state, stop)
+    }
+
+    /// Asks the log's index for all drained calls at once. What is taken up in between is at hand.
+    fn look_up(&self, drained: &[Command], lookups: &mut Vec<Lookup>) {
+        lookups.clear();
+        let key_of = |command: &Command| match command {
+            Command::Evaluate(call, _) => self.call_key(&call.tenant, &call.call_id),
+            Command::Import(import, _) => self.call_key(&import.call.tenant, &import.call.call_id),
+            _ => CallKey::NONE,
+        };
+        lookups
+            .extend(drained.iter().map(|command| Lookup { key: key_of(command), indexed: Indexed::Unasked }));
+        let is_asked = |lookup: &Lookup| !lookup.key.is_none() && self.registry.get(&lookup.key).is_none();
+        let asked: Vec<CallKey> = lookups.iter().filter(|lookup| is_asked(lookup)).map(|l| l.key).collect();
+        if asked.len() < 2 {
+            return;
+        }
+        // Each is asked again by itself after an error, and then fails by itself.
+        let Ok(found) = self.log.find_calls(&asked) else { return };
+        for (lookup, position) in lookups.iter_mut().filter(|lookup| is_asked(lookup)).zip(found) {
+            lookup.indexed = position.map_or(Indexed::Nowhere, Indexed::At);
+        }
     }
 
     /// Leaves what was decided to the committer. If that has ended, nobody gets an answer any more: the
@@ -72,7 +115,7 @@ impl Worker {
         }
     }
 
-    fn handle(&mut self, command: Command) {
+    fn handle(&mut self, command: Command, lookup: Lookup) {
         if self.shared.failed.load(Ordering::Acquire) {
             let cause = self.log.writes_off().unwrap_or("see the log").to_owned();
             return refuse(command, Error::WritesOff(cause));
@@ -83,9 +126,9 @@ impl Worker {
             return refuse(command, Error::DiskFull("below the hard watermark".to_owned()));
         }
         match command {
-            Command::Evaluate(call, reply) => self.evaluate(*call, reply),
+            Command::Evaluate(call, reply) => self.evaluate(*call, lookup, reply),
             Command::Score(call, reply) => self.score(*call, reply),
-            Command::Import(import, reply) => self.import(*import, reply),
+            Command::Import(import, reply) => self.import(*import, lookup, reply),
             Command::Complete { tenant, call_id, outcome, now, reply } => {
                 self.complete(tenant, call_id, *outcome, now, reply);
             }
@@ -114,29 +157,27 @@ impl Worker {
         }
     }
 
-    fn evaluate(&mut self, call: Call, reply: Reply<Decided>) {
-        let key = self.call_key(&call.tenant, &call.call_id);
-        match self.recorded(&key, &call) {
-            Ok(None) => {}
+    fn evaluate(&mut self, call: Call, lookup: Lookup, reply: Reply<Arc<Decided>>) {
+        let decided = match self.recorded(lookup, &call) {
             Ok(Some(decided)) => {
                 add(&self.shared.counters.calls_repeated, 1);
-                self.group.deferred.push(Deferred::Decided(reply, Box::new(decided)));
-                return;
+                Ok(Arc::new(decided))
             }
-            Err(error) => return reply(Err(error)),
-        }
-        match self.record(key, call) {
-            Ok(decided) => self.group.deferred.push(Deferred::Decided(reply, Box::new(decided))),
+            Ok(None) => self.record(lookup.key, call),
+            Err(error) => Err(error),
+        };
+        match decided {
+            Ok(decided) => self.group.deferred.push(Deferred::Decided(reply, decided)),
             Err(error) => reply(Err(error)),
         }
     }
 
-    fn import(&mut self, import: Import, reply: Reply<Imported>) {
+    fn import(&mut self, import: Import, lookup: Lookup, reply: Reply<Imported>) {
         let call = import.call;
         let (tenant, call_id, now) = (call.tenant.clone(), call.call_id.clone(), call.receive_time);
-        let key = self.call_key(&tenant, &call_id);
-        let (decided, duplicate) = match self.recorded(&key, &call) {
-            Ok(Some(decided)) => (decided, true),
+        let key = lookup.key;
+        let (decided, duplicate) = match self.recorded(lookup, &call) {
+            Ok(Some(decided)) => (Arc::new(decided), true),
             Err(error) => return reply(Err(error)),
             Ok(None) => match self.record(key, call) {
                 Ok(decided) => (decided, false),
@@ -158,7 +199,7 @@ impl Worker {
     }
 
     /// Decides a call that is not in the log, and takes both events up.
-    fn record(&mut self, key: CallKey, call: Call) -> Result<Decided, Error> {
+    fn record(&mut self, key: CallKey, call: Call) -> Result<Arc<Decided>, Error> {
         if self.state.tenant(&call.tenant).is_none() && self.state.tenants_len() >= TENANTS_MAX {
             return Err(Error::TenantsFull(TENANTS_MAX));
         }
@@ -168,19 +209,15 @@ impl Worker {
         let source = call.session.source;
         let judged = self.judge(call, key, resolved.stream);
         let state_position = self.state.position;
-        let decided = decided(&judged, &resolved, source, digest, state_position);
+        let decided = Arc::new(decided(&judged, resolved, source, digest, state_position));
         self.take_up(judged.proposed);
         self.take_up(judged.decided);
         add(&self.shared.counters.calls_decided, 1);
-        let known = Known {
-            proposed_at: state_position.next(),
-            stream: decided.stream,
-            digest,
-            decided: Some(Arc::new(decided.clone())),
-            completed: None,
-            is_completion_known: true,
-        };
+        let proposed_at = state_position.next();
+        let known =
+            Known { proposed_at, stream: decided.stream, digest, completed: None, is_completion_known: true };
         self.registry.insert(key, known);
+        self.registry.keep(Arc::clone(&decided));
         Ok(decided)
     }
 
@@ -197,8 +234,7 @@ impl Worker {
 
     /// Closes what is over, then finds or opens the call's session.
     fn open_session(&mut self, call: &Call) -> decide::Resolved {
-        let at = call.call_time.unwrap_or(call.receive_time);
-        let now = if call.origin == crate::domain::call::Origin::Imported { at } else { call.receive_time };
+        let (now, _) = decide::event_time(call, &self.settings);
         for closing in decide::housekeep(&self.state, &call.tenant, now, call.receive_time, &self.settings) {
             if let Event::SessionClosed(event) = &closing.event {
                 let evicted = event.reason == crate::domain::event::CloseReason::Evicted;
@@ -229,7 +265,7 @@ impl Worker {
         self.state.position
     }
 
-    fn score(&mut self, call: Call, reply: Reply<Decided>) {
+    fn score(&mut self, call: Call, reply: Reply<Arc<Decided>>) {
         let digest = call.digest;
         let key = self.call_key(&call.tenant, &call.call_id);
         let log = &self.log;
@@ -237,9 +273,9 @@ impl Worker {
         let resolved = decide::resolve(&self.state, &call, &self.settings, &mut closed_revision);
         let source = call.session.source;
         let judged = self.judge(call, key, resolved.stream);
-        let mut decided = decided(&judged, &resolved, source, digest, self.state.position);
+        let mut decided = decided(&judged, resolved, source, digest, self.state.position);
         decided.position = Position::ZERO;
-        self.group.deferred.push(Deferred::Decided(reply, Box::new(decided)));
+        self.group.deferred.push(Deferred::Decided(reply, Arc::new(decided)));
     }
 
     fn complete(
@@ -252,7 +288,7 @@ impl Worker {
     ) {
         let key = self.call_key(&tenant, &call_id);
         let fingerprint = outcome_fingerprint(&outcome);
-        let known = match self.known(&key) {
+        let known = match self.known(Lookup { key, indexed: Indexed::Unasked }) {
             Ok(Some(known)) => known,
             Ok(None) => return reply(Err(Error::NotFound(format!("call_id `{call_id}`")))),
             Err(error) => return reply(Err(error)),
@@ -359,13 +395,13 @@ impl Worker {
     }
 
     /// The decision on record for this `call_id`, if there is one; an error if it is of another call.
-    fn recorded(&mut self, key: &CallKey, call: &Call) -> Result<Option<Decided>, Error> {
-        let Some(known) = self.known(key)? else { return Ok(None) };
+    fn recorded(&mut self, lookup: Lookup, call: &Call) -> Result<Option<Decided>, Error> {
+        let Some(known) = self.known(lookup)? else { return Ok(None) };
         if known.digest != call.digest {
             return Err(Error::CallIdTaken(call.call_id.clone()));
         }
-        let mut decided = match known.decided {
-            Some(decided) => Arc::unwrap_or_clone(decided),
+        let mut decided = match self.registry.decided(known.proposed_at) {
+            Some(decided) => Decided::clone(decided),
             None => self.read_decided(&known)?,
         };
         decided.repeated = true;
@@ -373,13 +409,19 @@ impl Worker {
     }
 
     /// What is known of a call: at hand, or from the log.
-    fn known(&mut self, key: &CallKey) -> Result<Option<Known>, Error> {
-        if let Some(known) = self.registry.get(key) {
-            return Ok(Some(known.clone()));
+    fn known(&mut self, lookup: Lookup) -> Result<Option<Known>, Error> {
+        let key = lookup.key;
+        if let Some(known) = self.registry.get(&key) {
+            return Ok(Some(*known));
         }
-        let Some(proposed_at) = self.log.find_call(*key)? else { return Ok(None) };
+        let found = match lookup.indexed {
+            Indexed::Unasked => self.log.find_call(key)?,
+            Indexed::Nowhere => None,
+            Indexed::At(position) => Some(position),
+        };
+        let Some(proposed_at) = found else { return Ok(None) };
         let known = super::query::known_call(&self.log, proposed_at)?;
-        self.registry.insert(*key, known.clone());
+        self.registry.insert(key, known);
         Ok(Some(known))
     }
 
@@ -396,7 +438,7 @@ fn last_revision(log: &Log, stream: &StreamId) -> Revision {
 
 fn decided(
     judged: &decide::Judged,
-    resolved: &decide::Resolved,
+    resolved: decide::Resolved,
     source: crate::domain::call::SessionSource,
     digest: crate::domain::call::Digest,
     state_position: Position,
@@ -411,7 +453,7 @@ fn decided(
         position: state_position.plus(2),
         state_position,
         stream: resolved.stream,
-        session_id: resolved.session_id.clone(),
+        session_id: resolved.session_id,
         session_source: source,
         digest,
         policy_revision: event.policy_revision,

@@ -55,7 +55,7 @@ const FLAGS_KNOWN: u16 = FLAG_PAYLOAD | FLAG_CALL;
 const AFTER_CRC: usize = 12;
 
 /// Bytes that belong to a record but can be erased later, with the salt of their commitment.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Payload {
     /// 16 random bytes: without them nobody can guess the payload from its commitment.
     pub salt: [u8; 16],

@@ -130,6 +130,13 @@ impl Log {
         self.shared.store.number(family, "rocksdb.total-sst-files-size")
     }
 
+    /// Merges all table files now, as happens over time by itself. Blocks for long; reads and writes go on.
+    pub fn compact(&self) {
+        for family in Family::ALL {
+            self.shared.store.compact(family, &[], &[u8::MAX; 64]);
+        }
+    }
+
     /// What a housekeeping thread should do about once a second: makes the anchor durable, puts the ballast back once
     /// there is room, and says how much room there is.
     pub fn housekeep(&self) -> Result<Space, Error> {

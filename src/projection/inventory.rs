@@ -1,11 +1,15 @@
 //! Tools of a tenant: definitions, and when each was first seen.
 
+use crate::domain::call::CallFeatures;
 use crate::domain::call::Digest;
 use crate::domain::event::ToolDefined;
 use crate::domain::position::Position;
 use crate::domain::risk::{Capabilities, RiskCategory};
+use crate::stats::fingerprint::FingerprintKey;
 use crate::stats::table::{SetTable, Weigh};
+use crate::stats::words::words;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Tools remembered a tenant. A flood of invented names cannot push out tools seen more than once.
 pub(super) const TOOLS_MAX: usize = 4_096;
@@ -27,6 +31,8 @@ pub struct Tool {
     pub capabilities: Capabilities,
     /// Position of the latest `ToolDefined`.
     pub defined_at: Position,
+    /// Words of name and description, see `stats::words`; sorted, at most [`WORDS_MAX`].
+    pub words: Vec<u32>,
 }
 
 impl Weigh for Tool {
@@ -40,11 +46,18 @@ impl Weigh for Tool {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Inventory {
     tools: SetTable<Tool>,
+    /// In how many tools' words each word is.
+    words: BTreeMap<u32, u32>,
 }
+
+/// Words of a tool's name and description.
+const WORDS_MAX: usize = 48;
+/// Different words of all tools; further ones count as in none.
+const VOCABULARY_MAX: usize = 16_384;
 
 impl Default for Inventory {
     fn default() -> Self {
-        Self { tools: SetTable::new(TOOLS_MAX) }
+        Self { tools: SetTable::new(TOOLS_MAX), words: BTreeMap::new() }
     }
 }
 
@@ -74,7 +87,40 @@ impl Inventory {
         self.tools.evictions() + self.tools.refusals()
     }
 
-    pub(super) fn define(&mut self, key: u64, event: &ToolDefined, position: Position) {
+    /// Words of a call's tool with their rarity among all tools, thousandths.
+    pub fn words(&self, features: &CallFeatures) -> Vec<(u32, u32)> {
+        let own = self.tools.get(features.tool).map_or(&features.words.tool, |tool| &tool.words);
+        let tools = self.tools.len() as f64;
+        let rarity = |word: &u32| {
+            let with = self.words.get(word).copied().unwrap_or(0);
+            let idf = libm::log(tools.max(1.0) / (1.0 + f64::from(with)).min(tools.max(1.0)));
+            (*word, (idf * 1_000.0) as u32 + 10)
+        };
+        own.iter().map(rarity).collect()
+    }
+
+    fn note_words(&mut self, key: u64, words: Vec<u32>) {
+        let Some(tool) = self.tools.get_mut(key) else { return };
+        let before = std::mem::replace(&mut tool.words, words);
+        for word in &before {
+            if let Some(with) = self.words.get_mut(word) {
+                *with = with.saturating_sub(1);
+            }
+        }
+        for word in &tool.words {
+            if self.words.len() < VOCABULARY_MAX || self.words.contains_key(word) {
+                *self.words.entry(*word).or_default() += 1;
+            }
+        }
+    }
+
+    pub(super) fn define(
+        &mut self,
+        key: u64,
+        event: &ToolDefined,
+        words_key: &FingerprintKey,
+        position: Position,
+    ) {
         let make = || Tool {
             server: event.server.clone(),
             tool: event.tool.clone(),
@@ -83,6 +129,7 @@ impl Inventory {
             category: event.category,
             capabilities: event.capabilities,
             defined_at: position,
+            words: Vec::new(),
         };
         let Some(tool) = self.tools.entry(key, make) else { return };
         tool.changed |= event.previous_hash.is_some();
@@ -91,5 +138,11 @@ impl Inventory {
         tool.category = tool.category.max(event.category);
         tool.capabilities = tool.capabilities.with(event.capabilities);
         tool.defined_at = position;
+        let mut found = words(&event.tool, words_key, WORDS_MAX);
+        found.extend(words(&event.description, words_key, WORDS_MAX));
+        found.sort_unstable();
+        found.dedup();
+        found.truncate(WORDS_MAX);
+        self.note_words(key, found);
     }
 }

@@ -6,6 +6,7 @@
 use super::budget::SESSION_TICKETS_MAX;
 use crate::detector::learn::Lesson;
 use crate::detector::models::NOTABLE;
+use crate::detector::reading::Reading;
 use crate::domain::account::Tier;
 use crate::domain::call::SessionSource;
 use crate::domain::decision::{Assessment, Decision};
@@ -57,6 +58,8 @@ pub struct Session {
     pub tools: [u64; 2],
     /// Hashes of tools denied here.
     pub denied_tools: Vec<u64>,
+    /// What it has read.
+    pub reading: Reading,
     /// What it will teach when it closes.
     pub lesson: Lesson,
     /// What its calls have added up to.
@@ -136,6 +139,7 @@ impl Session {
             seen: Capabilities::NONE,
             tools: [0; 2],
             denied_tools: Vec::new(),
+            reading: Reading::default(),
             lesson: Lesson::default(),
             evidence: EDetector::new(),
             tickets: 0,

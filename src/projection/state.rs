@@ -13,7 +13,6 @@ use crate::domain::event::{
     SessionOpened, SessionUnlearned, ToolDefined,
 };
 use crate::domain::position::{Position, Revision};
-use crate::domain::risk::Capabilities;
 use crate::domain::stream::StreamId;
 use crate::domain::time::{DAY_US, Timestamp};
 use crate::stats::edetector::FINDING;
@@ -52,18 +51,17 @@ pub struct State {
     /// Sessions that teach nothing.
     unlearned: BTreeSet<StreamId>,
     model: Option<ModelAdopted>,
+    /// Set for an evaluation against what is known now; never in a daemon.
+    #[serde(skip)]
+    learning_stopped: bool,
 }
 
 /// A proposed call that waits for the decision right behind it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Proposed {
     call: u32,
-    tool: u64,
-    principal: u64,
-    capabilities: Capabilities,
-    at: Option<Timestamp>,
-    utc_offset_minutes: i16,
-    arguments: Vec<crate::domain::call::ArgumentFeature>,
+    turn: Option<u32>,
+    features: CallFeatures,
     imported: bool,
 }
 
@@ -123,6 +121,7 @@ impl State {
             proposed: None,
             unlearned: BTreeSet::new(),
             model: None,
+            learning_stopped: false,
         }
     }
 
@@ -146,6 +145,11 @@ impl State {
         if let (Some(known), Some(learnt)) = (self.tenants.get_mut(tenant), from.tenants.remove(tenant)) {
             known.models = learnt.models;
         }
+    }
+
+    /// From now on, sessions that close teach nothing: for evaluations.
+    pub const fn stop_learning(&mut self) {
+        self.learning_stopped = true;
     }
 
     /// The key of all hashes of this log.
@@ -231,7 +235,7 @@ impl State {
 
     fn session_closed(&mut self, event: &SessionClosed, recorded: &Recorded) {
         self.closed.set(recorded.record.stream, recorded.record.revision);
-        let teaches = !self.unlearned.contains(&recorded.record.stream);
+        let teaches = !self.learning_stopped && !self.unlearned.contains(&recorded.record.stream);
         let tenant = self.tenant_mut(&event.tenant);
         tenant.evicted_sessions += u64::from(event.reason == crate::domain::event::CloseReason::Evicted);
         if let Some(session) = tenant.sessions.close(&recorded.record.stream) {
@@ -239,7 +243,7 @@ impl State {
             let day = lesson.calls.last().map_or(0, |call| call.day);
             let calls = u32::try_from(lesson.tools.len()).unwrap_or(u32::MAX);
             if teaches && !session.rejected && tenant.principals.may_teach(lesson.principal, day, calls) {
-                tenant.models.learn(lesson);
+                tenant.models.learn(lesson, &session.reading);
             }
         }
     }
@@ -273,7 +277,8 @@ impl State {
 
     fn tool_defined(&mut self, event: &ToolDefined, recorded: &Recorded) {
         let key = tool_hash(&self.key(), &event.server, &event.tool);
-        self.tenant_mut(&event.tenant).inventory.define(key, event, recorded.position);
+        let words_key = self.key().for_words();
+        self.tenant_mut(&event.tenant).inventory.define(key, event, &words_key, recorded.position);
     }
 
     fn call_proposed(&mut self, event: &CallProposed, recorded: &Recorded) {
@@ -287,15 +292,15 @@ impl State {
             tenant.sessions.touch(&record.stream, recorded.position, record.revision, record.event_time)
         {
             session.calls += 1;
+            if let Some(request) = session.reading.request_with(&features.words.request) {
+                let wanted = tenant.models.results().wanted(&request);
+                session.reading.ask(request, wanted);
+            }
         }
         self.proposed = Some(Proposed {
             call: call_number(recorded),
-            tool: features.tool,
-            principal: features.principal,
-            capabilities: features.capabilities,
-            at: features.at,
-            utc_offset_minutes: features.utc_offset_minutes,
-            arguments: features.arguments.clone(),
+            turn: event.turn,
+            features: features.clone(),
             imported: event.origin == Origin::Imported,
         });
     }
@@ -304,44 +309,43 @@ impl State {
         let Some(proposed) = self.proposed.take() else { return };
         let record = &recorded.record;
         let decision = &event.decision;
+        let learns = !self.learning_stopped;
         let teaches = self.unlearned.is_empty() || !self.unlearned.contains(&record.stream);
         let tenant = self.tenant_mut(&event.tenant);
         tenant.verdicts[decision.verdict as usize] += 1;
         let touched =
             tenant.sessions.touch(&record.stream, recorded.position, record.revision, record.event_time);
         let first = touched.as_ref().is_some_and(|session| session.verdicts[Verdict::Review as usize] == 0);
-        tenant.budget.note(decision, first, proposed.imported);
-        let evidence = MilliBits::new(decision.account.principal_evidence);
-        let evidence = if evidence >= FINDING { MilliBits::ZERO } else { evidence };
-        tenant.principals.set_evidence(proposed.principal, day_of(proposed.at), evidence);
+        if learns {
+            tenant.budget.note(decision, first, proposed.imported);
+            let evidence = MilliBits::new(decision.account.principal_evidence);
+            let evidence = if evidence >= FINDING { MilliBits::ZERO } else { evidence };
+            let features = &proposed.features;
+            tenant.principals.set_evidence(features.principal, day_of(features.at), evidence);
+        }
         let Some(session) = touched else { return };
         if session.on_account(decision) {
             tenant.budget.session_held();
         }
         session.verdicts[decision.verdict as usize] += 1;
         session.risk_max = session.risk_max.max(decision.assessment.risk);
-        session.seen = session.seen.with(proposed.capabilities);
-        session.tools = [proposed.tool, session.tools[0]];
-        let features = CallFeatures {
-            tool: proposed.tool,
-            principal: proposed.principal,
-            capabilities: proposed.capabilities,
-            at: proposed.at,
-            utc_offset_minutes: proposed.utc_offset_minutes,
-            arguments: proposed.arguments,
-        };
+        let Proposed { call, turn, features, .. } = proposed;
+        session.seen = session.seen.with(features.capabilities);
+        session.tools = [features.tool, session.tools[0]];
         // Only what was let through is learnt; in observe mode everything was.
         match decision.answer() {
             Verdict::Allow => {
                 if teaches && !session.rejected {
-                    session.lesson.note(proposed.call, &features, &decision.assessment);
+                    session.lesson.note(call, &features, &decision.assessment);
                 }
+                let values = features.arguments.iter().map(|argument| argument.value);
+                session.reading.called(call, tool_key(features.tool), turn, values);
                 if teaches {
                     tenant.models.allowed(&features);
                 }
             }
             Verdict::Deny if session.denied_tools.len() < DENIED_TOOLS_MAX => {
-                session.denied_tools.push(proposed.tool)
+                session.denied_tools.push(features.tool)
             }
             Verdict::Deny | Verdict::Review => {}
         }
@@ -356,7 +360,13 @@ impl State {
             Some(session) if event.status == OutcomeStatus::Abandoned => {
                 session.lesson.abandon(call_number(recorded));
             }
-            Some(_) => {}
+            Some(session) => {
+                if let (Some((tool, turn)), Some(words)) =
+                    (session.reading.take(call_number(recorded)), &event.words)
+                {
+                    tenant.models.results().read(&mut session.reading, tool, turn, words);
+                }
+            }
             None => self.closed.set(record.stream, record.revision),
         }
     }

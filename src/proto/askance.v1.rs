@@ -813,7 +813,7 @@ pub struct TraceContext {
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UserRequest {
     /// What the user said, up to 64 KiB; clip the middle, not the end. Adds to what was said before
-    /// in the session. Kept with the call, masked; not yet judged.
+    /// in the session. Kept with the call, masked; the first 192 different words of a session count.
     #[prost(string, tag = "1")]
     pub text: ::prost::alloc::string::String,
     /// Fingerprints of the same text, for callers whose text must not leave them. Ignored when
@@ -828,9 +828,14 @@ pub struct UserRequest {
     #[prost(message, optional, tag = "4")]
     pub system_fingerprints: ::core::option::Option<Fingerprints>,
 }
-/// Keyed 64-bit fingerprints of a text: enough to know a value or a phrase again, not to read it.
-/// Made by the function documented in docs/fingerprints.md with the tenant's key, both told by
-/// GetGatewaySettings. Each list holds at most 1,024 numbers, without repeats, in any order.
+/// Keyed 64-bit fingerprints of a text: enough to know a word again, not to read it. Made with the
+/// key that GetGatewaySettings tells. Each list holds at most 1,024 numbers.
+///
+/// Scheme 1. Words are the longest runs of letters and digits (Unicode alphanumerics); a full stop
+/// between digits belongs to a run of digits. They are lower-cased. A number with one full stop loses
+/// its trailing zeros, then a trailing full stop. A word without a digit 0-9 is stemmed: of more than
+/// five letters the first five stay; one of three to five letters loses a final "s". The fingerprint
+/// is SipHash-1-3 of the UTF-8 bytes (of the first 128) under the 16-byte key.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Fingerprints {
     /// Version of the function: 1. An unknown one is INVALID_ARGUMENT.
@@ -840,14 +845,13 @@ pub struct Fingerprints {
     /// detectors that need them abstain.
     #[prost(string, tag = "2")]
     pub key_id: ::prost::alloc::string::String,
-    /// Of values: normalised URLs, hosts, e-mail addresses, paths, ids of 8 characters or more,
-    /// numbers of 4 digits or more, and strings of high entropy.
+    /// Not used by scheme 1.
     #[prost(fixed64, repeated, tag = "3")]
     pub values: ::prost::alloc::vec::Vec<u64>,
-    /// Of pairs of neighbouring words.
+    /// Not used by scheme 1.
     #[prost(fixed64, repeated, tag = "4")]
     pub bigrams: ::prost::alloc::vec::Vec<u64>,
-    /// Of word stems.
+    /// Of the words, in the order of the text, repeats included: neighbours count.
     #[prost(fixed64, repeated, tag = "5")]
     pub stems: ::prost::alloc::vec::Vec<u64>,
     /// Whether a list was cut at its limit.
@@ -5369,7 +5373,7 @@ pub struct GetGatewaySettingsResponse {
     /// Newest fingerprint function that is understood.
     #[prost(uint32, tag = "8")]
     pub fingerprint_scheme: u32,
-    /// Id of the current fingerprint key. Empty: none is given out by this version.
+    /// Id of the current fingerprint key.
     #[prost(string, tag = "9")]
     pub fingerprint_key_id: ::prost::alloc::string::String,
     /// The key itself, 16 bytes. Secret: with it, guessed values can be confirmed. Empty as its id.
@@ -7474,7 +7478,7 @@ pub struct ExplainDecisionResponse {
     #[prost(string, repeated, tag = "4")]
     pub counterfactuals: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
-/// How a risk was made. R = max(floors, base + (100 - base) * (1 - 2^(-max(0, E - 3) / 6))).
+/// How a risk was made. R = max(floors, base + (100 - base) * (1 - (1 + 2^(E - 3))^(-1/3))).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RiskBreakdown {
     /// Base of the category, 0 to 100.

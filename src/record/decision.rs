@@ -152,6 +152,9 @@ fn figures_of(evidence: &Evidence) -> (u8, Vec<u32>) {
         Evidence::Novelty { uses, calls, tools, peers, principals } => {
             (6, vec![uses, calls, tools, peers, principals])
         }
+        Evidence::Results { explained, unexplained, new_words, requestlike, results, requests } => {
+            (7, vec![explained, unexplained, new_words, requestlike, results, requests])
+        }
     }
 }
 
@@ -181,6 +184,9 @@ fn evidence_of(form: u8, figures: &[u32]) -> Evidence {
         }
         (6, &[uses, calls, tools, peers, principals]) => {
             Evidence::Novelty { uses, calls, tools, peers, principals }
+        }
+        (7, &[explained, unexplained, new_words, requestlike, results, requests]) => {
+            Evidence::Results { explained, unexplained, new_words, requestlike, results, requests }
         }
         _ => Evidence::None,
     }

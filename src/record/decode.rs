@@ -173,11 +173,23 @@ fn features(body: &[u8]) -> Result<CallFeatures, Error> {
             4 => features.at = Some(Timestamp::from_micros(field.sint())),
             5 => features.utc_offset_minutes = field.sfit()?,
             6 => features.arguments = unpack_arguments(field)?,
+            7 => features.words.request = unpack_words(field)?,
+            8 => features.words.tool = unpack_words(field)?,
+            9 => features.words.arguments = unpack_words(field)?,
+            10 => features.words.counts = field.bytes().to_vec(),
             _ => {}
         }
         Ok(())
     })?;
     Ok(features)
+}
+
+fn unpack_words(field: &Field<'_>) -> Result<Vec<u32>, Error> {
+    let (words, rest) = field.bytes().as_chunks::<4>();
+    if !rest.is_empty() {
+        return Err(wire::Error::Range(field.number).into());
+    }
+    Ok(words.iter().map(|word| u32::from_le_bytes(*word)).collect())
 }
 
 fn unpack_arguments(field: &Field<'_>) -> Result<Vec<ArgumentFeature>, Error> {
@@ -219,6 +231,7 @@ fn call_completed(body: &[u8]) -> Result<CallCompleted, Error> {
         latency_us: None,
         result_bytes: 0,
         fingerprints: Vec::new(),
+        words: None,
     };
     each(body, |field| {
         match field.number {
@@ -228,6 +241,7 @@ fn call_completed(body: &[u8]) -> Result<CallCompleted, Error> {
             4 => event.latency_us = Some(field.uint()),
             5 => event.result_bytes = field.uint(),
             6 => event.fingerprints = field.packed_fixed64()?,
+            7 => event.words = Some(unpack_words(field)?),
             _ => {}
         }
         Ok(())

@@ -11,7 +11,15 @@ use crate::domain::event::{
 
 /// The body of an event's record.
 pub fn encode(event: &Event) -> Vec<u8> {
-    let mut out = Writer::with_capacity(320);
+    let mut out = Vec::with_capacity(320);
+    encode_into(event, &mut out);
+    out
+}
+
+/// The same, in the place of what `out` held.
+pub fn encode_into(event: &Event, out: &mut Vec<u8>) {
+    let buffer = out;
+    let mut out = Writer::over(std::mem::take(buffer));
     match event {
         Event::LogCreated(event) => log_created(event, &mut out),
         Event::SessionOpened(event) => session_opened(event, &mut out),
@@ -25,7 +33,7 @@ pub fn encode(event: &Event) -> Vec<u8> {
         Event::SessionUnlearned(event) => session_unlearned(event, &mut out),
         Event::ModelAdopted(event) => model_adopted(event, &mut out),
     }
-    out.finish()
+    *buffer = out.finish();
 }
 
 fn log_created(event: &LogCreated, out: &mut Writer) {
@@ -90,19 +98,35 @@ fn features(features: &CallFeatures, out: &mut Writer) {
     out.uint(3, features.capabilities.bits().into());
     out.sint_present(4, features.at.map(|at| at.as_micros()));
     out.sint(5, features.utc_offset_minutes.into());
-    let mut packed = Vec::with_capacity(features.arguments.len() * ARGUMENT_BYTES);
-    features.arguments.iter().for_each(|argument| pack_argument(argument, &mut packed));
-    out.bytes(6, &packed);
+    if !features.arguments.is_empty() {
+        out.message(6, |inner| {
+            features.arguments.iter().for_each(|argument| inner.raw(&packed_argument(argument)));
+        });
+    }
+    words(7, &features.words.request, out);
+    words(8, &features.words.tool, out);
+    words(9, &features.words.arguments, out);
+    out.bytes(10, &features.words.counts);
+}
+
+/// Four bytes a word, little endian.
+fn words(field: u32, words: &[u32], out: &mut Writer) {
+    out.bytes(field, &pack_words(words));
+}
+
+fn pack_words(words: &[u32]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_le_bytes()).collect()
 }
 
 /// Bytes of one argument feature: path u32, value u32, magnitude u8, kind u8, little endian.
 pub(super) const ARGUMENT_BYTES: usize = 10;
 
-fn pack_argument(argument: &ArgumentFeature, out: &mut Vec<u8>) {
-    out.extend_from_slice(&argument.path.to_le_bytes());
-    out.extend_from_slice(&argument.value.to_le_bytes());
-    out.push(argument.magnitude);
-    out.push(argument.kind);
+fn packed_argument(argument: &ArgumentFeature) -> [u8; ARGUMENT_BYTES] {
+    let mut packed = [0; ARGUMENT_BYTES];
+    packed[..4].copy_from_slice(&argument.path.to_le_bytes());
+    packed[4..8].copy_from_slice(&argument.value.to_le_bytes());
+    packed[8..].copy_from_slice(&[argument.magnitude, argument.kind]);
+    packed
 }
 
 fn call_decided(event: &CallDecided, out: &mut Writer) {
@@ -119,6 +143,9 @@ fn call_completed(event: &CallCompleted, out: &mut Writer) {
     out.uint_present(4, event.latency_us);
     out.uint(5, event.result_bytes);
     out.packed_fixed64(6, &event.fingerprints);
+    if let Some(words) = &event.words {
+        out.bytes_present(7, &pack_words(words));
+    }
 }
 
 fn policy_adopted(event: &PolicyAdopted, out: &mut Writer) {

@@ -11,8 +11,8 @@ mod payload;
 pub mod wire;
 
 pub use decode::decode;
-pub use encode::encode;
-pub use payload::{decode_payload, encode_payload};
+pub use encode::{encode, encode_into};
+pub use payload::{decode_payload, encode_payload, encode_payload_into};
 
 /// Why a stored body cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

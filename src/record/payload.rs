@@ -6,12 +6,19 @@ use crate::domain::event::Payload;
 
 /// The bytes a payload is committed to.
 pub fn encode_payload(payload: &Payload) -> Vec<u8> {
-    let room = payload.arguments.len() + payload.user_request.len() + payload.result.len() + 16;
-    let mut out = Writer::with_capacity(room);
-    out.bytes(1, &payload.arguments);
-    out.bytes(2, &payload.user_request);
-    out.bytes(3, &payload.result);
-    out.finish()
+    let mut out = Vec::new();
+    encode_payload_into(payload, &mut out);
+    out
+}
+
+/// The same, in the place of what `out` held.
+pub fn encode_payload_into(payload: &Payload, out: &mut Vec<u8>) {
+    let mut writer = Writer::over(std::mem::take(out));
+    writer.reserve(payload.arguments.len() + payload.user_request.len() + payload.result.len() + 16);
+    writer.bytes(1, &payload.arguments);
+    writer.bytes(2, &payload.user_request);
+    writer.bytes(3, &payload.result);
+    *out = writer.finish();
 }
 
 /// Reads a payload.

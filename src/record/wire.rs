@@ -35,6 +35,22 @@ impl Writer {
         Self { bytes: Vec::with_capacity(capacity) }
     }
 
+    /// A writer in the place of what `bytes` held.
+    pub fn over(mut bytes: Vec<u8>) -> Self {
+        bytes.clear();
+        Self { bytes }
+    }
+
+    /// Makes room for so many bytes more.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.bytes.reserve(bytes);
+    }
+
+    /// Bytes as they are: inside a packed field.
+    pub fn raw(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
     /// The message.
     pub fn finish(self) -> Vec<u8> {
         self.bytes
@@ -129,9 +145,17 @@ impl Writer {
         if length < 0x80 {
             self.bytes[start] = length as u8;
         } else {
-            let mut prefix = Self::default();
-            prefix.varint(length as u64);
-            self.bytes.splice(start..=start, prefix.bytes);
+            // A longer length than there is a place for: what was written moves on.
+            let more = (length.ilog2() / 7) as usize;
+            let end = self.bytes.len();
+            self.bytes.resize(end + more, 0);
+            self.bytes.copy_within(start + 1..end, start + 1 + more);
+            let mut rest = length;
+            for byte in &mut self.bytes[start..=start + more] {
+                *byte = rest as u8 | 0x80;
+                rest >>= 7;
+            }
+            self.bytes[start + more] &= 0x7f;
         }
     }
 }

@@ -29,7 +29,7 @@ const TICK: Duration = Duration::from_millis(5);
 /// Requests read before answers that are ready are let out, and others get their turn.
 const READ_BATCH: usize = 32;
 
-type Reply = (usize, Result<Decided, Error>);
+type Reply = (usize, Result<Arc<Decided>, Error>);
 
 /// Where the engine leaves its replies.
 #[derive(Default)]
@@ -166,7 +166,7 @@ impl EvaluateStream {
             self.in_flight -= 1;
             let Some(echo) = open.echo else { continue };
             return Some(match reply {
-                Ok(decided) => answer(open.tag, Answer::Decision(decision::decided(decided, echo))),
+                Ok(decided) => answer(open.tag, Answer::Decision(decision::decided(&decided, echo))),
                 Err(error) => refusal(open.tag, error.into()),
             });
         }

@@ -44,15 +44,15 @@ impl Gateway {
         &self,
         echo: Echo,
         by: Instant,
-        command: impl FnOnce(Reply<Decided>) -> Command,
+        command: impl FnOnce(Reply<Arc<Decided>>) -> Command,
     ) -> Result<v1::Decision, Failure> {
         let (sender, receiver) = oneshot::channel();
-        let reply: Reply<Decided> = Box::new(move |answer| {
+        let reply: Reply<Arc<Decided>> = Box::new(move |answer| {
             let _gone = sender.send(answer);
         });
         self.shared.engine.submit(&echo.tenant, command(reply));
         match timeout_at(by, receiver).await {
-            Ok(Ok(Ok(decided))) => Ok(decision::decided(decided, echo)),
+            Ok(Ok(Ok(decided))) => Ok(decision::decided(&decided, echo)),
             Ok(Ok(Err(error))) => Err(error.into()),
             Ok(Err(_)) => Err(Error::Stopping.into()),
             Err(_) => {
@@ -183,6 +183,7 @@ impl Gateway {
             Event::PolicyAdopted(adopted) => Some(v1::Mode::from(adopted.mode)),
             _ => None,
         });
+        let key = self.shared.engine.ingest(&tenant).key;
         let options = &self.shared.options;
         let late = self.shared.fallback(&tenant);
         let fallback = |category: RiskCategory| v1::FallbackVerdict {
@@ -198,8 +199,9 @@ impl Gateway {
             message_bytes_max: u32::try_from(options.limits.message_bytes_max).unwrap_or(u32::MAX),
             wait_max: Some(duration(Duration::ZERO)),
             fingerprint_scheme: FINGERPRINT_SCHEME,
+            fingerprint_key_id: key.words_id(),
+            fingerprint_key: key.told_for_words().to_vec().into(),
             server_version: env!("CARGO_PKG_VERSION").to_owned(),
-            ..v1::GetGatewaySettingsResponse::default()
         })
     }
 }

@@ -65,15 +65,18 @@ fn cauchy_quantile(s: MilliBits) -> f64 {
     (s.to_inverse_p() - 2.0 * p * (1.0 / (1.0 - square) + rest)) / PI
 }
 
-/// Risk in 0..=100, unrounded: `B + (100 - B) (1 - 2^(-max(0, E - 3) / 6))`, at least `floor`.
+/// Risk in 0..=100, unrounded: `B + (100 - B) (1 - (1 + 2^(E - 3))^(-1/3))`, at least `floor`.
 ///
 /// `base`: the tool's own risk, 0..=100 (10, 30, 55, 75 for low to critical). `evidence`: calibrated
-/// surprise. `floor`: the highest rule floor that fired, 0 for none.
+/// surprise E. `floor`: the highest rule floor that fired, 0 for none.
+///
+/// Every three bits of evidence over three halve what is left to 100. One category higher is worth one to
+/// two bits then, as in the review threshold; the six bits of detection.md 4 let usual calls of risky
+/// tools stand above odd calls of harmless ones.
 pub fn risk_exact(base: u8, evidence: MilliBits, floor: u8) -> f64 {
     let base = f64::from(base.min(100));
-    let sixths = (evidence.as_i32() - 3000).max(0);
-    let risk = base + (100.0 - base) * (1.0 - half_to_sixths(sixths));
-    risk.max(f64::from(floor.min(100)))
+    let left = 1.0 / libm::cbrt(1.0 + evidence.to_inverse_p() / 8.0);
+    (base + (100.0 - base) * (1.0 - left)).max(f64::from(floor.min(100)))
 }
 
 /// [`risk_exact`] rounded to a whole number, halves up: what is logged and compared with thresholds.
@@ -81,12 +84,6 @@ pub fn risk_exact(base: u8, evidence: MilliBits, floor: u8) -> f64 {
 /// Non-decreasing in all three arguments; the same number on every machine.
 pub fn risk(base: u8, evidence: MilliBits, floor: u8) -> u8 {
     (risk_exact(base, evidence, floor) + 0.5) as u8
-}
-
-/// `2^(-n/6000)` for n in 0..=37,000, within 1e-13: the table of milli-bits, and the rest as a series.
-fn half_to_sixths(n: i32) -> f64 {
-    let x = f64::from(n % 6) * (LN_2 / 6000.0);
-    MilliBits::new(n / 6).to_p() * (1.0 - x * (1.0 - x / 2.0 * (1.0 - x / 3.0)))
 }
 
 #[cfg(test)]
@@ -167,12 +164,12 @@ mod tests {
             let evidence = MilliBits::from_bits(bits);
             assert_eq!([10, 30, 55, 75].map(|base| risk(base, evidence, 0)), expected, "{bits} bits");
         };
-        check(0.0, [10, 30, 55, 75]);
-        check(3.0, [10, 30, 55, 75]);
-        check(6.644, [41, 54, 70, 84]);
-        check(9.966, [60, 69, 80, 89]);
-        check(13.288, [73, 79, 86, 92]);
-        check(20.0, [87, 90, 94, 96]);
+        check(0.0, [13, 33, 57, 76]);
+        check(3.0, [29, 44, 64, 80]);
+        check(6.644, [62, 71, 81, 90]);
+        check(9.966, [82, 86, 91, 95]);
+        check(13.288, [92, 94, 96, 98]);
+        check(20.0, [98, 99, 99, 100]);
         assert_eq!(risk(10, MilliBits::ZERO, 85), 85);
         assert_eq!(risk(255, MilliBits::MAX, 255), 100);
     }
@@ -185,8 +182,9 @@ mod tests {
                 let exact = risk_exact(base, evidence, 0);
                 let r = risk(base, evidence, 0);
                 assert!(r >= last && r <= 100 && (f64::from(r) - exact).abs() <= 0.5);
-                let e = (f64::from(evidence.as_i32()) / 1000.0 - 3.0).max(0.0);
-                let formula = f64::from(base) + (100.0 - f64::from(base)) * (1.0 - libm::exp2(-e / 6.0));
+                let e = f64::from(evidence.as_i32()) / 1000.0;
+                let left = libm::pow(1.0 + libm::exp2(e - 3.0), -1.0 / 3.0);
+                let formula = f64::from(base) + (100.0 - f64::from(base)) * (1.0 - left);
                 assert!((exact - formula).abs() < 1e-9);
                 last = r;
             }

@@ -24,6 +24,25 @@ impl FingerprintKey {
         Self(bytes)
     }
 
+    /// The key of the published function of `words`: derived from this one, which it does not tell.
+    pub fn for_words(&self) -> Self {
+        Self(self.told_for_words())
+    }
+
+    /// The bytes of that key, which gateways are told.
+    pub fn told_for_words(&self) -> [u8; 16] {
+        let half = |n: u64| self.numbers(&[0x776f_7264_7331, n]).to_le_bytes();
+        let mut key = [0; 16];
+        key[..8].copy_from_slice(&half(0));
+        key[8..].copy_from_slice(&half(1));
+        key
+    }
+
+    /// The name of that key.
+    pub fn words_id(&self) -> String {
+        format!("w{:016x}", self.numbers(&[0x776f_7264_7331, 2]))
+    }
+
     /// Fingerprint of bytes.
     pub fn bytes(&self, bytes: &[u8]) -> u64 {
         SipHasher13::new_with_key(&self.0).hash(bytes)

@@ -19,9 +19,11 @@ pub mod numeric;
 pub mod pitman_yor;
 pub mod presence;
 pub mod rate;
+pub mod seen;
 pub mod surge;
 pub mod table;
 pub mod tracker;
+pub mod words;
 
 mod array;
 #[cfg(test)]

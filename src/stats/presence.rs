@@ -147,6 +147,11 @@ impl Presence {
         self.table = self.facts.table();
     }
 
+    /// Whether `day` is no later than the latest seen: then learning at it does not look at the parent's level.
+    pub fn has_reached(&self, day: i32) -> bool {
+        day <= self.facts.today
+    }
+
     /// Surprise at activity in this hour of the week (0..168), as of the latest [`Presence::advance`]
     /// or [`Presence::learn`]; `None` in the first three days.
     pub fn surprise(&self, hour_of_week: u16, day: i32) -> Option<MilliBits> {

@@ -21,6 +21,8 @@ const FULL_WEIGHT_A_DAY: u32 = 60;
 const ONE: u64 = 1 << 16;
 /// How far back the windows reach, microseconds: the longest of them.
 pub const REACH_US: i64 = Window::Hour.seconds() as i64 * 1_000_000;
+/// Observations that a parent's moments count for.
+const PARENT_WEIGHT: u64 = 20;
 /// Counts above this are learned as this, so that one flood cannot carry the moments away.
 const COUNT_MAX: u32 = 65_535;
 
@@ -237,6 +239,25 @@ impl WindowMoments {
     /// Surprise at finding at least so many calls in each window; 0 at or below the mean.
     pub fn surprises(&self, counts: [u32; WINDOWS]) -> [MilliBits; WINDOWS] {
         std::array::from_fn(|window| self.surprise(window, counts[window]))
+    }
+
+    /// These observations with those of `parent` added at the weight of [`PARENT_WEIGHT`] observations, less if
+    /// it has fewer.
+    pub fn leaning_on(&self, parent: &Self) -> Self {
+        let mut both = self.clone();
+        let weight = (PARENT_WEIGHT * ONE).min(parent.weight);
+        if weight == 0 {
+            return both;
+        }
+        let scaled =
+            |value: u64| ((u128::from(value) * u128::from(weight)) / u128::from(parent.weight)) as u64;
+        both.weight = both.weight.saturating_add(weight);
+        for (own, others) in
+            both.sum.iter_mut().zip(parent.sum).chain(both.squares.iter_mut().zip(parent.squares))
+        {
+            *own = own.saturating_add(scaled(others));
+        }
+        both
     }
 
     fn surprise(&self, window: usize, count: u32) -> MilliBits {

@@ -74,7 +74,10 @@ fn chain() -> Vec<String> {
 pub async fn evaluate(engine: &Engine, told: &Told<'_>) -> Result<Decided, Error> {
     let chain = chain();
     let call = engine.ingest("default").call(&raw(told, &chain), engine.now()).map_err(Error::Invalid)?;
-    engine.call("default", |reply| Command::Evaluate(Box::new(call), reply)).await
+    engine
+        .call("default", |reply| Command::Evaluate(Box::new(call), reply))
+        .await
+        .map(|decided| (*decided).clone())
 }
 
 /// Hands in history at its own time.
@@ -94,6 +97,7 @@ pub fn ok_outcome() -> RawOutcome<'static> {
         result_bytes: 12,
         result: b"ok",
         fingerprints: Vec::new(),
+        words: None,
         end_time: None,
     }
 }

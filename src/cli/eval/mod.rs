@@ -86,7 +86,11 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<ExitCode> {
     let mut refusals = Refusals::default();
     let mut bench = read_bench(args, output, &mut refusals)?;
     let train = read_calls(&args.train, output, &mut refusals)?;
-    let test = read_calls(&args.test, output, &mut refusals)?;
+    let mut test = read_calls(&args.test, output, &mut refusals)?;
+    // As a daemon would see them; the order within one moment is that of the files.
+    if test.iter().all(|call| call.line.ts.is_some()) {
+        test.sort_by_key(|call| call.line.ts);
+    }
     if !(1e-6..=0.5).contains(&args.rate) {
         bail!("--rate: {} is not between 0.000001 and 0.5", args.rate);
     }

@@ -132,6 +132,11 @@ fn raw<'a>(
         parent_session_id: hint(|hints| &hints.parent_session_id),
         traceparent: call.trace.as_ref().map_or("", |trace| trace.traceparent.as_str()),
         user_request: call.user_request.as_ref().map_or("", |request| request.text.as_str()),
+        request_words: call
+            .user_request
+            .as_ref()
+            .and_then(|request| request.fingerprints.as_ref())
+            .map(|fingerprints| (fingerprints.key_id.as_str(), fingerprints.stems.as_slice())),
         turn: call.turn,
         call_time,
         utc_offset_minutes: call.utc_offset_minutes,
@@ -249,16 +254,19 @@ pub(in crate::rpc) fn outcome(
     } else {
         outcome.result_text.as_ref()
     };
-    let fingerprints = match outcome.result_fingerprints {
-        Some(fingerprints) if outcome.result_text.is_empty() => fingerprints.values,
-        _ => Vec::new(),
+    let words = match outcome.result_fingerprints {
+        Some(fingerprints) if outcome.result_text.is_empty() => {
+            Some((fingerprints.key_id, fingerprints.stems))
+        }
+        _ => None,
     };
     let raw = RawOutcome {
         status,
         latency_us: latency.map(|latency| u64::try_from(latency.as_micros()).unwrap_or(u64::MAX)),
         result_bytes: outcome.result_bytes.unwrap_or(0),
         result,
-        fingerprints,
+        fingerprints: Vec::new(),
+        words,
         end_time: end_time.map(Timestamp::from_micros),
     };
     engine.ingest(tenant).outcome(raw).map_err(|violations| {

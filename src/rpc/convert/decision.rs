@@ -15,14 +15,14 @@ use crate::proto::v1;
 use prost::bytes::Bytes;
 
 /// The answer to a call that was decided.
-pub(in crate::rpc) fn decided(decided: Decided, echo: Echo) -> v1::Decision {
+pub(in crate::rpc) fn decided(decided: &Decided, echo: Echo) -> v1::Decision {
     let in_words = echo.explain || decided.decision.verdict != Verdict::Allow;
     let names = if in_words { names_of(&echo.arguments) } else { Vec::new() };
     let context = Names { tool: &echo.tool, principal: &echo.principal, paths: &names };
     let mut answer = core(&decided.decision, decided.skewed, in_words.then_some(&context));
     answer.position = decided.position.get();
     answer.session_key = key_of_stream(&decided.stream);
-    answer.session_id = decided.session_id;
+    answer.session_id.clone_from(&decided.session_id);
     answer.session_source = source(decided.session_source).into();
     answer.repeated_call = decided.repeated;
     answer.call_id = echo.call_id;

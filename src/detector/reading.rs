@@ -1,0 +1,244 @@
+//! What a live session has read: the user's request, and what the results brought in.
+//!
+//! Part of the session's state, about 4 KB at most (see the constants). The new parts of results are judged
+//! by `results`; where an argument's value comes from is told here.
+
+use super::requests::{Wanted, key_of};
+use crate::domain::call::CallWords;
+use crate::stats::fingerprint::mix;
+use serde::{Deserialize, Serialize};
+
+/// Words of the user's requests.
+pub const ASKED_MAX: usize = 192;
+/// Words of the new parts of results, with separators.
+pub const NEW_WORDS_MAX: usize = 512;
+/// Results with a new part.
+pub const TEXTS_MAX: usize = 8;
+/// Words of results that were known before and that requests use, with tools and separators.
+pub const FAMILIAR_MAX: usize = 192;
+/// Calls whose result may still come.
+const OPEN_MAX: usize = 16;
+/// Results that are counted.
+const RESULTS_MAX: usize = 64;
+/// Words of 64 bits of the filter of words read.
+const READ_WORDS: usize = 64;
+
+/// A call whose result may still come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Open {
+    call: u32,
+    tool: u32,
+    turn: Option<u32>,
+}
+
+/// The new part of one result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewText {
+    /// Tool that returned it.
+    pub tool: u32,
+    /// Turn of the call; later turns see it. None: seen at once.
+    pub turn: Option<u32>,
+    /// How much its words speak like requests rather than like this tool's results, thousandths of a bit.
+    pub requestlike: u32,
+    /// Different new words, and how many of them speak so.
+    pub words: [u16; 2],
+    /// Tools that it would lead to, were it a request.
+    pub wanted: Wanted,
+    /// Its words in [`Reading::new_words`].
+    pub from: u16,
+    /// End of its words.
+    pub to: u16,
+}
+
+/// Where a value comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// The user named it.
+    Request,
+    /// A result of this session holds it.
+    Result,
+    /// An earlier call of this session had it.
+    Arguments,
+    /// Nothing that was seen here holds it.
+    Nowhere,
+}
+
+impl Source {
+    /// All sources.
+    pub const ALL: [Self; 4] = [Self::Request, Self::Result, Self::Arguments, Self::Nowhere];
+}
+
+/// What a session has read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reading {
+    /// Words of the user's requests, sorted.
+    asked: Vec<u32>,
+    /// The latest request's key.
+    asked_key: u64,
+    /// Tools that requests like it lead to.
+    wanted: Wanted,
+    open: Vec<Open>,
+    /// Tools of the results that were handed in.
+    results: Vec<u32>,
+    texts: Vec<NewText>,
+    new_words: Vec<u32>,
+    /// Runs of a zero, a tool, and words.
+    familiar: Vec<u32>,
+    /// Words of all results; a Bloom filter, empty until the first.
+    read: Vec<u64>,
+    /// Values of earlier arguments.
+    values: Vec<u32>,
+}
+
+/// Values of earlier arguments that are remembered.
+const VALUES_MAX: usize = 96;
+
+fn places(word: u32) -> [usize; 2] {
+    let key = mix(word.into(), 0x7265_6164);
+    [key as usize % (READ_WORDS * 64), (key >> 32) as usize % (READ_WORDS * 64)]
+}
+
+impl Reading {
+    /// Whether the user's request is known.
+    pub fn knows_request(&self) -> bool {
+        !self.asked.is_empty()
+    }
+
+    /// Whether any result was handed in.
+    pub fn knows_results(&self) -> bool {
+        !self.results.is_empty()
+    }
+
+    /// Whether the user's requests hold `word`.
+    pub fn asked(&self, word: u32) -> bool {
+        self.asked.binary_search(&word).is_ok()
+    }
+
+    /// All words of the user's requests, sorted.
+    pub fn request(&self) -> &[u32] {
+        &self.asked
+    }
+
+    /// Tools that requests like the user's lead to.
+    pub const fn wanted(&self) -> &Wanted {
+        &self.wanted
+    }
+
+    /// The new parts that a call of this turn can see, with their words.
+    pub fn visible(&self, turn: Option<u32>) -> impl Iterator<Item = (&NewText, &[u32])> {
+        let visible = move |text: &&NewText| match (text.turn, turn) {
+            (Some(of), Some(now)) => of < now,
+            _ => true,
+        };
+        let words = |text: &NewText| {
+            self.new_words.get(usize::from(text.from)..usize::from(text.to)).unwrap_or_default()
+        };
+        self.texts.iter().filter(visible).map(move |text| (text, words(text)))
+    }
+
+    /// Tools of all results, the new parts, their words, and the familiar words, for learning.
+    pub fn lessons(&self) -> (&[u32], &[NewText], &[u32], &[u32]) {
+        (&self.results, &self.texts, &self.new_words, &self.familiar)
+    }
+
+    /// The request with this one added, if it says anything new.
+    pub fn request_with(&self, words: &[u32]) -> Option<Vec<u32>> {
+        if words.iter().all(|word| self.asked(*word)) {
+            return None;
+        }
+        let mut all: Vec<u32> = self.asked.iter().chain(words).copied().collect();
+        all.sort_unstable();
+        all.dedup();
+        all.truncate(ASKED_MAX);
+        Some(all)
+    }
+
+    /// Takes the request as it now is, and what it leads to.
+    pub fn ask(&mut self, words: Vec<u32>, wanted: Wanted) {
+        self.asked_key = key_of(&words);
+        self.asked = words;
+        self.wanted = wanted;
+    }
+
+    /// Notes a call that was let through, and the values it gave.
+    pub fn called(&mut self, call: u32, tool: u32, turn: Option<u32>, values: impl Iterator<Item = u32>) {
+        if self.open.len() == OPEN_MAX {
+            self.open.remove(0);
+        }
+        self.open.push(Open { call, tool, turn });
+        for value in values {
+            if self.values.len() < VALUES_MAX && !self.values.contains(&value) {
+                self.values.push(value);
+            }
+        }
+    }
+
+    /// The tool and turn of a call whose result has come; each call once.
+    pub fn take(&mut self, call: u32) -> Option<(u32, Option<u32>)> {
+        let at = self.open.iter().position(|open| open.call == call)?;
+        let open = self.open.remove(at);
+        Some((open.tool, open.turn))
+    }
+
+    /// Room for words of new parts.
+    pub fn room(&self) -> usize {
+        if self.texts.len() < TEXTS_MAX { NEW_WORDS_MAX.saturating_sub(self.new_words.len()) } else { 0 }
+    }
+
+    /// Takes a result up: all its words, those of its new part in runs, and the familiar ones.
+    pub fn read(&mut self, tool: u32, words: &[u32], new: Option<(NewText, &[u32])>, familiar: &[u32]) {
+        if self.results.len() < RESULTS_MAX {
+            self.results.push(tool);
+        }
+        if self.read.is_empty() && !words.is_empty() {
+            self.read.resize(READ_WORDS, 0);
+        }
+        for place in words.iter().flat_map(|word| places(*word)) {
+            if let Some(bits) = self.read.get_mut(place / 64) {
+                *bits |= 1 << (place % 64);
+            }
+        }
+        if let Some((mut text, runs)) = new {
+            text.from = self.new_words.len() as u16;
+            self.new_words.extend_from_slice(runs);
+            text.to = self.new_words.len() as u16;
+            self.texts.push(text);
+        }
+        if !familiar.is_empty() && self.familiar.len() + familiar.len() + 2 <= FAMILIAR_MAX {
+            self.familiar.extend([0, tool]);
+            self.familiar.extend_from_slice(familiar);
+        }
+    }
+
+    fn has_read(&self, word: u32) -> bool {
+        let holds =
+            |place: usize| self.read.get(place / 64).is_some_and(|bits| bits >> (place % 64) & 1 == 1);
+        places(word).into_iter().all(holds)
+    }
+
+    /// Where an argument's value comes from: most of its words, of a short one all.
+    pub fn source(&self, value: u32, words: &[u32]) -> Source {
+        let enough =
+            |held: usize| if words.len() > 6 { held * 10 >= words.len() * 6 } else { held == words.len() };
+        if !words.is_empty() {
+            if enough(words.iter().filter(|word| self.asked(**word)).count()) {
+                return Source::Request;
+            }
+            if enough(words.iter().filter(|word| self.asked(**word) || self.has_read(**word)).count()) {
+                return Source::Result;
+            }
+        }
+        if self.values.contains(&value) { Source::Arguments } else { Source::Nowhere }
+    }
+
+    /// Where each argument of a call comes from; none if the user's request is not known.
+    pub fn sources<'r>(
+        &'r self,
+        words: &'r CallWords,
+        values: impl Iterator<Item = u32> + 'r,
+    ) -> impl Iterator<Item = Option<Source>> + 'r {
+        let known = self.knows_request();
+        let own = words.by_argument().chain(std::iter::repeat(&[][..]));
+        values.zip(own).map(move |(value, words)| known.then(|| self.source(value, words)))
+    }
+}
