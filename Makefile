@@ -1,7 +1,7 @@
 # make serve   set up, build, run the daemon on loopback
 # make test    set up, every test, and the builds without the server
 # make lint    format and clippy
-# make bench   the benches
+# make bench   the daemon beside its ceilings, and the benches
 #
 # Arguments for the daemon: make serve ARGS="--listen 127.0.0.1:5000"
 
@@ -44,5 +44,6 @@ lint: setup
 	@$(WITH_CCACHE) $(CARGO) clippy --tests --benches --features faults -- -D warnings $(IN_TESTS)
 	@$(WITH_CCACHE) $(CARGO) clippy --lib --no-default-features --features client -- -D warnings
 
-bench: setup
+bench: build
+	@$(TARGET_DIR)/release/askance bench
 	@$(WITH_CCACHE) $(CARGO) bench

@@ -9,6 +9,8 @@ use crate::decide::Settings;
 use crate::domain::position::Position;
 use crate::engine::{self, Engine, Opened};
 use crate::eventlog::{self, AnchorState};
+use crate::notify::{self, Endpoint};
+use crate::panic_button;
 use crate::policy;
 use crate::projection::Wanted;
 use crate::rpc::{self, Bound};
@@ -44,6 +46,7 @@ pub struct App {
     admin: Option<SocketAddr>,
     engine: Engine,
     server: rpc::Options,
+    endpoints: Vec<Endpoint>,
     broken: Arc<Notify>,
 }
 
@@ -53,6 +56,7 @@ impl App {
     pub fn open(config: &Config, start: Start) -> Result<Self> {
         let dir = config.data_dir();
         let policy_text = policy_text(config)?;
+        let endpoints = endpoints(config)?;
         check_partitions(dir, config.engine.partitions)?;
         create_private_dir(dir)?;
         let options =
@@ -69,7 +73,8 @@ impl App {
             report(number, opened);
         }
         let admin = config.admin.listen.0;
-        Ok(Self { dir: dir.to_owned(), admin, engine, server: server_options(config), broken })
+        let server = server_options(config);
+        Ok(Self { dir: dir.to_owned(), admin, engine, server, endpoints, broken })
     }
 
     /// The engine.
@@ -89,8 +94,10 @@ impl App {
             anyhow::Ok(bound)
         });
         let admin = admin.transpose()?;
+        let panic = signal(SignalKind::user_defined1()).context("cannot listen for SIGUSR1")?;
         let told = Listening::tell(&self.dir, addresses);
-        Ok(Running { engine: self.engine, bound, broken: self.broken, told, admin })
+        let Self { engine, dir, endpoints, broken, .. } = self;
+        Ok(Running { engine, bound, data_dir: dir, endpoints, panic, broken, told, admin })
     }
 }
 
@@ -98,6 +105,9 @@ impl App {
 pub struct Running {
     engine: Engine,
     bound: Bound,
+    data_dir: PathBuf,
+    endpoints: Vec<Endpoint>,
+    panic: Signal,
     broken: Arc<Notify>,
     told: Listening,
     admin: Option<Admin>,
@@ -112,7 +122,11 @@ impl Running {
     /// Serves until `shutdown` comes; then drains, writes the last snapshot, and lets go of the data
     /// directory. An engine thread that dies ends it with an error.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<()> {
-        let Self { engine, bound, broken, told: noted, admin } = self;
+        let Self { engine, bound, data_dir, endpoints, panic, broken, told: noted, admin } = self;
+        panic_button::before_serving(&engine, &data_dir).await;
+        let mut beside = notify::start(&engine, &endpoints, &notify::Settings::new(data_dir.clone()));
+        beside.push(tokio::spawn(panic_button::on_signal(engine.clone(), panic)));
+        beside.push(tokio::spawn(panic_button::on_file(engine.clone(), data_dir)));
         let admin = admin.map(|admin| tokio::spawn(admin.run(engine.clone(), bound.door())));
         let (tell, told) = oneshot::channel();
         let watched = engine.clone();
@@ -129,10 +143,17 @@ impl Running {
             })
             .await;
         drop(noted);
+        beside.iter().for_each(tokio::task::JoinHandle::abort);
         if let Some(admin) = admin {
             admin.abort();
         }
-        if told.await.unwrap_or(false) {
+        // Serving may end before it began to listen for what ends it.
+        let died = tokio::select! {
+            biased;
+            () = engine.closed() => true,
+            died = told => died.unwrap_or(false),
+        };
+        if died {
             bail!(
                 "an engine thread died; the log above says why. what was acknowledged is on disk: start again"
             );
@@ -353,6 +374,17 @@ fn policy_text(config: &Config) -> Result<String> {
         bail!("the policy {name} is not accepted:{faults}");
     }
     Ok(text)
+}
+
+/// Whom to tell of reviews and locks, from the file of endpoints.
+fn endpoints(config: &Config) -> Result<Vec<Endpoint>> {
+    let Some(path) = &config.notify.endpoints.0 else { return Ok(Vec::new()) };
+    let name = path.display();
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the endpoints {name}"))?;
+    notify::parse(&text, |secret| std::fs::read_to_string(secret)).map_err(|faults| {
+        let faults: String = faults.iter().map(|fault| format!("\n  {fault}")).collect();
+        anyhow!("the endpoints {name} are not accepted:{faults}")
+    })
 }
 
 /// The key that keeps masked secrets apart: made once, never shown.

@@ -59,6 +59,10 @@ pub mod config;
 #[cfg(feature = "server")]
 pub mod export;
 #[cfg(feature = "server")]
+pub mod notify;
+#[cfg(feature = "server")]
 pub mod offline;
+#[cfg(feature = "server")]
+mod panic_button;
 #[cfg(feature = "server")]
 pub mod telemetry;

@@ -212,7 +212,7 @@ impl Offline {
             return;
         };
         let session = self.state.tenant(tenant).and_then(|tenant| tenant.sessions.get(stream));
-        decided.decision = decide::redecide(frozen.get(tenant), session, proposed, &self.policy);
+        decided.decision = decide::weigh(frozen.get(tenant), session, proposed, &self.policy);
         if let Some(tenant) = frozen.get_mut(tenant) {
             tenant.models.attempt(&proposed.features);
         }

@@ -8,6 +8,9 @@ use askance::domain::account::{Account, Tier};
 use askance::domain::call::{ArgumentFeature, CallFeatures, CallWords, Origin, OutcomeStatus, SessionSource};
 use askance::domain::decision::{Assessment, Decision, Detector, Evidence, Mode, Reason, Score, Verdict};
 use askance::domain::event::*;
+use askance::domain::identity::{Role, Token};
+use askance::domain::lock::{Lock, LockOrigin, LockScope, LockTarget};
+use askance::domain::review::{Choice, Feedback, OnDeadline, ReviewState, Terms, Vote, Why};
 use askance::domain::risk::{Capabilities, RiskCategory};
 use askance::domain::{Position, StreamId, Timestamp};
 use askance::record::{decode, decode_payload, encode, encode_payload};
@@ -206,6 +209,172 @@ fn specimens() -> Vec<(&'static str, Event)> {
                 text: "version: 1\n".to_owned(),
                 mode: Mode::Observe,
                 digest: [7; 32],
+            }),
+        ),
+    ]
+    .into_iter()
+    .chain(oversight())
+    .collect()
+}
+
+fn names(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+fn at(micros: i64) -> Timestamp {
+    Timestamp::from_micros(micros)
+}
+
+/// Reviews, locks and tokens.
+fn oversight() -> Vec<(&'static str, Event)> {
+    let tenant = || "acme".to_owned();
+    let text = |text: &str| text.to_owned();
+    let review = Position::new(300);
+    let terms = Terms {
+        approvals: 2,
+        groups: names(&["sre", "dba"]),
+        deadline: at(1_763_000_000_000_000),
+        on_deadline: OnDeadline::Escalate { to: names(&["on-call"]), deny_after_us: 900_000_000 },
+        approval_us: 600_000_000,
+    };
+    let vote = Vote {
+        reviewer: text("user:bob"),
+        aliases: names(&["bob@example.com"]),
+        group: text("sre"),
+        choice: Choice::Deny,
+        comment: text("not today"),
+        digest: [6; 32],
+        at: at(-7),
+    };
+    let on = LockTarget {
+        tenant: tenant(),
+        scope: LockScope::Tool,
+        target: text("drop_table"),
+        server: text("db"),
+    };
+    let lock = Lock {
+        id: text("lk_0011223344556677"),
+        on,
+        reason: text("panic"),
+        actor: text("user:alice"),
+        origin: LockOrigin::File,
+        expires: Some(at(5)),
+    };
+    let token = Token {
+        id: text("tk_0011223344556677"),
+        subject: text("user:alice"),
+        aliases: names(&["alice@example.com"]),
+        role: Role::Reviewer,
+        groups: names(&["sre"]),
+        tenants: names(&["acme"]),
+        expires: Some(at(9)),
+        hash: [8; 32],
+    };
+    let actor = || text("user:carol");
+    vec![
+        (
+            "ReviewOpened",
+            Event::ReviewOpened(ReviewOpened {
+                tenant: tenant(),
+                call_id: text("c-1"),
+                digest: [6; 32],
+                server: text("db"),
+                tool: text("run_migration"),
+                principal_chain: names(&["user:alice", ""]),
+                category: RiskCategory::Critical,
+                rule_id: text("migrations"),
+                policy_revision: Position::new(2),
+                terms,
+            }),
+        ),
+        ("VoteCast", Event::VoteCast(VoteCast { tenant: tenant(), review, vote })),
+        (
+            "ReviewResolved",
+            Event::ReviewResolved(ReviewResolved {
+                tenant: tenant(),
+                review,
+                state: ReviewState::Escalated,
+                why: Why::Escalated,
+                groups: names(&["sre", "on-call"]),
+                deadline: Some(at(0)),
+            }),
+        ),
+        (
+            "ReviewDelegated",
+            Event::ReviewDelegated(ReviewDelegated {
+                tenant: tenant(),
+                review,
+                delegate: text("user:dan"),
+                group: text("dba"),
+                comment: text("yours"),
+                actor: actor(),
+            }),
+        ),
+        (
+            "ReviewJoined",
+            Event::ReviewJoined(ReviewJoined { tenant: tenant(), review, call_id: text("c-2") }),
+        ),
+        (
+            "CallReleased",
+            Event::CallReleased(CallReleased {
+                tenant: tenant(),
+                call_id: text("c-1"),
+                review,
+                why: Why::Silence,
+                risk: 78,
+            }),
+        ),
+        (
+            "CallRefused",
+            Event::CallRefused(CallRefused {
+                tenant: tenant(),
+                call_id: text("c-1"),
+                review,
+                why: Why::TooManyReviews,
+            }),
+        ),
+        ("LockPlaced", Event::LockPlaced(LockPlaced { lock })),
+        (
+            "LockLifted",
+            Event::LockLifted(LockLifted {
+                tenant: tenant(),
+                lock_id: text("lk_0011223344556677"),
+                reason: text("all clear"),
+                actor: actor(),
+                expired: true,
+            }),
+        ),
+        (
+            "FeedbackGiven",
+            Event::FeedbackGiven(FeedbackGiven {
+                tenant: tenant(),
+                call_id: text("c-1"),
+                feedback: Feedback::FalseAlarm,
+                expect_again: true,
+                comment: text("month's end"),
+                actor: actor(),
+                features: None,
+            }),
+        ),
+        (
+            "FeedbackGivenToLearn",
+            Event::FeedbackGiven(FeedbackGiven {
+                tenant: tenant(),
+                call_id: text("c-1"),
+                feedback: Feedback::FalseAlarm,
+                expect_again: true,
+                comment: text("month's end"),
+                actor: actor(),
+                features: Some(Box::new(features())),
+            }),
+        ),
+        ("TokenCreated", Event::TokenCreated(TokenCreated { token, actor: actor() })),
+        (
+            "TokenRevoked",
+            Event::TokenRevoked(TokenRevoked {
+                token_id: text("tk_0011223344556677"),
+                reason: text("left"),
+                actor: actor(),
             }),
         ),
     ]

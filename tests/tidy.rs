@@ -32,6 +32,8 @@ const FLOORS: &[(&str, u8)] = &[
     ("app", 8),
     ("admin", 8),
     ("bench", 8),
+    ("panic_button", 8),
+    ("notify", 7),
     ("cli", 8),
     ("export", 8),
     ("config", 8),

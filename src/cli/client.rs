@@ -9,7 +9,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tonic::transport::{Channel, Endpoint};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{self, Endpoint};
 
 /// Time to connect in.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -27,9 +30,38 @@ pub(super) enum Otherwise {
     OpenOrCreate,
 }
 
+/// What clients talk over.
+pub(super) type Channel = InterceptedService<transport::Channel, Credential>;
+
+/// Sends the token's secret with every request, if there is one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Credential(Option<MetadataValue<Ascii>>);
+
+impl Credential {
+    fn new(secret: Option<&str>) -> Result<Self> {
+        let Some(secret) = secret.map(str::trim).filter(|secret| !secret.is_empty()) else {
+            return Ok(Self(None));
+        };
+        let mut value: MetadataValue<Ascii> =
+            format!("Bearer {secret}").parse().context("the token holds letters that no token has")?;
+        value.set_sensitive(true);
+        Ok(Self(Some(value)))
+    }
+}
+
+impl Interceptor for Credential {
+    fn call(&mut self, mut request: tonic::Request<()>) -> Result<tonic::Request<()>, tonic::Status> {
+        if let Some(value) = &self.0 {
+            request.metadata_mut().insert("authorization", value.clone());
+        }
+        Ok(request)
+    }
+}
+
 /// A connection.
 pub(super) struct Connection {
-    channel: Channel,
+    channel: transport::Channel,
+    credential: Credential,
     embedded: Option<Embedded>,
 }
 
@@ -43,7 +75,7 @@ struct Embedded {
 impl Connection {
     /// The channel, for a client.
     pub(super) fn channel(&self) -> Channel {
-        self.channel.clone()
+        InterceptedService::new(self.channel.clone(), self.credential.clone())
     }
 
     /// Stops the daemon if it is inside this process, and waits until everything is on disk.
@@ -60,6 +92,7 @@ impl Connection {
 /// Connects to the daemon, or does what is said otherwise.
 pub(super) async fn connect(global: &Global, otherwise: Otherwise, output: &Output) -> Result<Connection> {
     let config = global.load()?;
+    let credential = Credential::new(global.token.as_deref())?;
     if global.embedded {
         return embed(config).await;
     }
@@ -67,7 +100,7 @@ pub(super) async fn connect(global: &Global, otherwise: Otherwise, output: &Outp
         let channel = dial(address)
             .await
             .with_context(|| format!("no daemon answers at {address}; start one with `askance serve`"))?;
-        return Ok(Connection { channel, embedded: None });
+        return Ok(Connection { channel, credential, embedded: None });
     }
     let addresses = addresses(global, &config);
     for address in &addresses {
@@ -75,7 +108,7 @@ pub(super) async fn connect(global: &Global, otherwise: Otherwise, output: &Outp
             if !address.starts_with("unix:") {
                 output.note(&format!("talking to the daemon at {address}"));
             }
-            return Ok(Connection { channel, embedded: None });
+            return Ok(Connection { channel, credential, embedded: None });
         }
     }
     let nobody = format!("no daemon answers at {}", addresses.join(" or "));
@@ -112,7 +145,7 @@ pub(super) fn addresses(global: &Global, config: &Config) -> Vec<String> {
 }
 
 /// Connects to an address.
-pub(super) async fn dial(address: &str) -> Result<Channel> {
+pub(super) async fn dial(address: &str) -> Result<transport::Channel> {
     let path = address.strip_prefix("unix:");
     let uri = match path {
         // The transport wants an absolute path.
@@ -147,7 +180,8 @@ async fn embed(mut config: Config) -> Result<Connection> {
         let _told = stopped.await;
     }));
     let channel = dial(&format!("unix:{}", socket.display())).await?;
-    Ok(Connection { channel, embedded: Some(Embedded { stop, task, dir }) })
+    let embedded = Some(Embedded { stop, task, dir });
+    Ok(Connection { channel, credential: Credential::default(), embedded })
 }
 
 /// A fresh directory that nobody else can look into.

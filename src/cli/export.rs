@@ -8,6 +8,7 @@ use super::client::{Connection, Otherwise, connect, refused};
 use super::output::Output;
 use super::sessions::time;
 use super::timeline::event_json;
+use crate::app::Signals;
 use crate::domain::time::Timestamp;
 use crate::export::checkpoint::Checkpoint;
 use crate::export::days::Days;
@@ -23,7 +24,6 @@ use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use tonic::transport::Channel;
 
 /// Events asked for at once.
 const PAGE: u32 = 5_000;
@@ -109,9 +109,11 @@ async fn export(args: &Args, connection: &Connection, output: &Output) -> Result
     let mut client =
         TimelineServiceClient::new(connection.channel()).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let mut sink = Sink::open(args)?;
+    // Heard from the beginning: a stop that is asked for while the export catches up ends it in good order.
+    let signals = Signals::listen()?;
     catch_up(args, &mut client, &mut sink).await?;
     if args.follow {
-        follow(args, &mut client, &mut sink).await?;
+        follow(args, &mut client, &mut sink, signals).await?;
     }
     sink.settle(true)?;
     if args.out != Path::new("-") {
@@ -145,7 +147,11 @@ impl Args {
 }
 
 /// Everything that is there.
-async fn catch_up(args: &Args, client: &mut TimelineServiceClient<Channel>, sink: &mut Sink) -> Result<()> {
+async fn catch_up(
+    args: &Args,
+    client: &mut TimelineServiceClient<super::client::Channel>,
+    sink: &mut Sink,
+) -> Result<()> {
     let mut request = ListEventsRequest {
         filter: Some(args.filter()),
         from_position: sink.checkpoint.next,
@@ -168,14 +174,19 @@ async fn catch_up(args: &Args, client: &mut TimelineServiceClient<Channel>, sink
 }
 
 /// What comes, until a signal.
-async fn follow(args: &Args, client: &mut TimelineServiceClient<Channel>, sink: &mut Sink) -> Result<()> {
+async fn follow(
+    args: &Args,
+    client: &mut TimelineServiceClient<super::client::Channel>,
+    sink: &mut Sink,
+    signals: Signals,
+) -> Result<()> {
     let request = WatchEventsRequest {
         filter: Some(args.filter()),
         from_position: Some(sink.checkpoint.next),
         ..WatchEventsRequest::default()
     };
     let mut watch = client.watch_events(request).await.map_err(|status| refused(&status))?.into_inner();
-    let mut stop = std::pin::pin!(crate::app::Signals::listen()?.first());
+    let mut stop = std::pin::pin!(signals.first());
     let (mut settled, mut settled_for_files) = (Instant::now(), Instant::now());
     loop {
         tokio::select! {
@@ -245,7 +256,7 @@ impl Sink {
             if args.out == Path::new("-") {
                 bail!("--out: name a directory for parquet");
             }
-            Out::Days(Days::open(&args.out, checkpoint.next).with_context(doing)?)
+            Out::Days(Days::open(&args.out, &args.of(), checkpoint.next).with_context(doing)?)
         } else if args.out == Path::new("-") {
             Out::Stdout(std::io::stdout())
         } else {

@@ -66,7 +66,7 @@ pub(super) async fn run(args: &Args, connection: &Connection, output: &Output) -
 
 struct Exporting<'a> {
     args: &'a Args,
-    log: TimelineServiceClient<Channel>,
+    log: TimelineServiceClient<super::client::Channel>,
     collector: tonic::client::Grpc<Channel>,
     spans: Spans,
     /// First position not read yet.

@@ -139,7 +139,7 @@ fn conclude(shared: &Shared, mut summary: Summary, output: &Output) -> Result<()
 
 /// Sends what the reader makes and counts the answers.
 async fn hear(
-    client: &mut GatewayServiceClient<tonic::transport::Channel>,
+    client: &mut GatewayServiceClient<super::client::Channel>,
     requests: mpsc::Receiver<ImportCallsRequest>,
     shared: &Shared,
     summary: &mut Summary,

@@ -1,8 +1,8 @@
 //! The command line: one binary, one file a command, no logic of the daemon's own.
 //!
 //! Every command speaks tables to people and, with `--json`, JSON to programs. Exit codes: 0 ok, 1 failure,
-//! 2 usage, 3 denied, 4 review pending. Deliberately absent: what only a later issue brings (`review`,
-//! `lock`, `tools`, `hook`, `mcp`).
+//! 2 usage, 3 denied, 4 review pending. Deliberately absent: what only a later issue brings (`tools`,
+//! `hook`, `mcp`).
 
 mod bench;
 mod bench_memory;
@@ -14,6 +14,7 @@ mod explain;
 mod export;
 mod export_otlp;
 mod import;
+mod lock;
 mod model;
 pub mod output;
 mod policy;
@@ -21,12 +22,14 @@ pub mod refused;
 mod replay;
 mod replay_session;
 pub mod requests;
+mod review;
 pub mod score;
 mod serve;
 mod sessions;
 mod settings;
 mod status;
 mod timeline;
+mod token;
 pub mod trace_file;
 pub mod trace_line;
 mod verify;
@@ -72,6 +75,9 @@ struct Global {
     /// directory, then the TCP address of the configuration.
     #[arg(long, global = true, value_name = "ADDRESS", env = "ASKANCE_DAEMON")]
     daemon: Option<String>,
+    /// The secret of a token, for a daemon that has tokens. Better in the environment than in a command line.
+    #[arg(long, global = true, value_name = "SECRET", env = "ASKANCE_TOKEN", hide_env_values = true)]
+    token: Option<String>,
     /// Ask no daemon: open the data directory in this process.
     #[arg(long, global = true)]
     embedded: bool,
@@ -106,6 +112,18 @@ enum Command {
     /// Look at what was learnt and what is fitted outside.
     #[command(subcommand)]
     Model(model::Action),
+    /// Look at what waits for a human, and vote.
+    #[command(subcommand)]
+    Review(review::Action),
+    /// Stop calls at once: a session, a principal, a tool, a server, a tenant, or everything.
+    Lock(lock::PlaceArgs),
+    /// Lift a lock.
+    Unlock(lock::LiftArgs),
+    /// List locks.
+    Locks(lock::ListArgs),
+    /// Say who may do what.
+    #[command(subcommand)]
+    Token(token::Action),
     /// Look at policies.
     #[command(subcommand)]
     Policy(policy::Action),
@@ -143,6 +161,11 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Verify(args) => verify::run(&args, &global, &output),
         Command::Status(args) => wait(status::run(args, &global, &output)),
         Command::Model(action) => wait(model::run(action, &global, &output)),
+        Command::Review(action) => wait(review::run(action, &global, &output)),
+        Command::Lock(args) => wait(lock::place(args, &global, &output)),
+        Command::Unlock(args) => wait(lock::lift(args, &global, &output)),
+        Command::Locks(args) => wait(lock::list(args, &global, &output)),
+        Command::Token(action) => wait(token::run(action, &global, &output)),
         Command::Policy(action) => policy::run(&action, &global, &output),
         Command::Config(action) => settings::run(&action, &global, &output),
         Command::Bench(args) => bench::run(&args, &global, &output),

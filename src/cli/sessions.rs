@@ -19,7 +19,6 @@ use serde_json::{Value, json};
 use std::cmp::Reverse;
 use std::process::ExitCode;
 use tonic::Code;
-use tonic::transport::Channel;
 
 /// Sessions asked for at once.
 const PAGE: u32 = 500;
@@ -241,7 +240,7 @@ fn session_table(sessions: &[Session]) -> String {
 pub(super) async fn find(
     key: &str,
     tenant: Option<&String>,
-    client: &mut TimelineServiceClient<Channel>,
+    client: &mut TimelineServiceClient<super::client::Channel>,
     connection: &Connection,
 ) -> Result<GetSessionResponse> {
     let mut refusal = None;

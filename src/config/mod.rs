@@ -91,7 +91,7 @@ section! {
         /// TCP address to listen on.
         listen: Listen = Listen(Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 4750)))), ""..""
         ;
-        /// Whether an address beyond this machine may be listened on. There are no credentials yet: whoever reaches it may do everything.
+        /// Whether an address beyond this machine may be listened on. Without tokens it answers nobody from afar, and it speaks no TLS: set this behind a proxy that does.
         allow_remote: bool = false, "".."";
         /// Unix socket to listen on, for its owner only.
         unix: Socket = Socket::InDataDir, "".."";
@@ -186,6 +186,14 @@ section! {
     }
 }
 
+section! {
+    /// Telling other systems.
+    NotifySection, notify, "notify." {
+        /// File (TOML) of the webhooks and Slack channels that are told of reviews and locks; none: nobody is.
+        endpoints: FileOrNone = FileOrNone(None), "".."";
+    }
+}
+
 /// All settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
@@ -201,6 +209,8 @@ pub struct Config {
     pub engine: EngineSection,
     /// `[budget]`
     pub budget: BudgetSection,
+    /// `[notify]`
+    pub notify: NotifySection,
 }
 
 impl Config {
@@ -213,6 +223,7 @@ impl Config {
             LogSection::FIELDS,
             EngineSection::FIELDS,
             BudgetSection::FIELDS,
+            NotifySection::FIELDS,
         ];
         sections.into_iter().flatten()
     }
@@ -225,8 +236,8 @@ impl Config {
         let remote = self.server.listen.0.filter(|address| !address.ip().is_loopback());
         if let (Some(address), false) = (remote, self.server.allow_remote) {
             faults.push(format!(
-                "server.listen: {address} can be reached from other machines, and there are no credentials yet: \
-                 listen on 127.0.0.1, or set server.allow_remote = true behind a proxy that checks who calls"
+                "server.listen: {address} can be reached from other machines, and tokens would cross the network in clear: \
+                 listen on 127.0.0.1, or set server.allow_remote = true behind a proxy that speaks TLS"
             ));
         }
         let remote = self.admin.listen.0.filter(|address| !address.ip().is_loopback());

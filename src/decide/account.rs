@@ -3,7 +3,6 @@
 
 use super::settings::Settings;
 use super::unlearn::own;
-use crate::detector::models::SessionContext;
 use crate::domain::account::{Account, Tier};
 use crate::domain::call::CallFeatures;
 use crate::domain::decision::Assessment;
@@ -30,12 +29,20 @@ pub struct Ground {
     pub account: Account,
 }
 
+/// What the detectors and reviewers say beside the assessment.
+pub(super) struct Shown {
+    /// The call's e-value for slow evidence; none where sequences are not judged yet.
+    pub e_value: Option<f64>,
+    /// Detectors that are muted: one bit each, in the order of `Detector::ALL`.
+    pub muted: u8,
+}
+
 /// The ground of a call.
 pub(super) fn ground(
     tenant: Option<&Tenant>,
     session: Option<&Session>,
     features: &CallFeatures,
-    context: &SessionContext,
+    shown: &Shown,
     call_id: &str,
 ) -> Ground {
     let Some(tenant) = tenant else {
@@ -44,7 +51,7 @@ pub(super) fn ground(
     let day = day_of(features);
     let mut of_session = session.map_or_else(EDetector::new, |session| session.evidence);
     let mut of_principal = tenant.principals.evidence(features.principal, day);
-    if let Some(e) = tenant.models.e_value(features, context) {
+    if let Some(e) = shown.e_value {
         of_session.update(e);
         of_principal.update(e);
     }
@@ -55,7 +62,7 @@ pub(super) fn ground(
         account: Account {
             tier: Tier::None,
             audited: tenant.budget.is_audited(call_id),
-            muted: context.muted,
+            muted: shown.muted,
             session_evidence: of_session.evidence().as_i32(),
             principal_evidence: of_principal.evidence().as_i32(),
         },

@@ -1,19 +1,21 @@
 //! Scores and decides a call in a session that is open.
 
 use super::SCORING_VERSION;
-use super::account::ground;
+use super::account::{Shown, ground};
+use super::lock::{lock_on_call, under_lock};
 use super::resolve::event_time;
 use super::settings::Settings;
 use super::verdict::settle;
 use crate::detector::models::SessionContext;
 use crate::detector::reading::Reading;
 use crate::detector::results::ToolWords;
-use crate::domain::call::{Call, CallFeatures};
+use crate::domain::call::{Call, CallFeatures, Origin};
 use crate::domain::decision::{Assessment, Decision, Floor};
 use crate::domain::event::{CallDecided, CallProposed, Event, Payload, Pending};
 use crate::domain::position::Revision;
 use crate::domain::risk::{Capabilities, RiskCategory};
 use crate::domain::stream::{CallKey, StreamId};
+use crate::domain::time::Timestamp;
 use crate::policy::{Policy, category};
 use crate::projection::{Session, State, Tenant, principal_hash, tool_hash};
 use hashbrown::HashMap;
@@ -90,7 +92,7 @@ pub fn judge(
         skewed,
         features,
     };
-    let decision = redecide(tenant, session, &proposed, policy);
+    let decision = redecide(state, stream, &proposed, policy, call.receive_time);
     let revision = session.map_or(Revision::ZERO, |session| session.revision).next();
     let decided = Pending {
         stream,
@@ -120,8 +122,26 @@ pub fn judge(
     Judged { proposed, decided }
 }
 
-/// The decision on a proposed call as of this state. Live and replay both end here.
+/// The decision on a proposed call as of this state. Live and replay both end here. `now` is when we
+/// received it: by it locks run out.
 pub fn redecide(
+    state: &State,
+    stream: StreamId,
+    proposed: &CallProposed,
+    policy: &Policy,
+    now: Timestamp,
+) -> Decision {
+    let tenant = state.tenant(&proposed.tenant);
+    let session = tenant.and_then(|tenant| tenant.sessions.get(&stream));
+    let decision = weigh(tenant, session, proposed, policy);
+    match lock_on_call(state, stream, proposed, now) {
+        Some(known) if proposed.origin == Origin::Live => under_lock(decision, known.lock.on.scope),
+        _ => decision,
+    }
+}
+
+/// The decision without locks.
+pub fn weigh(
     tenant: Option<&Tenant>,
     session: Option<&Session>,
     proposed: &CallProposed,
@@ -130,6 +150,34 @@ pub fn redecide(
     let outcome =
         policy.evaluate(&proposed.tool, &proposed.server, &proposed.principal_chain, proposed.category);
     let features = &proposed.features;
+    let (assessment, e_value, muted) = in_context(tenant, session, features, proposed.turn, |context| {
+        let e_value = tenant.and_then(|tenant| tenant.models.e_value(features, context));
+        (judge_call(tenant, session, features, context, outcome.category), e_value, context.muted)
+    });
+    let ground = ground(tenant, session, features, &Shown { e_value, muted }, &proposed.call_id);
+    settle(policy, &outcome, assessment, &ground, proposed.origin)
+}
+
+/// What is odd about a call as of this state.
+pub(super) fn assess(
+    tenant: Option<&Tenant>,
+    session: Option<&Session>,
+    features: &CallFeatures,
+    turn: Option<u32>,
+    category: RiskCategory,
+) -> Assessment {
+    in_context(tenant, session, features, turn, |context| {
+        judge_call(tenant, session, features, context, category)
+    })
+}
+
+fn in_context<R>(
+    tenant: Option<&Tenant>,
+    session: Option<&Session>,
+    features: &CallFeatures,
+    turn: Option<u32>,
+    look: impl FnOnce(&SessionContext<'_>) -> R,
+) -> R {
     let reading = reading(tenant, session, features);
     let tool_words = tenant.map(|tenant| tenant.inventory.words(features)).unwrap_or_default();
     let context = SessionContext {
@@ -137,22 +185,21 @@ pub fn redecide(
         tools: session.map_or([0; 2], |session| session.tools),
         muted: session.map_or(0, |session| session.muted_at(features.at)),
         reading: &reading,
-        turn: proposed.turn,
+        turn,
         tool_words: ToolWords { words: &tool_words },
     };
-    let assessment = assess(tenant, session, features, &context, outcome.category);
-    let ground = ground(tenant, session, features, &context, &proposed.call_id);
-    settle(policy, &outcome, assessment, &ground, proposed.origin)
+    look(&context)
 }
 
-fn assess(
+fn judge_call(
     tenant: Option<&Tenant>,
     session: Option<&Session>,
     features: &CallFeatures,
     context: &SessionContext<'_>,
     category: RiskCategory,
 ) -> Assessment {
-    let mut floors = session.map_or(0, |session| session_floors(session, features));
+    let (turn, reading) = (context.turn, context.reading);
+    let mut floors = session.map_or(0, |session| session_floors(tenant, session, features, turn, reading));
     if tenant.and_then(|tenant| tenant.inventory.get(features.tool)).is_some_and(|tool| tool.changed) {
         floors |= Floor::DefinitionChanged.bit();
     }
@@ -179,18 +226,35 @@ fn reading<'s>(
     Cow::Owned(own)
 }
 
-fn session_floors(session: &Session, features: &CallFeatures) -> u16 {
+fn session_floors(
+    tenant: Option<&Tenant>,
+    session: &Session,
+    features: &CallFeatures,
+    turn: Option<u32>,
+    reading: &Reading,
+) -> u16 {
     let seen = session.seen;
     let capabilities = features.capabilities;
-    let acts = Capabilities::EGRESS.with(Capabilities::EXECUTES).with(Capabilities::DESTROYS);
+    let aims_anew = || tenant.is_none_or(|tenant| tenant.models.aims_anew(features, reading));
+    let changes = Capabilities::EXECUTES.with(Capabilities::DESTROYS);
     let mut floors = 0;
     if seen.has_any(Capabilities::READS_SECRET) {
-        if seen.has_any(Capabilities::READS_UNTRUSTED) && capabilities.has_any(acts) {
+        let sends = capabilities.has_any(Capabilities::EGRESS) && aims_anew();
+        let acts = sends || capabilities.has_any(changes) && !reading.all_said(features);
+        if seen.has_any(Capabilities::READS_UNTRUSTED) && acts {
             floors |= Floor::Trifecta.bit();
         }
-        if capabilities.has_any(Capabilities::EGRESS) {
+        if sends {
             floors |= Floor::SecretThenEgress.bit();
         }
+    }
+    if capabilities.has_any(Capabilities::EGRESS) && reading.tells_secret(&features.words) {
+        floors |= Floor::SecretLeaves.bit();
+    }
+    let gives = Capabilities::EGRESS.with(Capabilities::SPENDS).with(Capabilities::GRANTS_ACCESS);
+    let told = |tenant: &Tenant| tenant.models.told_by_stranger(features, reading, turn);
+    if capabilities.has_any(gives) && tenant.is_some_and(told) {
+        floors |= Floor::TargetFromStranger.bit();
     }
     if session.denied_tools.contains(&features.tool) {
         floors |= Floor::RepeatOfDenied.bit();

@@ -121,6 +121,12 @@ impl ArgumentsModel {
         }
     }
 
+    /// Whether this value of this argument was given before.
+    pub fn knows(&self, features: &CallFeatures, argument: &ArgumentFeature) -> bool {
+        let path = self.paths.get(path_key(tool_key(features.tool), argument.path));
+        path.is_some_and(|path| path.values.oddness(argument.value.into(), 1.0).seen > 0)
+    }
+
     fn aspects(&self, tool: u32, calls: u32, argument: &ArgumentFeature) -> [Option<Aspect>; 2] {
         let Some(path) = self.paths.get(path_key(tool, argument.path)) else {
             let p = 0.5 / (f64::from(calls) + 1.0);

@@ -1,7 +1,9 @@
 //! What a session will teach, kept until it closes: a call is never judged by its own session's lesson.
 //!
-//! Only calls that were allowed and not abandoned are in it. Bounded: the first [`CALLS_MAX`] calls in
-//! full, the tools of the first [`TOOLS_MAX`], [`ARGUMENTS_MAX`] argument values.
+//! Only calls that were allowed and not abandoned are in it. Bounded: [`CALLS_MAX`] calls in full, spread
+//! evenly over the session (each time they are full, every second one goes), the tools of the first
+//! [`TOOLS_MAX`], [`ARGUMENTS_MAX`] argument values. The end of a long session is unlike its beginning: a
+//! calibration by the first calls alone would take it for odd.
 
 use crate::domain::call::{ArgumentFeature, CallFeatures};
 use crate::domain::decision::{Assessment, DETECTORS};
@@ -48,6 +50,10 @@ pub struct Lesson {
     pub tools: Vec<u32>,
     /// Calls in full.
     pub calls: Vec<Observation>,
+    /// Calls noted so far, in full or not.
+    noted: u32,
+    /// Every so many-th call is kept in full, as a power of two.
+    stride: u8,
     /// Their arguments, one after another.
     pub arguments: Vec<ArgumentFeature>,
     /// Capabilities in the order they were first seen, for the session-context model.
@@ -90,7 +96,7 @@ impl Lesson {
             self.capabilities.push(features.capabilities.bits());
             self.capabilities.truncate(16);
         }
-        if self.calls.len() == CALLS_MAX {
+        if !self.keeps_next() {
             return;
         }
         let room = ARGUMENTS_MAX.saturating_sub(self.arguments.len());
@@ -113,6 +119,33 @@ impl Lesson {
         });
     }
 
+    /// Whether the next call is kept in full; makes room for it.
+    fn keeps_next(&mut self) -> bool {
+        let next = self.noted;
+        self.noted = self.noted.saturating_add(1);
+        let kept = |stride: u8| next & ((1_u32 << stride.min(31)) - 1) == 0;
+        if kept(self.stride) && self.calls.len() == CALLS_MAX {
+            self.thin_out();
+        }
+        kept(self.stride)
+    }
+
+    /// Drops every second call with its arguments.
+    fn thin_out(&mut self) {
+        self.stride = self.stride.saturating_add(1);
+        let mut rest = std::mem::take(&mut self.arguments).into_iter();
+        let calls = std::mem::take(&mut self.calls);
+        for (place, call) in calls.into_iter().enumerate() {
+            let own = rest.by_ref().take(call.arguments.into());
+            if place % 2 == 0 {
+                self.arguments.extend(own);
+                self.calls.push(call);
+            } else {
+                own.for_each(drop);
+            }
+        }
+    }
+
     /// Marks a call that was allowed but never made.
     pub fn abandon(&mut self, call: u32) {
         if let Some(found) = self.calls.iter_mut().find(|noted| noted.call == call) {
@@ -123,4 +156,31 @@ impl Lesson {
 
 fn short(millibits: i32) -> u16 {
     u16::try_from(millibits.max(0)).unwrap_or(ABSTAINED - 1).min(ABSTAINED - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_session_is_kept_evenly() {
+        let mut lesson = Lesson::default();
+        let features = CallFeatures {
+            tool: 7,
+            principal: 1,
+            capabilities: crate::domain::risk::Capabilities::NONE,
+            at: None,
+            utc_offset_minutes: 0,
+            arguments: vec![ArgumentFeature { path: 1, value: 2, magnitude: 3, kind: 3 }],
+            words: Default::default(),
+        };
+        for call in 0..1_000 {
+            lesson.note(call, &features, &crate::detector::models::unknown(0, 0));
+        }
+        let kept: Vec<u32> = lesson.calls.iter().map(|call| call.call).collect();
+        assert!(kept.len() <= CALLS_MAX && kept.len() > CALLS_MAX / 2, "{}", kept.len());
+        assert!(kept.windows(2).all(|two| two[1] - two[0] == 32), "{kept:?}");
+        assert_eq!(lesson.arguments.len(), kept.len());
+        assert_eq!(lesson.tools.len(), TOOLS_MAX);
+    }
 }

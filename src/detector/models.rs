@@ -3,10 +3,11 @@
 use super::arguments::ArgumentsModel;
 use super::burst::RateModel;
 use super::context::ContextModel;
+use super::features::kind;
 use super::learn::{ABSTAINED, Lesson, Observation, local_hour_and_day};
 use super::novelty::NoveltyModel;
-use super::reading::Reading;
-use super::results::{ResultsModel, ToolWords};
+use super::reading::{Reading, Source};
+use super::results::{ResultsModel, TARGET_WORDS_MAX, ToolWords};
 use super::sequence::{SequenceModel, week_of};
 use super::time_of_day::TimeModel;
 use crate::domain::call::CallFeatures;
@@ -103,27 +104,32 @@ impl Models {
             self.novelty.score(features),
             self.results.score(features, session.reading, session.turn, session.tool_words),
         ];
+        // Those of time and rate from the front, the others from the back.
         let mut present = [MilliBits::ZERO; DETECTORS];
-        let mut count = 0;
+        let (mut hard, mut soft) = (0, DETECTORS);
+        let mut results = None;
         let scores = Detector::ALL.map(|detector| {
             let raw = raw[detector.index()];
             let surprise = raw.map(|raw| self.calibrators[detector.index()].calibrate(raw));
             let heard = session.muted >> detector.index() & 1 == 0;
-            if let (Some(surprise), true) = (surprise, heard && detector != Detector::Results) {
-                present[count] = surprise;
-                count += 1;
+            match (surprise.filter(|_| heard), detector) {
+                (None, _) => {}
+                (Some(_), Detector::Results) => results = surprise,
+                (Some(surprise), Detector::Time | Detector::Rate) => {
+                    present[hard] = surprise;
+                    hard += 1;
+                }
+                (Some(surprise), _) => {
+                    soft -= 1;
+                    present[soft] = surprise;
+                }
             }
             let surprise = surprise.map_or(0, MilliBits::as_i32);
             let evidence =
                 if surprise >= NOTABLE { self.explain(detector, features, session) } else { Evidence::None };
             Score { detector, raw: raw.map(MilliBits::as_i32), surprise, evidence }
         });
-        let results = scores.iter().find(|score| {
-            let heard = session.muted >> score.detector.index() & 1 == 0;
-            score.detector == Detector::Results && score.raw.is_some() && heard
-        });
-        let results = results.map(|score| MilliBits::new(score.surprise));
-        (scores, weigh(&present[..count], results))
+        (scores, weigh(&present[..hard], &present[soft..], results))
     }
 
     fn explain(&self, detector: Detector, features: &CallFeatures, session: &SessionContext<'_>) -> Evidence {
@@ -148,6 +154,26 @@ impl Models {
     pub fn e_value(&self, features: &CallFeatures, session: &SessionContext<'_>) -> Option<f64> {
         let day = local_hour_and_day(features).map_or(0, |(_, day, _)| day);
         self.sequence.e_value(features, session.tools, self.novelty.tools_known(), day)
+    }
+
+    /// Whether a call aims at something new that the user did not name: a short text that was never given in
+    /// this place before. Without arguments: no.
+    pub fn aims_anew(&self, features: &CallFeatures, reading: &Reading) -> bool {
+        let values = features.arguments.iter().map(|argument| argument.value);
+        let sources = reading.sources(&features.words, values);
+        let words = features.words.by_argument();
+        features.arguments.iter().zip(words).zip(sources).any(|((argument, words), source)| {
+            argument.kind == kind::TEXT
+                && (1..=TARGET_WORDS_MAX).contains(&words.len())
+                && source != Some(Source::Request)
+                && !self.arguments.knows(features, argument)
+        })
+    }
+
+    /// Whether a value of the call was told by text of strangers: see `results`.
+    pub fn told_by_stranger(&self, features: &CallFeatures, reading: &Reading, turn: Option<u32>) -> bool {
+        let known = |argument: &_| self.arguments.knows(features, argument);
+        self.results.told_by_stranger(features, reading, turn, known)
     }
 
     /// What the results of a tenant's tools are compared with.
@@ -214,37 +240,52 @@ impl Models {
     }
 }
 
-/// The surprises of detectors that judged, combined as [`Models::assess`] does before its last
-/// calibration; `left_out`: as if this one had abstained.
+/// What the scores of a call come to, before calibration, as if detector `left_out` had abstained.
 pub fn combined(scores: &[Score; DETECTORS], left_out: Option<Detector>) -> MilliBits {
-    let mut present = [MilliBits::ZERO; DETECTORS];
-    let mut count = 0;
-    let judged = || scores.iter().filter(|score| score.raw.is_some() && Some(score.detector) != left_out);
-    let results = judged().find(|score| score.detector == Detector::Results);
-    let others = judged().filter(|score| score.detector != Detector::Results);
-    for (slot, score) in present.iter_mut().zip(others) {
-        *slot = MilliBits::new(score.surprise);
-        count += 1;
-    }
-    weigh(&present[..count], results.map(|score| MilliBits::new(score.surprise)))
+    let judged: Vec<Score> =
+        scores.iter().filter(|score| Some(score.detector) != left_out).cloned().collect();
+    together(&judged, None)
 }
 
-/// One surprise of all: that of the results where they were judged, with a share of the others'.
+/// What the scores of a call come to, before calibration; `left_out` counts as nothing odd.
+pub fn together(scores: &[Score], left_out: Option<Detector>) -> MilliBits {
+    let (mut hard, mut soft, mut results) = (Vec::new(), Vec::new(), None);
+    for score in scores.iter().filter(|score| score.raw.is_some()) {
+        let odd = if left_out == Some(score.detector) { 0 } else { score.surprise };
+        match score.detector {
+            Detector::Results => results = Some(MilliBits::new(odd)),
+            Detector::Time | Detector::Rate => hard.push(MilliBits::new(odd)),
+            _ => soft.push(MilliBits::new(odd)),
+        }
+    }
+    weigh(&hard, &soft, results)
+}
+
+/// One surprise of all.
 ///
 /// Where it is known what the user asked and what the results said, whether a call follows the one or the
-/// other says more than how usual it is: what is merely new is seldom wrong. So the other detectors together
-/// count [`OTHERS_SHARE`] of their bits beside it, and raise an alarm of their own only [`OTHERS_LESS`] later.
-fn weigh(others: &[MilliBits], results: Option<MilliBits>) -> MilliBits {
-    let others = combine(others);
-    let Some(results) = results else { return others };
-    let share = MilliBits::new(others.as_i32() * OTHERS_SHARE / 100);
-    results.saturating_add(share).max(MilliBits::new(others.as_i32() - OTHERS_LESS))
+/// other says more than how usual it is: what is merely new is seldom wrong. So what depends on habits of work
+/// (`soft`: sequence, context, arguments, novelty) then counts [`SOFT_SHARE`] of its bits beside the results,
+/// and raises an alarm of its own only [`SOFT_LESS`] later. Times and rates (`hard`) do not depend on what
+/// was asked.
+fn weigh(hard: &[MilliBits], soft: &[MilliBits], results: Option<MilliBits>) -> MilliBits {
+    let Some(results) = results else {
+        let mut all = [MilliBits::ZERO; DETECTORS];
+        for (slot, surprise) in all.iter_mut().zip(hard.iter().chain(soft)) {
+            *slot = *surprise;
+        }
+        return combine(&all[..hard.len() + soft.len()]);
+    };
+    let (hard, soft) = (combine(hard), combine(soft));
+    let share = MilliBits::new(soft.as_i32() * SOFT_SHARE / 100);
+    let late = MilliBits::new(soft.as_i32() - SOFT_LESS);
+    results.saturating_add(share).max(late).max(hard)
 }
 
 /// Percent.
-const OTHERS_SHARE: i32 = 30;
+const SOFT_SHARE: i32 = 30;
 /// Milli-bits.
-const OTHERS_LESS: i32 = 8_000;
+const SOFT_LESS: i32 = 12_000;
 
 /// The assessment of a call that nothing is known of.
 pub fn unknown(base: u8, floors: u16) -> Assessment {

@@ -4,7 +4,8 @@
 //! by `results`; where an argument's value comes from is told here.
 
 use super::requests::{Wanted, key_of};
-use crate::domain::call::CallWords;
+use crate::domain::call::{CallFeatures, CallWords};
+use crate::domain::risk::Capabilities;
 use crate::stats::fingerprint::mix;
 use serde::{Deserialize, Serialize};
 
@@ -27,17 +28,25 @@ const READ_WORDS: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Open {
     call: u32,
-    tool: u32,
-    turn: Option<u32>,
+    origin: Origin,
+}
+
+/// The call behind a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Tool.
+    pub tool: u32,
+    /// Turn of the call; later turns see its result. None: seen at once.
+    pub turn: Option<u32>,
+    /// What the tool can do.
+    pub capabilities: Capabilities,
 }
 
 /// The new part of one result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewText {
-    /// Tool that returned it.
-    pub tool: u32,
-    /// Turn of the call; later turns see it. None: seen at once.
-    pub turn: Option<u32>,
+    /// The call that returned it.
+    pub origin: Origin,
     /// How much its words speak like requests rather than like this tool's results, thousandths of a bit.
     pub requestlike: u32,
     /// Different new words, and how many of them speak so.
@@ -88,7 +97,12 @@ pub struct Reading {
     read: Vec<u64>,
     /// Values of earlier arguments.
     values: Vec<u32>,
+    /// Words that only results of reading secrets held.
+    secrets: Vec<u32>,
 }
+
+/// Words of secrets that are remembered.
+const SECRETS_MAX: usize = 48;
 
 /// Values of earlier arguments that are remembered.
 const VALUES_MAX: usize = 96;
@@ -126,7 +140,7 @@ impl Reading {
 
     /// The new parts that a call of this turn can see, with their words.
     pub fn visible(&self, turn: Option<u32>) -> impl Iterator<Item = (&NewText, &[u32])> {
-        let visible = move |text: &&NewText| match (text.turn, turn) {
+        let visible = move |text: &&NewText| match (text.origin.turn, turn) {
             (Some(of), Some(now)) => of < now,
             _ => true,
         };
@@ -161,11 +175,11 @@ impl Reading {
     }
 
     /// Notes a call that was let through, and the values it gave.
-    pub fn called(&mut self, call: u32, tool: u32, turn: Option<u32>, values: impl Iterator<Item = u32>) {
+    pub fn called(&mut self, call: u32, origin: Origin, values: impl Iterator<Item = u32>) {
         if self.open.len() == OPEN_MAX {
             self.open.remove(0);
         }
-        self.open.push(Open { call, tool, turn });
+        self.open.push(Open { call, origin });
         for value in values {
             if self.values.len() < VALUES_MAX && !self.values.contains(&value) {
                 self.values.push(value);
@@ -173,11 +187,32 @@ impl Reading {
         }
     }
 
-    /// The tool and turn of a call whose result has come; each call once.
-    pub fn take(&mut self, call: u32) -> Option<(u32, Option<u32>)> {
+    /// The call whose result has come; each once.
+    pub fn take(&mut self, call: u32) -> Option<Origin> {
         let at = self.open.iter().position(|open| open.call == call)?;
-        let open = self.open.remove(at);
-        Some((open.tool, open.turn))
+        Some(self.open.remove(at).origin)
+    }
+
+    /// Notes words that only the result of reading a secret held.
+    pub fn keep_secret(&mut self, words: impl Iterator<Item = u32>) {
+        for word in words {
+            if self.secrets.len() < SECRETS_MAX && !self.secrets.contains(&word) && !self.asked(word) {
+                self.secrets.push(word);
+            }
+        }
+    }
+
+    /// Whether a call holds words that only a secret held.
+    pub fn tells_secret(&self, words: &CallWords) -> bool {
+        !self.secrets.is_empty()
+            && words.arguments.iter().any(|word| self.secrets.contains(word) && !self.asked(*word))
+    }
+
+    /// Whether the user named every value of a call; no where the request is not known.
+    pub fn all_said(&self, features: &CallFeatures) -> bool {
+        let values = features.arguments.iter().map(|argument| argument.value);
+        self.knows_request()
+            && self.sources(&features.words, values).all(|source| source == Some(Source::Request))
     }
 
     /// Room for words of new parts.

@@ -13,17 +13,19 @@
 //! is no alarm. A call is judged by how much of it only that text explains: its words and values that the
 //! user did not say and the text did (each by its rarity among the tenant's results), the words of the
 //! tool's name and description, and how much better the tool fits the text than the request (both read as
-//! requests, see `requests`). The surprise is the product of both. No list of words; nothing is learnt from
+//! requests, see `requests`); the more so the less the tool fits the request. The surprise is the product
+//! of all three, so that a session that met such text and did not follow it stays quiet. No list of words; nothing is learnt from
 //! a session before it closes.
 //!
 //! Abstains without the user's request, before any result was handed in, and until [`REQUESTS_MIN`] requests
 //! and [`RESULTS_MIN`] results were learnt.
 
 use super::learn::{tool_key, tool_slot};
-use super::reading::{NewText, Reading};
+use super::reading::{NewText, Origin, Reading};
 use super::requests::{RequestModel, Wanted};
-use crate::domain::call::CallFeatures;
+use crate::domain::call::{ArgumentFeature, CallFeatures};
 use crate::domain::decision::Evidence;
+use crate::domain::risk::Capabilities;
 use crate::stats::fingerprint::mix;
 use crate::stats::millibits::MilliBits;
 use crate::stats::seen::Seen;
@@ -44,6 +46,10 @@ const TOOL_RESULTS_MAX: u32 = 8_192;
 const ANY_TOOL: u32 = 0;
 /// Words of a new part that are looked up as a request: those that speak most like one.
 const LOOKED_UP_MAX: usize = 32;
+/// Words of a value that can be a target.
+pub const TARGET_WORDS_MAX: usize = 6;
+/// Evidence that a new part speaks like a request, from which a target in it is a floor; milli-bits.
+const STRANGE_REQUESTLIKE: u32 = 20_000;
 /// The most that a new part counts, bits.
 const REQUESTLIKE_MAX: f64 = 58.0;
 
@@ -122,8 +128,11 @@ struct Match {
 }
 
 impl Match {
+    /// `misfit`: surprise at the tool for the user's request, nats. Without anything that the text explains
+    /// there is nothing to follow, however strange the call.
     fn total(&self, misfit: f64) -> f64 {
-        self.words.min(3.0) + self.values.min(2.0) + 2.0 * self.tool + 0.3 * (misfit.min(5.0) + self.fit)
+        let followed = self.words.min(3.0) + self.values.min(2.0) + 2.0 * self.tool + 0.3 * self.fit;
+        followed * (0.4 + 0.3 * misfit.min(5.0))
     }
 }
 
@@ -131,6 +140,36 @@ impl ResultsModel {
     /// The requests behind it.
     pub const fn requests(&self) -> &RequestModel {
         &self.requests
+    }
+
+    /// Whether enough was learnt to judge by.
+    fn grown(&self) -> bool {
+        self.requests.requests() >= REQUESTS_MIN && self.total(ANY_TOOL).0 >= RESULTS_MIN
+    }
+
+    /// Whether a short value of the call that the user did not name comes from new text that strangers can
+    /// write and that speaks like a request. `known`: whether a value was given before.
+    pub fn told_by_stranger(
+        &self,
+        features: &CallFeatures,
+        reading: &Reading,
+        turn: Option<u32>,
+        known: impl Fn(&ArgumentFeature) -> bool,
+    ) -> bool {
+        let strange = |text: &NewText| {
+            text.requestlike >= STRANGE_REQUESTLIKE
+                && text.origin.capabilities.has_any(Capabilities::READS_UNTRUSTED)
+        };
+        self.grown()
+            && reading.knows_request()
+            && reading.visible(turn).filter(|(text, _)| strange(text)).any(|(_, words)| {
+                features.arguments.iter().zip(features.words.by_argument()).any(|(argument, own)| {
+                    (1..=TARGET_WORDS_MAX).contains(&own.len())
+                        && own.iter().all(|word| words.contains(word))
+                        && !own.iter().all(|word| reading.asked(*word))
+                        && !known(argument)
+                })
+            })
     }
 
     fn total(&self, tool: u32) -> (u32, u16) {
@@ -162,7 +201,7 @@ impl ResultsModel {
     }
 
     /// Takes a result into what the session has read: `words` in order.
-    pub fn read(&self, reading: &mut Reading, tool: u32, turn: Option<u32>, words: &[u32]) {
+    pub fn read(&self, reading: &mut Reading, origin: Origin, words: &[u32]) {
         let mut runs = Vec::new();
         let mut familiar = Vec::new();
         let room = reading.room();
@@ -183,11 +222,19 @@ impl ResultsModel {
             }
         }
         runs.truncate(room);
-        let new = (!runs.is_empty()).then(|| (self.judge_text(tool, turn, &runs), runs.as_slice()));
-        reading.read(tool, words, new, &familiar);
+        let new = (!runs.is_empty()).then(|| (self.judge_text(origin, &runs), runs.as_slice()));
+        reading.read(origin.tool, words, new, &familiar);
+        if origin.capabilities.has_any(Capabilities::READS_SECRET) && self.grown() {
+            let (_, era) = self.total(ANY_TOOL);
+            let never = |word: &&u32| {
+                self.results_with(ANY_TOOL, era, **word) == 0 && self.requests.uses(**word) == 0
+            };
+            reading.keep_secret(words.iter().filter(never).copied());
+        }
     }
 
-    fn judge_text(&self, tool: u32, turn: Option<u32>, runs: &[u32]) -> NewText {
+    fn judge_text(&self, origin: Origin, runs: &[u32]) -> NewText {
+        let tool = origin.tool;
         let mut distinct: Vec<u32> = runs.iter().copied().filter(|word| *word != 0).collect();
         distinct.sort_unstable();
         distinct.dedup();
@@ -199,8 +246,7 @@ impl ResultsModel {
         let mut looked_up: Vec<u32> = speaking.iter().take(LOOKED_UP_MAX).map(|(_, word)| *word).collect();
         looked_up.sort_unstable();
         NewText {
-            tool,
-            turn,
+            origin,
             requestlike: (requestlike * 1_000.0) as u32,
             words: [distinct.len() as u16, count as u16],
             wanted: self.requests.wanted(&looked_up),
@@ -231,7 +277,7 @@ impl ResultsModel {
         if !reading.knows_request() || !reading.knows_results() {
             return None;
         }
-        if self.requests.requests() < REQUESTS_MIN || self.total(ANY_TOOL).0 < RESULTS_MIN {
+        if !self.grown() {
             return None;
         }
         let mut misfit = None;
@@ -318,7 +364,7 @@ impl ResultsModel {
                 unexplained: matched.unexplained.into(),
                 new_words: text.words[0].into(),
                 requestlike: text.words[1].into(),
-                results: self.total(text.tool).0,
+                results: self.total(text.origin.tool).0,
                 requests: self.requests.requests(),
             },
             _ => Evidence::None,
@@ -351,7 +397,7 @@ impl ResultsModel {
             let mut distinct: Vec<u32> = words.iter().copied().filter(|word| *word != 0).collect();
             distinct.sort_unstable();
             distinct.dedup();
-            self.learn_words(text.tool, &distinct);
+            self.learn_words(text.origin.tool, &distinct);
         }
         for run in familiar.split(|word| *word == 0) {
             if let [tool, words @ ..] = run {

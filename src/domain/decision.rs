@@ -204,7 +204,7 @@ pub enum Evidence {
 }
 
 /// One detector's part in an assessment.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Score {
     /// The detector.
     pub detector: Detector,
@@ -229,22 +229,30 @@ pub enum Floor {
     DefinitionChanged,
     /// A detector failed: what it would have said is unknown.
     DetectorFailed,
+    /// Where this call sends, pays or whom it grants was told by text that strangers can write.
+    TargetFromStranger,
+    /// The call sends out what a secret of this session holds.
+    SecretLeaves,
 }
 
 impl Floor {
     /// All floors; the stored bit is the place in this list.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::Trifecta,
         Self::SecretThenEgress,
         Self::RepeatOfDenied,
         Self::DefinitionChanged,
         Self::DetectorFailed,
+        Self::TargetFromStranger,
+        Self::SecretLeaves,
     ];
 
     /// The least risk it sets.
     pub const fn risk(self) -> u8 {
         match self {
+            Self::SecretLeaves => 90,
             Self::Trifecta | Self::SecretThenEgress => 85,
+            Self::TargetFromStranger => 80,
             Self::RepeatOfDenied => 75,
             Self::DefinitionChanged | Self::DetectorFailed => 70,
         }
@@ -264,9 +272,17 @@ impl Floor {
     pub const fn sentence(self) -> &'static str {
         match self {
             Self::Trifecta => {
-                "this session read text that strangers can write and a secret, and this call can send data out, run code or destroy"
+                "this session read text that strangers can write and a secret, and this call sends to a target that is new and that the user did not name, or runs or destroys what the user did not name"
             }
-            Self::SecretThenEgress => "this session read a secret, and this call can send data out",
+            Self::SecretThenEgress => {
+                "this session read a secret, and this call sends to a target that is new and that the user did not name"
+            }
+            Self::TargetFromStranger => {
+                "a value of this call is new, the user did not name it, and it comes from new text, like a request, that strangers can write"
+            }
+            Self::SecretLeaves => {
+                "this call can send data out and holds words that only the result of reading a secret held"
+            }
             Self::RepeatOfDenied => "a call of the same tool was denied earlier in this session",
             Self::DefinitionChanged => "the tool's definition changed since it was first seen",
             Self::DetectorFailed => "a detector failed on this call, so that its judgement is missing",
@@ -293,11 +309,21 @@ pub enum Reason {
     RiskDenies,
     /// History, recorded as it happened.
     Imported,
+    /// A lock covers the session.
+    SessionLocked,
+    /// A lock covers a link of the principal chain.
+    PrincipalLocked,
+    /// A lock covers the tool.
+    ToolLocked,
+    /// A lock covers the server.
+    ServerLocked,
+    /// A lock covers the tenant, or everything.
+    TenantLocked,
 }
 
 impl Reason {
     /// All reasons; the stored number is the place in this list plus one.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 13] = [
         Self::RuleAllows,
         Self::RuleReviews,
         Self::RuleDenies,
@@ -306,6 +332,11 @@ impl Reason {
         Self::FloorFired,
         Self::RiskDenies,
         Self::Imported,
+        Self::SessionLocked,
+        Self::PrincipalLocked,
+        Self::ToolLocked,
+        Self::ServerLocked,
+        Self::TenantLocked,
     ];
 
     /// The stored number, from 1.
@@ -320,7 +351,7 @@ impl Reason {
 }
 
 /// What the detectors together say of a call, as of one state.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assessment {
     /// One score a detector, in the order of [`Detector::ALL`].
     pub scores: [Score; DETECTORS],

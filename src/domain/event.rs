@@ -8,6 +8,11 @@ use super::stream::{CallKey, StreamId};
 use super::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use super::oversight::{
+    CallRefused, CallReleased, FeedbackGiven, LockLifted, LockPlaced, ReviewDelegated, ReviewJoined,
+    ReviewOpened, ReviewResolved, TokenCreated, TokenRevoked, VoteCast,
+};
+
 /// Numbers of event kinds in stored records. Never reused; those of later work are taken already.
 pub mod kind {
     /// [`super::LogCreated`]
@@ -62,6 +67,14 @@ pub mod kind {
     pub const RULE_REVOKED: u8 = 23;
     /// A tool's changed definition was accepted.
     pub const TOOL_ACCEPTED: u8 = 24;
+    /// A review was handed to somebody.
+    pub const REVIEW_DELEGATED: u8 = 25;
+    /// A token was made.
+    pub const TOKEN_CREATED: u8 = 26;
+    /// A token was revoked.
+    pub const TOKEN_REVOKED: u8 = 27;
+    /// A further call joined an open review.
+    pub const REVIEW_JOINED: u8 = 28;
 }
 
 /// An event.
@@ -89,6 +102,30 @@ pub enum Event {
     SessionUnlearned(SessionUnlearned),
     /// A fitted model was adopted.
     ModelAdopted(ModelAdopted),
+    /// A review was opened.
+    ReviewOpened(ReviewOpened),
+    /// A reviewer voted.
+    VoteCast(VoteCast),
+    /// A review was settled, or passed on.
+    ReviewResolved(ReviewResolved),
+    /// A review was handed to somebody.
+    ReviewDelegated(ReviewDelegated),
+    /// A further call joined an open review.
+    ReviewJoined(ReviewJoined),
+    /// An approved call was let go.
+    CallReleased(CallReleased),
+    /// A reviewed call was refused for good.
+    CallRefused(CallRefused),
+    /// A lock was placed.
+    LockPlaced(LockPlaced),
+    /// A lock was lifted, or ran out.
+    LockLifted(LockLifted),
+    /// A person judged an alarm.
+    FeedbackGiven(FeedbackGiven),
+    /// A token was made.
+    TokenCreated(TokenCreated),
+    /// A token was revoked.
+    TokenRevoked(TokenRevoked),
 }
 
 impl Event {
@@ -112,6 +149,18 @@ impl Event {
             Self::BudgetSet(_) => kind::BUDGET_SET,
             Self::SessionUnlearned(_) => kind::SESSION_UNLEARNED,
             Self::ModelAdopted(_) => kind::MODEL_ADOPTED,
+            Self::ReviewOpened(_) => kind::REVIEW_OPENED,
+            Self::VoteCast(_) => kind::VOTE_CAST,
+            Self::ReviewResolved(_) => kind::REVIEW_RESOLVED,
+            Self::ReviewDelegated(_) => kind::REVIEW_DELEGATED,
+            Self::ReviewJoined(_) => kind::REVIEW_JOINED,
+            Self::CallReleased(_) => kind::CALL_RELEASED,
+            Self::CallRefused(_) => kind::CALL_REFUSED,
+            Self::LockPlaced(_) => kind::LOCK_PLACED,
+            Self::LockLifted(_) => kind::LOCK_LIFTED,
+            Self::FeedbackGiven(_) => kind::FEEDBACK_GIVEN,
+            Self::TokenCreated(_) => kind::TOKEN_CREATED,
+            Self::TokenRevoked(_) => kind::TOKEN_REVOKED,
         }
     }
 }

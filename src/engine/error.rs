@@ -1,6 +1,8 @@
 //! Why the engine refused, with what the caller should do: `rpc::status` turns each into a gRPC status.
 
 use crate::decide::ingest::Violation;
+use crate::decide::lock::Fault as LockFault;
+use crate::decide::review::VoteFault;
 use crate::eventlog;
 
 /// A refusal. Cloneable, because one failed append answers many callers.
@@ -18,6 +20,15 @@ pub enum Error {
     /// The outcome of this call is recorded already, and it is another one.
     #[error("the outcome of call_id `{0}` is recorded already and differs")]
     OutcomeTaken(String),
+    /// A vote that does not count, or a review that cannot be handed on.
+    #[error("{}", vote_text(*.0))]
+    Vote(VoteFault),
+    /// A lock that cannot be placed or lifted.
+    #[error("{}", lock_text(*.0))]
+    Lock(LockFault),
+    /// A token that cannot be made or revoked.
+    #[error("{}", token_text(*.0))]
+    Token(LockFault),
     /// No such thing.
     #[error("{0} is not known")]
     NotFound(String),
@@ -47,6 +58,38 @@ pub enum Error {
 fn violations_text(violations: &[Violation]) -> String {
     let one = |violation: &Violation| format!("{} {}", violation.field, violation.description);
     violations.iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
+const fn vote_text(fault: VoteFault) -> &'static str {
+    match fault {
+        VoteFault::Unknown => "there is no such review in this tenant",
+        VoteFault::Closed => "the review is settled or its time is over; read it to see how",
+        VoteFault::Digest => {
+            "this is not the call under review; read the review again and vote on what it shows"
+        }
+        VoteFault::Locked => "a lock covers the voter",
+        VoteFault::Requester => "nobody approves their own call, nor one that is made in their name",
+        VoteFault::NotAsked => "the voter is in none of the groups that are asked",
+        VoteFault::Voted => "this person has voted already; the first vote stands",
+        VoteFault::Full => "the review has as many votes or delegates as it can hold",
+    }
+}
+
+fn lock_text(fault: LockFault) -> String {
+    match fault {
+        LockFault::Unknown => "there is no such lock".to_owned(),
+        LockFault::FileStillThere => {
+            "the sentinel file placed this lock; remove the file and the lock is lifted".to_owned()
+        }
+        LockFault::Full(most) => format!("{most} locks are held, the most there can be"),
+    }
+}
+
+fn token_text(fault: LockFault) -> String {
+    match fault {
+        LockFault::Full(most) => format!("{most} tokens were made, the most there can be"),
+        LockFault::Unknown | LockFault::FileStillThere => "there is no such token".to_owned(),
+    }
 }
 
 impl Error {

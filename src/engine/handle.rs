@@ -4,12 +4,15 @@ use super::Error;
 use super::committer::{self, Group, Press, Shared};
 use super::counters::{CountersView, add};
 use super::handover::{ClosesHandover, Handover};
+use super::hub::Hub;
+use super::overseer::Overseer;
 use super::partition::{Command, Reply};
 use super::recovery::{Recovered, recover};
 use super::registry::Registry;
 use super::relearn::Relearning;
 use super::replay::adopted_policy;
 use super::snapshots;
+use super::ticker;
 use super::worker::{Worker, refuse};
 use crate::clock::Clock;
 use crate::decide::ingest::Ingest;
@@ -56,20 +59,21 @@ pub struct Options {
 }
 
 /// A partition as its handle sees it.
-struct Partition {
-    commands: mpsc::Sender<Command>,
+pub(super) struct Partition {
+    pub(super) commands: mpsc::Sender<Command>,
     log: Log,
     key: FingerprintKey,
     ingest: Ingest,
     shared: Arc<Shared>,
     tail: watch::Receiver<Position>,
+    pub(super) hub: Arc<Hub>,
 }
 
 /// The engine.
 #[derive(Clone)]
 pub struct Engine {
-    partitions: Arc<Vec<Partition>>,
-    clock: Clock,
+    pub(super) partitions: Arc<Vec<Partition>>,
+    pub(super) clock: Clock,
 }
 
 /// What opening a partition found.
@@ -336,7 +340,7 @@ fn open_partition(options: &Options, number: u32) -> Result<(Partition, Opened),
         session_order: options.settings.session_order.clone(),
     };
     let (commands, receiver) = mpsc::channel(options.queue_max);
-    let handover = Arc::new(Handover::default());
+    let (handover, hub) = (Arc::new(Handover::default()), Arc::<Hub>::default());
     let worker = Worker {
         state,
         log: log.clone(),
@@ -348,9 +352,12 @@ fn open_partition(options: &Options, number: u32) -> Result<(Partition, Opened),
         registry: Registry::default(),
         inferences: InferenceCache::default(),
         group: Group::default(),
+        overseer: Overseer::new(options.clock.clone(), Arc::clone(&hub)),
     };
+    let cannot = |fault| Error::Storage(format!("cannot start a thread: {fault}"));
+    ticker::start(options.clock.clone(), &hub, commands.downgrade()).map_err(cannot)?;
     start(worker, writer, handover, options.snapshot_every)?;
-    let partition = Partition { commands, log, key, ingest, shared, tail };
+    let partition = Partition { commands, log, key, ingest, shared, tail, hub };
     Ok((partition, Opened { log: log_report, state: recovered }))
 }
 

@@ -4,7 +4,9 @@
 //! Bounded by records: a worker far ahead of the disk waits.
 
 use super::committer::Group;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard};
+use std::time::Duration;
 
 /// Records that may wait for the committer; beyond it the worker waits.
 const RECORDS_WAITING_MAX: usize = 8_192;
@@ -15,6 +17,8 @@ pub(super) struct Handover {
     inside: Mutex<Inside>,
     filled: Condvar,
     taken: Condvar,
+    /// Set while the one who takes waits for something.
+    awaited: AtomicBool,
 }
 
 #[derive(Default)]
@@ -46,9 +50,22 @@ impl Handover {
         Ok(())
     }
 
-    /// Whether nothing lies here now.
-    pub(super) fn is_empty(&self) -> bool {
-        self.inside().groups.is_empty()
+    /// Whether somebody waits for a group right now. A guess: it may be over when it is read.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.awaited.load(Ordering::Relaxed)
+    }
+
+    /// Waits so long for something to lie here; says whether nothing came and nothing was closed.
+    pub(super) fn is_quiet_for(&self, time: Duration) -> bool {
+        let inside = self.inside();
+        let is_empty = |inside: &mut Inside| inside.groups.is_empty() && !inside.closed;
+        self.awaited.store(true, Ordering::Relaxed);
+        let (_inside, waited) = self
+            .filled
+            .wait_timeout_while(inside, time, is_empty)
+            .expect("nobody panics while holding the handover");
+        self.awaited.store(false, Ordering::Relaxed);
+        waited.timed_out()
     }
 
     /// Takes all that lies here; waits for something. `None` once it is closed and empty.
@@ -58,8 +75,10 @@ impl Handover {
             if inside.closed {
                 return None;
             }
+            self.awaited.store(true, Ordering::Relaxed);
             inside = self.filled.wait(inside).expect("nobody panics while holding the handover");
         }
+        self.awaited.store(false, Ordering::Relaxed);
         inside.records = 0;
         let groups = std::mem::take(&mut inside.groups);
         self.taken.notify_one();

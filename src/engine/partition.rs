@@ -1,15 +1,17 @@
 //! What goes into a partition's queue, and what comes back.
 
 use super::Error;
+use super::overseer::Oversight;
 use super::relearn::Relearning;
 use crate::decide::observe::Definition;
 use crate::domain::call::{Call, Digest, Outcome, SessionSource};
 use crate::domain::decision::Decision;
 use crate::domain::event::ModelAdopted;
 use crate::domain::position::Position;
+use crate::domain::review::Why;
 use crate::domain::stream::StreamId;
 use crate::domain::time::Timestamp;
-use crate::projection::State;
+use crate::projection::{Final, State};
 use std::sync::Arc;
 
 /// Where an answer goes. Called on the committer's thread once what it speaks of is durable: it must be
@@ -44,6 +46,14 @@ pub struct Decided {
     pub repeated: bool,
     /// Whether the caller's time was off by more than the allowed skew.
     pub skewed: bool,
+    /// The review that was opened or joined, or that settled the call; zero: none.
+    pub review: Position,
+    /// The final word on a call that was to be reviewed.
+    pub settled: Option<Final>,
+    /// Why an approved call is not let go yet.
+    pub not_yet: Option<Why>,
+    /// What the one who denied or locked said about it.
+    pub comment: String,
 }
 
 /// A call of history with its outcome.
@@ -142,6 +152,10 @@ pub enum Command {
         /// Answered with the position of `ModelAdopted`; none if it is in use already.
         reply: Reply<Option<Position>>,
     },
+    /// Something about reviews, locks or tokens.
+    Oversee(Box<Oversight>),
+    /// Look past the queue: something urgent is there.
+    Wake,
     /// Ask about the state.
     Ask(Question),
     /// Finish what is queued, write a snapshot, and stop.

@@ -10,6 +10,7 @@ use crate::domain::position::{Position, Revision};
 use crate::domain::stream::{CallKey, StreamId};
 use crate::domain::time::Timestamp;
 use crate::eventlog::{Log, PayloadRef, RecordView, StreamFrom};
+use crate::projection::Final;
 use crate::record;
 use crate::stats::fingerprint::FingerprintKey;
 use std::ops::ControlFlow;
@@ -222,6 +223,27 @@ pub(super) fn completion(log: &Log, known: &Known, key: &CallKey) -> Result<Opti
     fault.map_or(Ok(found), Err)
 }
 
+/// The final word on a reviewed call, from the log; none if there is none.
+pub(super) fn final_of(log: &Log, stream: StreamId, proposed_at: Position, key: &CallKey) -> Option<Final> {
+    let later = log.stream(stream, StreamFrom::Position(proposed_at), LATER_EVENTS_MAX).ok()?;
+    let is_final = |kind: u8| {
+        kind == crate::domain::event::kind::CALL_RELEASED || kind == crate::domain::event::kind::CALL_REFUSED
+    };
+    let mut finals = later.iter().filter(|stored| is_final(stored.view().kind()));
+    let stored = finals.find(|stored| stored.view().call() == *key)?;
+    let recorded = decode(&stored.view(), Payload::default()).ok()?;
+    let position = recorded.position;
+    match recorded.record.event {
+        Event::CallReleased(event) => {
+            Some(Final { released: true, why: event.why, review: event.review, position })
+        }
+        Event::CallRefused(event) => {
+            Some(Final { released: false, why: event.why, review: event.review, position })
+        }
+        _ => None,
+    }
+}
+
 /// Events of a session looked through for an outcome recorded earlier.
 const LATER_EVENTS_MAX: usize = 10_000;
 
@@ -250,6 +272,10 @@ pub(super) fn decided_at(
         policy_revision: event.policy_revision,
         repeated: true,
         skewed: proposed.skewed,
+        review: Position::ZERO,
+        settled: None,
+        not_yet: None,
+        comment: String::new(),
     })
 }
 

@@ -70,6 +70,15 @@ fn concerns(event: &Event, tenant: &str) -> bool {
         Event::CallProposed(event) => event.tenant == tenant,
         Event::CallDecided(event) => event.tenant == tenant,
         Event::CallCompleted(event) => event.tenant == tenant,
+        // Of a review its beginning and its end teach; votes do not.
+        Event::ReviewOpened(event) => event.tenant == tenant,
+        Event::ReviewResolved(event) => event.tenant == tenant,
+        Event::ReviewJoined(event) => event.tenant == tenant,
+        Event::CallReleased(event) => event.tenant == tenant,
+        Event::CallRefused(event) => event.tenant == tenant,
+        Event::FeedbackGiven(event) => event.tenant == tenant,
+        Event::VoteCast(_) | Event::ReviewDelegated(_) | Event::LockPlaced(_) | Event::LockLifted(_) => false,
+        Event::TokenCreated(_) | Event::TokenRevoked(_) => false,
         Event::PolicyAdopted(_) | Event::BudgetSet(_) | Event::SessionUnlearned(_) => false,
         Event::ModelAdopted(_) => false,
     }

@@ -181,10 +181,9 @@ impl Run<'_> {
         match &recorded.record.event {
             Event::PolicyAdopted(event) if self.plan.policy.is_none() => self.policy = adopted_policy(event)?,
             Event::CallProposed(proposed) if self.is_wanted(recorded, &proposed.tenant) => {
-                let tenant = self.state.tenant(&proposed.tenant);
-                let session = tenant.and_then(|tenant| tenant.sessions.get(&recorded.record.stream));
                 let policy = self.plan.policy.as_ref().unwrap_or(&self.policy);
-                let decision = redecide(tenant, session, proposed, policy);
+                let (stream, now) = (recorded.record.stream, recorded.record.receive_time);
+                let decision = redecide(&self.state, stream, proposed, policy, now);
                 self.expected = Some((proposed.call_id.clone(), decision));
             }
             Event::CallDecided(event) => {

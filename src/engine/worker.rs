@@ -5,6 +5,7 @@ use super::committer::{Deferred, Group, Shared};
 use super::counters::add;
 use super::directory;
 use super::handover::ClosesHandover;
+use super::overseer::{Overseer, Reviewed};
 use super::partition::{Command, Completed, Decided, Definedness, Import, Imported, Reply};
 use super::registry::{Known, Registry};
 use super::relearn::Relearning;
@@ -41,6 +42,7 @@ pub(super) struct Worker {
     pub(super) registry: Registry,
     pub(super) inferences: InferenceCache,
     pub(super) group: Group,
+    pub(super) overseer: Overseer,
 }
 
 /// What the log's index said of a call before it was taken up.
@@ -61,23 +63,39 @@ struct Lookup {
     indexed: Indexed,
 }
 
+impl Lookup {
+    /// Of a call that the index was not asked for.
+    const fn of(key: CallKey) -> Self {
+        Self { key, indexed: Indexed::Unasked }
+    }
+}
+
 impl Worker {
     /// Runs until it is told to stop or every handle is gone; hands the state and the last reply back.
     pub(super) fn run(mut self) -> (State, Option<Reply<Position>>) {
         let mut drained = Vec::with_capacity(DRAIN_MAX);
         let mut lookups = Vec::with_capacity(DRAIN_MAX);
         let mut stop = None;
+        self.begin_oversight();
+        self.hand_over();
         while stop.is_none() && self.commands.blocking_recv_many(&mut drained, DRAIN_MAX) > 0 {
             self.registry.settle(self.log.position());
             self.look_up(&drained, &mut lookups);
             for (command, lookup) in drained.drain(..).zip(&lookups) {
+                self.do_urgent();
                 match command {
                     Command::Stop(reply) => stop = Some(reply),
                     command => self.handle(command, *lookup),
                 }
-                if self.group.is_full() {
+                let is_idle = || self.group.is_worth_a_sync() && self.handover.0.is_awaited();
+                if self.group.is_full() || is_idle() {
                     self.hand_over();
                 }
+            }
+            self.hand_over();
+            while self.settle_groundless() && self.commands.is_empty() {
+                self.do_urgent();
+                self.hand_over();
             }
             self.hand_over();
         }
@@ -108,7 +126,8 @@ impl Worker {
 
     /// Leaves what was decided to the committer. If that has ended, nobody gets an answer any more: the
     /// callers see their answer's sender gone.
-    fn hand_over(&mut self) {
+    pub(super) fn hand_over(&mut self) {
+        self.announce();
         let group = std::mem::take(&mut self.group);
         if !group.is_empty() && self.handover.0.put(group).is_err() {
             tracing::error!("the committer has ended");
@@ -116,17 +135,15 @@ impl Worker {
     }
 
     fn handle(&mut self, command: Command, lookup: Lookup) {
-        if self.shared.failed.load(Ordering::Acquire) {
-            let cause = self.log.writes_off().unwrap_or("see the log").to_owned();
-            return refuse(command, Error::WritesOff(cause));
-        }
-        let reads = matches!(command, Command::Ask(_) | Command::Score(..));
-        let full = self.shared.disk_full.load(Ordering::Relaxed);
-        if full && (!reads || self.shared.stalled.load(Ordering::Relaxed)) {
-            return refuse(command, Error::DiskFull("below the hard watermark".to_owned()));
+        let reads = matches!(command, Command::Ask(_) | Command::Score(..) | Command::Wake);
+        match self.cannot_write() {
+            Some(Error::DiskFull(_)) if reads && !self.shared.stalled.load(Ordering::Relaxed) => {}
+            Some(error) => return refuse(command, error),
+            None => {}
         }
         match command {
-            Command::Evaluate(call, reply) => self.evaluate(*call, lookup, reply),
+            Command::Evaluate(call, reply) => self.evaluate(*call, lookup, None, reply),
+            Command::Oversee(oversight) => self.oversee(*oversight),
             Command::Score(call, reply) => self.score(*call, reply),
             Command::Import(import, reply) => self.import(*import, lookup, reply),
             Command::Complete { tenant, call_id, outcome, now, reply } => {
@@ -153,17 +170,25 @@ impl Worker {
                 let answer = question(Ok(&self.state));
                 self.group.deferred.push(Deferred::Other(answer));
             }
-            Command::Stop(_) => {}
+            Command::Stop(_) | Command::Wake => {}
         }
     }
 
-    fn evaluate(&mut self, call: Call, lookup: Lookup, reply: Reply<Arc<Decided>>) {
+    /// Decides a call that claims the approval of a review by its id.
+    pub(super) fn evaluate_claiming(&mut self, call: Call, review: Position, reply: Reply<Arc<Decided>>) {
+        let lookup = Lookup::of(self.call_key(&call.tenant, &call.call_id));
+        self.evaluate(call, lookup, Some(review), reply);
+    }
+
+    /// Decides a call, or tells the decision on record.
+    fn evaluate(&mut self, call: Call, lookup: Lookup, claims: Option<Position>, reply: Reply<Arc<Decided>>) {
         let decided = match self.recorded(lookup, &call) {
-            Ok(Some(decided)) => {
+            Ok(Some(mut decided)) => {
                 add(&self.shared.counters.calls_repeated, 1);
+                self.stand(lookup.key, &call.call_id, &mut decided);
                 Ok(Arc::new(decided))
             }
-            Ok(None) => self.record(lookup.key, call),
+            Ok(None) => self.record(lookup.key, call, claims),
             Err(error) => Err(error),
         };
         match decided {
@@ -179,7 +204,7 @@ impl Worker {
         let (decided, duplicate) = match self.recorded(lookup, &call) {
             Ok(Some(decided)) => (Arc::new(decided), true),
             Err(error) => return reply(Err(error)),
-            Ok(None) => match self.record(key, call) {
+            Ok(None) => match self.record(key, call, None) {
                 Ok(decided) => (decided, false),
                 Err(error) => return reply(Err(error)),
             },
@@ -199,7 +224,7 @@ impl Worker {
     }
 
     /// Decides a call that is not in the log, and takes both events up.
-    fn record(&mut self, key: CallKey, call: Call) -> Result<Arc<Decided>, Error> {
+    fn record(&mut self, key: CallKey, call: Call, claims: Option<Position>) -> Result<Arc<Decided>, Error> {
         if self.state.tenant(&call.tenant).is_none() && self.state.tenants_len() >= TENANTS_MAX {
             return Err(Error::TenantsFull(TENANTS_MAX));
         }
@@ -209,15 +234,23 @@ impl Worker {
         let source = call.session.source;
         let judged = self.judge(call, key, resolved.stream);
         let state_position = self.state.position;
-        let decided = Arc::new(decided(&judged, resolved, source, digest, state_position));
+        let mut decided = decided(&judged, resolved, source, digest, state_position);
+        let reviewed = Reviewed::of(&judged.proposed, &decided.decision, claims);
+        decided.comment = self.lock_comment(&judged.proposed);
+        let decided = Arc::new(decided);
         self.take_up(judged.proposed);
         self.take_up(judged.decided);
         add(&self.shared.counters.calls_decided, 1);
         let proposed_at = state_position.next();
-        let known =
-            Known { proposed_at, stream: decided.stream, digest, completed: None, is_completion_known: true };
+        let stream = decided.stream;
+        let known = Known { proposed_at, stream, digest, completed: None, is_completion_known: true };
         self.registry.insert(key, known);
         self.registry.keep(Arc::clone(&decided));
+        if let Some(reviewed) = reviewed {
+            let mut asked = Decided::clone(&decided);
+            self.under_review(&reviewed, &mut asked);
+            return Ok(Arc::new(asked));
+        }
         Ok(decided)
     }
 
@@ -256,10 +289,11 @@ impl Worker {
     }
 
     /// Gives an event its position, folds it in, and puts it into the group.
-    fn take_up(&mut self, pending: Pending) -> Position {
+    pub(super) fn take_up(&mut self, pending: Pending) -> Position {
         let recorded = Recorded { position: self.state.position.next(), record: pending };
         let entry = directory::before(&self.state, &recorded);
         self.state.apply(&recorded);
+        self.overseer.note(&recorded);
         self.group.directory.extend(entry.or_else(|| directory::after(&self.state, &recorded)));
         self.group.push(recorded);
         self.state.position
@@ -317,13 +351,16 @@ impl Worker {
     fn append_outcome(&mut self, known: KnownCall, outcome: Outcome, now: Timestamp) -> Position {
         let key = known.key;
         let fingerprint = outcome_fingerprint(&outcome);
-        let last = self
-            .state
-            .revision_of(&known.tenant, &known.stream)
-            .unwrap_or_else(|| last_revision(&self.log, &known.stream));
+        let last = self.last_of(&known.tenant, &known.stream);
         let position = self.take_up(decide::complete(known, outcome, last, now));
         self.registry.complete(&key, fingerprint);
         position
+    }
+
+    /// The last revision of a session's stream.
+    pub(super) fn last_of(&self, tenant: &str, stream: &StreamId) -> Revision {
+        let at_hand = self.state.revision_of(tenant, stream);
+        at_hand.unwrap_or_else(|| last_revision(&self.log, stream))
     }
 
     fn define_tools(
@@ -351,6 +388,11 @@ impl Worker {
     }
 
     fn end_session(&mut self, tenant: &str, stream: &StreamId, now: Timestamp) -> Option<Position> {
+        let is_live = self.state.tenant(tenant).is_some_and(|tenant| tenant.sessions.get(stream).is_some());
+        if is_live {
+            // First: the end is the last word of a session's stream.
+            self.cancel_of_session(stream);
+        }
         let ended = decide::end_session(&self.state, tenant, stream, now)?;
         Some(self.take_up(ended))
     }
@@ -385,12 +427,12 @@ impl Worker {
         Ok(Some(position))
     }
 
-    fn defer<T: Send + 'static>(&mut self, reply: Reply<T>, value: T) {
+    pub(super) fn defer<T: Send + 'static>(&mut self, reply: Reply<T>, value: T) {
         let settle = Box::new(move |outcome: Result<(), Error>| reply(outcome.map(|()| value)));
         self.group.deferred.push(Deferred::Other(settle));
     }
 
-    fn call_key(&self, tenant: &str, call_id: &str) -> CallKey {
+    pub(super) fn call_key(&self, tenant: &str, call_id: &str) -> CallKey {
         super::query::call_key(&self.state.key(), tenant, call_id)
     }
 
@@ -400,15 +442,23 @@ impl Worker {
         if known.digest != call.digest {
             return Err(Error::CallIdTaken(call.call_id.clone()));
         }
+        self.decided_again(known).map(Some)
+    }
+
+    pub(super) fn decided_again(&self, known: Known) -> Result<Decided, Error> {
         let mut decided = match self.registry.decided(known.proposed_at) {
             Some(decided) => Decided::clone(decided),
             None => self.read_decided(&known)?,
         };
         decided.repeated = true;
-        Ok(Some(decided))
+        Ok(decided)
     }
 
     /// What is known of a call: at hand, or from the log.
+    pub(super) fn known_by(&mut self, key: CallKey) -> Result<Option<Known>, Error> {
+        self.known(Lookup::of(key))
+    }
+
     fn known(&mut self, lookup: Lookup) -> Result<Option<Known>, Error> {
         let key = lookup.key;
         if let Some(known) = self.registry.get(&key) {
@@ -459,6 +509,10 @@ fn decided(
         policy_revision: event.policy_revision,
         repeated: false,
         skewed: proposed.skewed,
+        review: Position::ZERO,
+        settled: None,
+        not_yet: None,
+        comment: String::new(),
     }
 }
 
@@ -487,6 +541,8 @@ pub(super) fn refuse(command: Command, error: Error) {
         Command::EndSession { reply, .. }
         | Command::Unlearn { reply, .. }
         | Command::AdoptModel { reply, .. } => reply(Err(error)),
+        Command::Oversee(oversight) => oversight.refuse(error),
+        Command::Wake => {}
         Command::Ask(question) => question(Err(error))(Ok(())),
         Command::Stop(reply) => reply(Err(error)),
     }

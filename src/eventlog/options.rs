@@ -5,7 +5,7 @@ use crate::domain::Position;
 
 /// How to open a log.
 ///
-/// Memory stays under the sum of: `write_buffer_bytes`, with up to a quarter more while a flush runs;
+/// Memory stays under the sum of: `write_buffer_bytes`, with up to half more while a flush runs;
 /// `block_cache_bytes`; twice the batch being appended, and 1 MiB of pending index; the indexes and filters of open files, which
 /// are about 1.5 bytes a call and 1 KiB a megabyte of log.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -244,11 +244,15 @@ impl Writer {
         Ok(true)
     }
 
+    /// Whether enough index entries wait to be worth a write of their own, once nothing else is to be written.
+    pub fn is_index_due(&self) -> bool {
+        self.shared.pending().records() >= INDEX_DUE_RECORDS
+    }
+
     /// Like [`Writer::flush_index`], but only if at least [`INDEX_DUE_RECORDS`] wait. Called when nothing else waits, it
     /// keeps index writes out of the way of appends.
     pub fn flush_index_if_due(&mut self) -> Result<bool, Error> {
-        let due = self.shared.pending().records() >= INDEX_DUE_RECORDS;
-        if due { self.flush_index() } else { Ok(false) }
+        if self.is_index_due() { self.flush_index() } else { Ok(false) }
     }
 
     /// Makes the anchor durable.

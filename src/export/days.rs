@@ -1,8 +1,10 @@
-//! Parquet files by day: `day=2026-11-17/part-<first position>.parquet`, each written once and as a whole.
+//! Parquet files by day: `day=2026-11-17/part-<export>-<first position>.parquet`, each written once and as a whole.
+//! Several exports may share a directory: each knows its own files by a hash of what it exports.
 
 use super::parquet;
 use super::row::CallRow;
 use crate::domain::time::Timestamp;
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
@@ -17,14 +19,18 @@ const ROWS_MAX: usize = 200_000;
 #[derive(Debug)]
 pub struct Days {
     dir: PathBuf,
+    /// What the names of its files begin with.
+    prefix: String,
     rows: BTreeMap<String, Vec<CallRow>>,
     waiting: usize,
 }
 
 impl Days {
-    /// Files in this directory. Those that begin at or behind `next` are of an export that was killed before it could
-    /// note them: they are removed, and written again.
-    pub fn open(dir: &Path, next: u64) -> io::Result<Self> {
+    /// Files of an export of `of` in this directory. Those that begin at or behind `next` were left by a run that was
+    /// killed before it could note them: they are removed, and written again.
+    pub fn open(dir: &Path, of: &str, next: u64) -> io::Result<Self> {
+        let hash: String = Sha256::digest(of).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        let prefix = format!("part-{hash}-");
         std::fs::create_dir_all(dir)?;
         for day in std::fs::read_dir(dir)? {
             let day = day?.path();
@@ -35,13 +41,13 @@ impl Days {
                 let file = file?.path();
                 let name =
                     file.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-                let first: Option<u64> = name.strip_prefix("part-").and_then(|digits| digits.parse().ok());
+                let first: Option<u64> = name.strip_prefix(&prefix).and_then(|digits| digits.parse().ok());
                 if first.is_some_and(|first| first >= next) {
                     std::fs::remove_file(&file)?;
                 }
             }
         }
-        Ok(Self { dir: dir.to_owned(), rows: BTreeMap::new(), waiting: 0 })
+        Ok(Self { dir: dir.to_owned(), prefix, rows: BTreeMap::new(), waiting: 0 })
     }
 
     /// Takes a row.
@@ -63,7 +69,7 @@ impl Days {
             std::fs::create_dir_all(&dir)?;
             for rows in rows.chunks(FILE_ROWS) {
                 let first = rows.first().map_or(0, |row| row.position);
-                let path = dir.join(format!("part-{first:012}.parquet"));
+                let path = dir.join(format!("{}{first:012}.parquet", self.prefix));
                 let partial = path.with_extension("partial");
                 let mut file = File::create(&partial)?;
                 file.write_all(&parquet::file(rows)?)?;

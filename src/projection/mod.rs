@@ -3,16 +3,23 @@
 //! Pure: no clock, no I/O, no randomness, no order that is not the log's. Deliberately absent: how
 //! events are stored, and what is decided on the state.
 
+mod access;
 mod budget;
 mod inventory;
+mod locks;
+mod oversight;
 mod principal;
+mod reviews;
 mod session;
 mod snapshot;
 mod state;
 
+pub use access::{Access, KnownToken};
 pub use budget::{Day, ReviewBudget, SESSION_TICKETS_MAX, Spent, Wanted};
 pub use inventory::{Inventory, Tool};
+pub use locks::{KnownLock, Locks, Subject, covers};
 pub use principal::Principals;
+pub use reviews::{Final, Held, Review, Reviews};
 pub use session::{Session, Sessions};
 pub use snapshot::Error;
 pub use state::{STATE_VERSION, State, TENANTS_MAX, Tenant, gap_key, principal_hash, tool_hash};

@@ -153,7 +153,8 @@ impl Session {
 /// All live sessions of a tenant.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sessions {
-    live: BTreeMap<StreamId, Session>,
+    /// Boxed: the tree's nodes are then small enough to be searched and split in the processor's cache.
+    live: BTreeMap<StreamId, Box<Session>>,
     /// Position of the latest event to stream: the first is the longest silent.
     silence: BTreeMap<Position, StreamId>,
     /// The latest session of each principal and client, for resolving by pauses.
@@ -163,7 +164,7 @@ pub struct Sessions {
 impl Sessions {
     /// The session of this stream, if it is live.
     pub fn get(&self, stream: &StreamId) -> Option<&Session> {
-        self.live.get(stream)
+        self.live.get(stream).map(Box::as_ref)
     }
 
     /// Live sessions.
@@ -178,24 +179,28 @@ impl Sessions {
 
     /// All live sessions in the order of their streams.
     pub fn iter(&self) -> impl Iterator<Item = (&StreamId, &Session)> {
-        self.live.iter()
+        self.live.iter().map(|(stream, session)| (stream, session.as_ref()))
     }
 
     /// Sessions from the longest silent on.
     pub fn by_silence(&self) -> impl Iterator<Item = (&StreamId, &Session)> {
-        self.silence.values().filter_map(|stream| self.live.get_key_value(stream))
+        self.silence.values().filter_map(|stream| self.live_of(stream))
     }
 
     /// The latest live session of this principal and client.
     pub fn of_gap(&self, gap_key: u64) -> Option<(&StreamId, &Session)> {
-        self.live.get_key_value(self.gaps.get(&gap_key)?)
+        self.live_of(self.gaps.get(&gap_key)?)
+    }
+
+    fn live_of(&self, stream: &StreamId) -> Option<(&StreamId, &Session)> {
+        self.live.get_key_value(stream).map(|(stream, session)| (stream, session.as_ref()))
     }
 
     /// Opens a session.
     pub(super) fn open(&mut self, stream: StreamId, session: Session) {
         self.silence.insert(session.last_position, stream);
         self.gaps.insert(session.gap_key, stream);
-        self.live.insert(stream, session);
+        self.live.insert(stream, Box::new(session));
     }
 
     /// The session of this stream, now active at `position` and `at`.
@@ -217,7 +222,13 @@ impl Sessions {
 
     /// A live session, to change what is no activity of its own.
     pub(super) fn get_mut(&mut self, stream: &StreamId) -> Option<&mut Session> {
-        self.live.get_mut(stream)
+        self.live.get_mut(stream).map(Box::as_mut)
+    }
+
+    /// Notes the latest revision of a session's stream; whether the session is live.
+    pub(super) fn follow(&mut self, stream: &StreamId, revision: Revision) -> bool {
+        let live = self.live.get_mut(stream);
+        live.map(|session| session.revision = revision).is_some()
     }
 
     /// Closes a session and hands it over.
@@ -227,6 +238,6 @@ impl Sessions {
         if self.gaps.get(&session.gap_key) == Some(stream) {
             self.gaps.remove(&session.gap_key);
         }
-        Some(session)
+        Some(*session)
     }
 }

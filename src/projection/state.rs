@@ -1,11 +1,15 @@
 //! The whole state of a partition, folded from its log by one pure function.
 
+use super::access::Access;
 use super::budget::ReviewBudget;
 use super::inventory::Inventory;
+use super::locks::Locks;
 use super::principal::Principals;
+use super::reviews::{Held, Reviews};
 use super::session::{DENIED_TOOLS_MAX, Session, Sessions};
 use crate::detector::learn::tool_key;
 use crate::detector::models::Models;
+use crate::detector::reading::Origin as ReadFrom;
 use crate::domain::call::{CallFeatures, Origin, OutcomeStatus};
 use crate::domain::decision::{Assessment, Verdict};
 use crate::domain::event::{
@@ -46,11 +50,19 @@ pub struct State {
     /// Place of the latest event of the partition's own stream.
     pub own_revision: Revision,
     tenants: BTreeMap<String, Tenant>,
-    closed: ClosedSessions,
+    pub(super) closed: ClosedSessions,
     proposed: Option<Proposed>,
     /// Sessions that teach nothing.
     unlearned: BTreeSet<StreamId>,
     model: Option<ModelAdopted>,
+    /// Open and settled reviews.
+    pub reviews: Reviews,
+    /// Locks.
+    pub locks: Locks,
+    /// Tokens; in partition 0 only.
+    pub access: Access,
+    /// The call that asked for the review right behind it.
+    pub(super) asked: Option<Held>,
     /// Set for an evaluation against what is known now; never in a daemon.
     #[serde(skip)]
     learning_stopped: bool,
@@ -88,13 +100,13 @@ pub struct Tenant {
 
 /// Last revisions of sessions closed not long ago, oldest forgotten first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct ClosedSessions {
+pub(super) struct ClosedSessions {
     revisions: BTreeMap<StreamId, Revision>,
     order: VecDeque<StreamId>,
 }
 
 impl ClosedSessions {
-    fn set(&mut self, stream: StreamId, revision: Revision) {
+    pub(super) fn set(&mut self, stream: StreamId, revision: Revision) {
         if self.revisions.insert(stream, revision).is_none() {
             self.order.push_back(stream);
         }
@@ -121,6 +133,10 @@ impl State {
             proposed: None,
             unlearned: BTreeSet::new(),
             model: None,
+            reviews: Reviews::default(),
+            locks: Locks::default(),
+            access: Access::default(),
+            asked: None,
             learning_stopped: false,
         }
     }
@@ -206,6 +222,7 @@ impl State {
                 self.policy_revision = recorded.position;
                 self.policy_digest = event.digest;
             }
+            _ => self.oversee(recorded),
         }
     }
 
@@ -214,7 +231,7 @@ impl State {
         self.hash_key = event.hash_key;
     }
 
-    fn tenant_mut(&mut self, name: &str) -> &mut Tenant {
+    pub(super) fn tenant_mut(&mut self, name: &str) -> &mut Tenant {
         if !self.tenants.contains_key(name) {
             self.tenants.insert(name.to_owned(), Tenant::new(self.hash_key));
         }
@@ -275,6 +292,11 @@ impl State {
         }
     }
 
+    /// Whether what is allowed in this session may teach.
+    pub(super) fn teaches(&self, stream: &StreamId) -> bool {
+        self.unlearned.is_empty() || !self.unlearned.contains(stream)
+    }
+
     fn tool_defined(&mut self, event: &ToolDefined, recorded: &Recorded) {
         let key = tool_hash(&self.key(), &event.server, &event.tool);
         let words_key = self.key().for_words();
@@ -310,7 +332,7 @@ impl State {
         let record = &recorded.record;
         let decision = &event.decision;
         let learns = !self.learning_stopped;
-        let teaches = self.unlearned.is_empty() || !self.unlearned.contains(&record.stream);
+        let teaches = self.teaches(&record.stream);
         let tenant = self.tenant_mut(&event.tenant);
         tenant.verdicts[decision.verdict as usize] += 1;
         let touched =
@@ -339,7 +361,9 @@ impl State {
                     session.lesson.note(call, &features, &decision.assessment);
                 }
                 let values = features.arguments.iter().map(|argument| argument.value);
-                session.reading.called(call, tool_key(features.tool), turn, values);
+                let origin =
+                    ReadFrom { tool: tool_key(features.tool), turn, capabilities: features.capabilities };
+                session.reading.called(call, origin, values);
                 if teaches {
                     tenant.models.allowed(&features);
                 }
@@ -348,6 +372,11 @@ impl State {
                 session.denied_tools.push(features.tool)
             }
             Verdict::Deny | Verdict::Review => {}
+        }
+        if decision.answer() == Verdict::Review {
+            let assessment = decision.assessment.clone();
+            let decided_at = recorded.position;
+            self.asked = Some(Held { features, turn, assessment, decided_at });
         }
     }
 
@@ -361,10 +390,10 @@ impl State {
                 session.lesson.abandon(call_number(recorded));
             }
             Some(session) => {
-                if let (Some((tool, turn)), Some(words)) =
+                if let (Some(origin), Some(words)) =
                     (session.reading.take(call_number(recorded)), &event.words)
                 {
-                    tenant.models.results().read(&mut session.reading, tool, turn, words);
+                    tenant.models.results().read(&mut session.reading, origin, words);
                 }
             }
             None => self.closed.set(record.stream, record.revision),

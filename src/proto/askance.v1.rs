@@ -29,6 +29,9 @@ pub struct Token {
     /// When it was last used, to the minute. Absent: never.
     #[prost(message, optional, tag = "9")]
     pub last_use_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Other names of the same person, such as "alice@example.com".
+    #[prost(string, repeated, tag = "10")]
+    pub aliases: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// What a credential may do. The role and the subject come from the credential, never from a
 /// request.
@@ -90,6 +93,10 @@ pub struct CreateTokenRequest {
     /// Until when. Absent: until it is revoked.
     #[prost(message, optional, tag = "5")]
     pub expire_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Other names of the same person, up to 16: nobody approves twice, or their own call, under one
+    /// of them.
+    #[prost(string, repeated, tag = "6")]
+    pub aliases: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// A new token.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -3318,6 +3325,9 @@ pub enum ErrorCode {
     /// FAILED_PRECONDITION. The payload asked for was erased. Its digest and its place in the chain
     /// remain.
     PayloadErased = 30,
+    /// FAILED_PRECONDITION. The sentinel file placed this lock and is still there. Remove the file; the
+    /// lock is lifted with it.
+    SentinelFilePresent = 31,
 }
 impl ErrorCode {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -3357,6 +3367,7 @@ impl ErrorCode {
             Self::PolicyInvalid => "ERROR_CODE_POLICY_INVALID",
             Self::RevisionConflict => "ERROR_CODE_REVISION_CONFLICT",
             Self::PayloadErased => "ERROR_CODE_PAYLOAD_ERASED",
+            Self::SentinelFilePresent => "ERROR_CODE_SENTINEL_FILE_PRESENT",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -3393,6 +3404,7 @@ impl ErrorCode {
             "ERROR_CODE_POLICY_INVALID" => Some(Self::PolicyInvalid),
             "ERROR_CODE_REVISION_CONFLICT" => Some(Self::RevisionConflict),
             "ERROR_CODE_PAYLOAD_ERASED" => Some(Self::PayloadErased),
+            "ERROR_CODE_SENTINEL_FILE_PRESENT" => Some(Self::SentinelFilePresent),
             _ => None,
         }
     }
@@ -3670,7 +3682,8 @@ pub struct Vote {
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ArgumentView {
     /// The arguments as indented JSON. Nothing is left out. Whatever is not a printable letter, digit
-    /// or sign of a usual script is escaped as \u{...}; secrets are masked as "\*\*\*".
+    /// or sign of a usual script is escaped as \u{...}; secrets are masked as
+    /// "\[masked:KIND:LENGTH:DIGEST\]".
     #[prost(string, tag = "1")]
     pub text: ::prost::alloc::string::String,
     /// Size of what was sent, in bytes.
@@ -4381,7 +4394,7 @@ pub struct Event {
     /// What happened. A reader must pass over kinds it does not know.
     #[prost(
         oneof = "event::Data",
-        tags = "20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 55"
+        tags = "20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 55"
     )]
     pub data: ::core::option::Option<event::Data>,
 }
@@ -4480,6 +4493,9 @@ pub mod event {
         /// A tenant's review budget was set.
         #[prost(message, tag = "55")]
         BudgetSet(super::BudgetSet),
+        /// A further call joined an open review.
+        #[prost(message, tag = "49")]
+        ReviewJoined(super::ReviewJoined),
     }
 }
 /// The log of a partition was created.
@@ -4685,6 +4701,16 @@ pub struct ReviewDelegated {
     /// What was said about it.
     #[prost(string, tag = "4")]
     pub comment: ::prost::alloc::string::String,
+}
+/// The very same call was asked for again under another id while its review was open.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReviewJoined {
+    /// The review.
+    #[prost(string, tag = "1")]
+    pub review_id: ::prost::alloc::string::String,
+    /// The further call.
+    #[prost(string, tag = "2")]
+    pub call_id: ::prost::alloc::string::String,
 }
 /// A reviewed call was let through; its approval is used up.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -4944,6 +4970,8 @@ pub enum EventType {
     LogCreated = 48,
     /// BudgetSet.
     BudgetSet = 55,
+    /// ReviewJoined.
+    ReviewJoined = 49,
 }
 impl EventType {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -4983,6 +5011,7 @@ impl EventType {
             Self::TokenRevoked => "EVENT_TYPE_TOKEN_REVOKED",
             Self::LogCreated => "EVENT_TYPE_LOG_CREATED",
             Self::BudgetSet => "EVENT_TYPE_BUDGET_SET",
+            Self::ReviewJoined => "EVENT_TYPE_REVIEW_JOINED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -5019,6 +5048,7 @@ impl EventType {
             "EVENT_TYPE_TOKEN_REVOKED" => Some(Self::TokenRevoked),
             "EVENT_TYPE_LOG_CREATED" => Some(Self::LogCreated),
             "EVENT_TYPE_BUDGET_SET" => Some(Self::BudgetSet),
+            "EVENT_TYPE_REVIEW_JOINED" => Some(Self::ReviewJoined),
             _ => None,
         }
     }
@@ -5031,8 +5061,8 @@ pub struct EvaluateRequest {
     pub call: ::core::option::Option<ToolCall>,
     /// How long to hold the answer for a review, if the verdict is REVIEW. At most the server's limit
     /// (GetGatewaySettings tells; longer is cut to it) and never beyond the deadline. When it passes,
-    /// the answer is REVIEW with the review's id. Absent or 0: answer at once, as this version always
-    /// does.
+    /// the answer is REVIEW with the review's id. Absent or 0: answer at once, as EvaluateStream always
+    /// does in this version.
     #[prost(message, optional, tag = "2")]
     pub wait: ::core::option::Option<::prost_types::Duration>,
     /// Fill `observed`, `expected` and `sentence` of every finding, whatever the verdict.
@@ -5040,7 +5070,6 @@ pub struct EvaluateRequest {
     pub explain: bool,
     /// A review whose approval this call claims, when it was asked for under another call_id. Not
     /// needed when the call_id is the same, nor when the same call comes again in the same session.
-    /// UNIMPLEMENTED in this version unless empty.
     #[prost(string, tag = "4")]
     pub review_id: ::prost::alloc::string::String,
 }
@@ -5528,7 +5557,8 @@ pub mod gateway_service_client {
         }
         /// Decides about one call. Call and decision are on disk before the answer comes, in one write.
         /// Safe to repeat with the same call_id: the recorded decision comes back, and with it the result
-        /// of a review since then (in a later version: reviews are not available yet).
+        /// of a review since then. The very same call under another call_id joins the open review, and may
+        /// claim the approval; one of them gets it.
         ///
         /// The deadline is honoured: shortly before it, the configured fallback is answered with
         /// degraded = true. INVALID_ARGUMENT: a faulty field, listed in BadRequest. ALREADY_EXISTS: the
@@ -5835,7 +5865,8 @@ pub mod gateway_service_server {
     pub trait GatewayService: std::marker::Send + std::marker::Sync + 'static {
         /// Decides about one call. Call and decision are on disk before the answer comes, in one write.
         /// Safe to repeat with the same call_id: the recorded decision comes back, and with it the result
-        /// of a review since then (in a later version: reviews are not available yet).
+        /// of a review since then. The very same call under another call_id joins the open review, and may
+        /// claim the approval; one of them gets it.
         ///
         /// The deadline is honoured: shortly before it, the configured fallback is answered with
         /// degraded = true. INVALID_ARGUMENT: a faulty field, listed in BadRequest. ALREADY_EXISTS: the
@@ -7478,7 +7509,7 @@ pub struct ExplainDecisionResponse {
     #[prost(string, repeated, tag = "4")]
     pub counterfactuals: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
-/// How a risk was made. R = max(floors, base + (100 - base) * (1 - (1 + 2^(E - 3))^(-1/3))).
+/// How a risk was made. R = max(floors, base + (100 - base) * (1 - 1 / (1 + 2^(E - 4)))).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RiskBreakdown {
     /// Base of the category, 0 to 100.
@@ -10253,6 +10284,7 @@ pub struct CastVoteRequest {
     #[prost(string, tag = "5")]
     pub comment: ::prost::alloc::string::String,
     /// Make a grant of it. With APPROVE only; counts when the review ends approved. Absent: no.
+    /// UNIMPLEMENTED in this version unless absent.
     #[prost(message, optional, tag = "6")]
     pub remember: ::core::option::Option<RememberOptions>,
     /// Whether the alarm was right. UNSPECIFIED: nothing said.
@@ -10428,7 +10460,9 @@ pub mod review_service_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Lists reviews, the one with the nearest deadline first.
+        /// Lists reviews, the one with the nearest deadline first. Without arguments and findings, which
+        /// GetReview has. Of the settled ones the latest 4,096 of a partition are at hand; older ones are
+        /// in the timeline.
         /// INVALID_ARGUMENT: a bad filter or page token.
         pub async fn list_reviews(
             &mut self,
@@ -10605,7 +10639,9 @@ pub mod review_service_server {
     /// Generated trait containing gRPC methods that should be implemented for use with ReviewServiceServer.
     #[async_trait]
     pub trait ReviewService: std::marker::Send + std::marker::Sync + 'static {
-        /// Lists reviews, the one with the nearest deadline first.
+        /// Lists reviews, the one with the nearest deadline first. Without arguments and findings, which
+        /// GetReview has. Of the settled ones the latest 4,096 of a partition are at hand; older ones are
+        /// in the timeline.
         /// INVALID_ARGUMENT: a bad filter or page token.
         async fn list_reviews(
             &self,

@@ -29,11 +29,11 @@ pub fn decode(event_kind: u8, body: &[u8]) -> Result<Event, Error> {
         kind::BUDGET_SET => Event::BudgetSet(budget_set(body)?),
         kind::SESSION_UNLEARNED => Event::SessionUnlearned(session_unlearned(body)?),
         kind::MODEL_ADOPTED => Event::ModelAdopted(model_adopted(body)?),
-        unknown => return Err(Error::UnknownKind(unknown)),
+        other => return super::oversight::read(other, body),
     })
 }
 
-fn each(body: &[u8], mut read: impl FnMut(&Field<'_>) -> Result<(), Error>) -> Result<(), Error> {
+pub(super) fn each(body: &[u8], mut read: impl FnMut(&Field<'_>) -> Result<(), Error>) -> Result<(), Error> {
     Reader::new(body).try_for_each(|field| read(&field?))
 }
 
@@ -163,7 +163,7 @@ fn call_proposed(body: &[u8]) -> Result<CallProposed, Error> {
     Ok(event)
 }
 
-fn features(body: &[u8]) -> Result<CallFeatures, Error> {
+pub(super) fn features(body: &[u8]) -> Result<CallFeatures, Error> {
     let mut features = CallFeatures::default();
     each(body, |field| {
         match field.number {

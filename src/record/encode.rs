@@ -32,6 +32,7 @@ pub fn encode_into(event: &Event, out: &mut Vec<u8>) {
         Event::BudgetSet(event) => budget_set(event, &mut out),
         Event::SessionUnlearned(event) => session_unlearned(event, &mut out),
         Event::ModelAdopted(event) => model_adopted(event, &mut out),
+        other => super::oversight::write(other, &mut out),
     }
     *buffer = out.finish();
 }
@@ -92,7 +93,7 @@ fn call_proposed(event: &CallProposed, out: &mut Writer) {
     out.uint(13, event.category.number().into());
 }
 
-fn features(features: &CallFeatures, out: &mut Writer) {
+pub(super) fn features(features: &CallFeatures, out: &mut Writer) {
     out.fixed64(1, features.tool);
     out.fixed64(2, features.principal);
     out.uint(3, features.capabilities.bits().into());

@@ -7,6 +7,7 @@
 mod decision;
 mod decode;
 mod encode;
+mod oversight;
 mod payload;
 pub mod wire;
 

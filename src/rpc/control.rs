@@ -2,6 +2,11 @@
 
 use super::convert::learning::budget;
 use super::convert::timestamp;
+use super::feed;
+use super::identity::identity_of;
+use super::locks;
+use super::outbox::Reader;
+use super::page::Tokens;
 use super::shared::Shared;
 use super::status::Failure;
 use super::unimplemented;
@@ -79,6 +84,16 @@ fn describe(state: &State, name: &str, tenant: &Tenant) -> v1::TenantStatus {
         model_revision: SCORING_VERSION.to_string(),
         calls: tenant.verdicts.iter().sum(),
         sessions_open: tenant.sessions.len() as u64,
+        reviews_open: state
+            .reviews
+            .iter()
+            .filter(|review| review.tenant == name && review.state.is_open())
+            .count() as u64,
+        locks: state
+            .locks
+            .held()
+            .filter(|known| known.lock.on.tenant.is_empty() || known.lock.on.tenant == name)
+            .count() as u64,
         budget: Some(budget(&tenant.budget)),
         warming_up: tenant.models.sessions() < WARM_SESSIONS,
         ..v1::TenantStatus::default()
@@ -108,32 +123,40 @@ fn counters(view: &CountersView) -> Vec<v1::Counter> {
 impl v1::control_service_server::ControlService for Control {
     async fn place_lock(
         &self,
-        _: Request<v1::PlaceLockRequest>,
+        request: Request<v1::PlaceLockRequest>,
     ) -> Result<Response<v1::PlaceLockResponse>, Status> {
-        Err(unimplemented::status("ControlService/PlaceLock"))
+        let identity = identity_of(&request)?;
+        Ok(Response::new(locks::place(&self.shared, request.into_inner(), &identity).await?))
     }
 
     async fn lift_lock(
         &self,
-        _: Request<v1::LiftLockRequest>,
+        request: Request<v1::LiftLockRequest>,
     ) -> Result<Response<v1::LiftLockResponse>, Status> {
-        Err(unimplemented::status("ControlService/LiftLock"))
+        let identity = identity_of(&request)?;
+        Ok(Response::new(locks::lift(&self.shared, request.into_inner(), &identity).await?))
     }
 
     async fn list_locks(
         &self,
-        _: Request<v1::ListLocksRequest>,
+        request: Request<v1::ListLocksRequest>,
     ) -> Result<Response<v1::ListLocksResponse>, Status> {
-        Err(unimplemented::status("ControlService/ListLocks"))
+        let identity = identity_of(&request)?;
+        Ok(Response::new(locks::list(&self.shared, request.into_inner(), identity).await?))
     }
 
-    type WatchLocksStream = tokio_stream::Empty<Result<v1::WatchLocksResponse, Status>>;
+    type WatchLocksStream = Reader<v1::WatchLocksResponse>;
 
     async fn watch_locks(
         &self,
-        _: Request<v1::WatchLocksRequest>,
+        request: Request<v1::WatchLocksRequest>,
     ) -> Result<Response<Self::WatchLocksStream>, Status> {
-        Err(unimplemented::status("ControlService/WatchLocks"))
+        let identity = identity_of(&request)?;
+        let request = request.into_inner();
+        let filters = v1::WatchLocksRequest { resume_token: String::new(), ..request.clone() };
+        let tokens = Tokens::new(self.shared.engine.key(""), "watch locks", &filters);
+        let feed = locks::LockFeed::new(request.tenant, identity)?;
+        Ok(Response::new(feed::begin(&self.shared, feed, tokens, &request.resume_token)?))
     }
 
     async fn set_mode(

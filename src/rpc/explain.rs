@@ -10,14 +10,14 @@ use super::shared::{Shared, tenant_of};
 use super::status::Failure;
 use crate::decide::HARD_EVIDENCE;
 use crate::decide::ingest::check_name;
-use crate::detector::models::NOTABLE;
+use crate::detector::models::{NOTABLE, together};
 use crate::detector::sentence::{Names, shown};
 use crate::domain::account::Tier;
 use crate::domain::decision::{Assessment, Decision, Floor, Reason, Score, Verdict};
 use crate::domain::event::{CallProposed, Event};
 use crate::engine::{Error, TimelineEvent};
 use crate::proto::v1;
-use crate::stats::combine::{combine, risk};
+use crate::stats::combine::risk;
 use crate::stats::edetector::FINDING;
 use crate::stats::millibits::MilliBits;
 use prost::bytes::Bytes;
@@ -167,6 +167,13 @@ fn counterfactuals(decision: &Decision, names: &Names<'_>) -> Vec<String> {
             ));
         }
         Reason::Imported => told.push("Nothing: history is recorded as it happened.".to_owned()),
+        Reason::SessionLocked
+        | Reason::PrincipalLocked
+        | Reason::ToolLocked
+        | Reason::ServerLocked
+        | Reason::TenantLocked => {
+            told.push("Without the lock it would have been judged as any other call.".to_owned());
+        }
         Reason::RuleAllows => {}
     }
     told
@@ -200,26 +207,11 @@ fn by_a_rule(evidence: i32, limit: i32, quiet: bool, names: &Names<'_>) -> Strin
 
 /// What the combination before its calibration would have been without each notable finding, the largest first.
 fn without_each(scores: &[Score]) -> Vec<String> {
-    let judged: Vec<(&Score, MilliBits)> = scores
+    let whole = together(scores, None).as_i32();
+    let mut drops: Vec<(i32, &Score)> = scores
         .iter()
-        .filter(|score| score.raw.is_some())
-        .map(|score| (score, MilliBits::new(score.surprise)))
-        .collect();
-    let of = |left_out: Option<usize>| {
-        let kept: Vec<MilliBits> = judged
-            .iter()
-            .enumerate()
-            .filter(|(at, _)| Some(*at) != left_out)
-            .map(|(_, (_, surprise))| *surprise)
-            .collect();
-        combine(&kept).as_i32()
-    };
-    let whole = of(None);
-    let mut drops: Vec<(i32, &Score)> = judged
-        .iter()
-        .enumerate()
-        .filter(|(_, (score, _))| score.surprise >= NOTABLE)
-        .map(|(at, (score, _))| (of(Some(at)), *score))
+        .filter(|score| score.raw.is_some() && score.surprise >= NOTABLE)
+        .map(|score| (together(scores, Some(score.detector)).as_i32(), score))
         .filter(|(left, _)| *left < whole)
         .collect();
     drops.sort_by_key(|(left, _)| *left);

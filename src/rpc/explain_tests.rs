@@ -27,14 +27,15 @@ fn told(decision: &Decision) -> Vec<String> {
 }
 
 #[test]
-fn what_an_anomaly_needs_to_pass_is_said_with_the_heaviest_finding_first() {
+fn what_an_anomaly_needs_to_pass_is_said_with_the_findings_that_carry_it() {
     let surprises = [12_000, 500, 6_000, 300, 0, 0, 0];
     let told = told(&decision(Reason::Anomaly, Verdict::Review, surprises, 11_000));
     let weight = RiskCategory::Low.weight_millibits();
     assert!(told[0].contains(&bits(9_000 - weight)) && told[0].contains("11.0 bits"), "{told:#?}");
     assert!(told[1].contains("time") && told[1].contains("12.0 bits"), "{told:#?}");
-    assert!(told[2].contains("sequence"), "{told:#?}");
-    assert_eq!(told.len(), 4);
+    // Beside one so much odder the other changes nothing, and is not named.
+    assert!(!told.iter().any(|sentence| sentence.contains("sequence")), "{told:#?}");
+    assert_eq!(told.len(), 3);
 }
 
 #[test]

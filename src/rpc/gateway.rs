@@ -2,15 +2,17 @@
 
 use super::convert::call::{Echo, FINGERPRINT_SCHEME, Intake, admit};
 use super::convert::event::tenant_of_event;
-use super::convert::{decision, duration, stream_of_key, tool};
+use super::convert::review::of_review_id;
+use super::convert::{decision, duration, span, stream_of_key, tool};
 use super::deadline::answer_by;
 use super::evaluate_stream::EvaluateStream;
+use super::identity::identity_of;
 use super::intake::{self, Imports, Outcomes};
 use super::ordered::Ordered;
 use super::router::Arrival;
 use super::shared::{Shared, tenant_of};
 use super::status::Failure;
-use super::unimplemented;
+use super::waiting;
 use crate::decide::ingest::{RawCall, check_name};
 use crate::domain::call::limits;
 use crate::domain::event::Event;
@@ -18,7 +20,7 @@ use crate::domain::json::DEPTH_MAX;
 use crate::domain::position::{Position, Revision};
 use crate::domain::risk::RiskCategory;
 use crate::domain::stream::StreamId;
-use crate::engine::{Command, Decided, Definedness, Error, EventView, Reply};
+use crate::engine::{Command, Decided, Definedness, Engine, Error, EventView, Reply};
 use crate::projection::{Tool, tool_hash};
 use crate::proto::v1;
 use prost::bytes::Bytes;
@@ -45,6 +47,7 @@ impl Gateway {
         echo: Echo,
         by: Instant,
         command: impl FnOnce(Reply<Arc<Decided>>) -> Command,
+        wait: Option<Instant>,
     ) -> Result<v1::Decision, Failure> {
         let (sender, receiver) = oneshot::channel();
         let reply: Reply<Arc<Decided>> = Box::new(move |answer| {
@@ -52,7 +55,16 @@ impl Gateway {
         });
         self.shared.engine.submit(&echo.tenant, command(reply));
         match timeout_at(by, receiver).await {
-            Ok(Ok(Ok(decided))) => Ok(decision::decided(&decided, echo)),
+            Ok(Ok(Ok(decided))) => {
+                let decided = match wait {
+                    Some(until) if !waiting::is_final(&decided) => {
+                        let (tenant, call_id) = (&echo.tenant, &echo.call_id);
+                        waiting::settled_by(&self.shared, tenant, call_id, decided, until).await?
+                    }
+                    _ => decided,
+                };
+                Ok(decision::decided(&decided, echo))
+            }
             Ok(Ok(Err(error))) => Err(error.into()),
             Ok(Err(_)) => Err(Error::Stopping.into()),
             Err(_) => {
@@ -60,6 +72,15 @@ impl Gateway {
                 Ok(decision::fallback(self.shared.fallback(&echo.tenant), echo))
             }
         }
+    }
+
+    /// Until when an `Evaluate` waits for a review; none: it does not wait.
+    fn wait_until(&self, request: &Request<v1::EvaluateRequest>) -> Result<Option<Instant>, Failure> {
+        let wait = checked_span("wait", request.get_ref().wait.as_ref())?;
+        let Some(wait) = wait.filter(|wait| !wait.is_zero()) else { return Ok(None) };
+        let until = Instant::now() + wait.min(self.shared.options.wait_max);
+        let deadline = request.extensions().get::<Arrival>().and_then(|arrival| arrival.deadline);
+        Ok(Some(deadline.map_or(until, |_| until.min(self.answer_by(request)))))
     }
 
     /// When to answer a request.
@@ -72,11 +93,26 @@ impl Gateway {
     }
 }
 
-fn refuse_review(review_id: &str) -> Result<(), Failure> {
+/// The review whose approval a call claims. One of another partition is surely of another tenant.
+fn claimed(review_id: &str, partition: usize) -> Result<Option<Position>, Failure> {
     if review_id.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
-    Err(Failure::unavailable_option("review_id", "claims the approval of a review"))
+    match of_review_id(review_id) {
+        None => Err(Failure::field("review_id", "is not a review's id, such as r0-123")),
+        Some((other, _)) if other != partition => Ok(Some(Position::new(u64::MAX))),
+        Some((_, position)) => Ok(Some(position)),
+    }
+}
+
+/// A span of a request.
+fn checked_span(
+    field: &'static str,
+    sent: Option<&prost_types::Duration>,
+) -> Result<Option<Duration>, Failure> {
+    let mut faults = Vec::new();
+    let read = span(field, sent, &mut faults);
+    if faults.is_empty() { Ok(read) } else { Err(Failure::invalid(faults)) }
 }
 
 impl Gateway {
@@ -197,7 +233,7 @@ impl Gateway {
             arguments_bytes_max: limits::ARGUMENTS_BYTES_MAX as u32,
             arguments_depth_max: DEPTH_MAX as u32,
             message_bytes_max: u32::try_from(options.limits.message_bytes_max).unwrap_or(u32::MAX),
-            wait_max: Some(duration(Duration::ZERO)),
+            wait_max: Some(duration(options.wait_max)),
             fingerprint_scheme: FINGERPRINT_SCHEME,
             fingerprint_key_id: key.words_id(),
             fingerprint_key: key.told_for_words().to_vec().into(),
@@ -216,10 +252,17 @@ impl v1::gateway_service_server::GatewayService for Gateway {
         request: Request<v1::EvaluateRequest>,
     ) -> Result<Response<v1::EvaluateResponse>, Status> {
         let by = self.answer_by(&request);
+        let until = self.wait_until(&request)?;
+        let identity = identity_of(&request)?;
         let request = request.into_inner();
-        refuse_review(&request.review_id)?;
         let (call, echo) = admit(&self.shared.engine, request.call, request.explain, Intake::Live)?;
-        let decision = self.decide(echo, by, |reply| Command::Evaluate(call, reply)).await?;
+        identity.must_see(&echo.tenant)?;
+        let claims = claimed(&request.review_id, echo.partition)?;
+        let command = |reply| match claims {
+            None => Command::Evaluate(call, reply),
+            Some(review) => Engine::claiming(call, review, reply),
+        };
+        let decision = self.decide(echo, by, command, until).await?;
         Ok(Response::new(v1::EvaluateResponse { decision: Some(decision) }))
     }
 
@@ -240,25 +283,31 @@ impl v1::gateway_service_server::GatewayService for Gateway {
             SCORED_ID.clone_into(&mut call.call_id);
         }
         let (call, echo) = admit(&self.shared.engine, asked, request.explain, Intake::Live)?;
-        let decision = self.decide(echo, by, |reply| Command::Score(call, reply)).await?;
+        let decision = self.decide(echo, by, |reply| Command::Score(call, reply), None).await?;
         Ok(Response::new(v1::ScoreResponse { decision: Some(decision) }))
     }
 
-    type AwaitDecisionStream = tokio_stream::Empty<Result<v1::AwaitDecisionResponse, Status>>;
+    type AwaitDecisionStream = waiting::Steps;
 
     async fn await_decision(
         &self,
-        _: Request<v1::AwaitDecisionRequest>,
+        request: Request<v1::AwaitDecisionRequest>,
     ) -> Result<Response<Self::AwaitDecisionStream>, Status> {
-        Err(unimplemented::status("GatewayService/AwaitDecision"))
+        let identity = identity_of(&request)?;
+        let request = request.into_inner();
+        identity.must_see(tenant_of(&request.tenant))?;
+        let wait = checked_span("wait", request.wait.as_ref())?.filter(|wait| !wait.is_zero());
+        Ok(Response::new(waiting::begin(&self.shared, request, wait).await?))
     }
 
     async fn record_outcome(
         &self,
         request: Request<v1::RecordOutcomeRequest>,
     ) -> Result<Response<v1::RecordOutcomeResponse>, Status> {
+        let identity = identity_of(&request)?;
         let request = request.into_inner();
         let tenant = tenant_of(&request.tenant);
+        identity.must_see(tenant)?;
         let (sender, receiver) = oneshot::channel();
         let reply = Box::new(move |answer| {
             let _gone = sender.send(answer);
@@ -287,6 +336,7 @@ impl v1::gateway_service_server::GatewayService for Gateway {
         &self,
         request: Request<v1::RegisterToolsRequest>,
     ) -> Result<Response<v1::RegisterToolsResponse>, Status> {
+        identity_of(&request)?.must_see(tenant_of(&request.get_ref().tenant))?;
         Ok(Response::new(self.register(request.into_inner()).await?))
     }
 
@@ -294,6 +344,7 @@ impl v1::gateway_service_server::GatewayService for Gateway {
         &self,
         request: Request<v1::EndSessionRequest>,
     ) -> Result<Response<v1::EndSessionResponse>, Status> {
+        identity_of(&request)?.must_see(tenant_of(&request.get_ref().tenant))?;
         Ok(Response::new(self.end(request.into_inner()).await?))
     }
 
@@ -313,6 +364,7 @@ impl v1::gateway_service_server::GatewayService for Gateway {
         &self,
         request: Request<v1::GetGatewaySettingsRequest>,
     ) -> Result<Response<v1::GetGatewaySettingsResponse>, Status> {
+        identity_of(&request)?.must_see(tenant_of(&request.get_ref().tenant))?;
         Ok(Response::new(self.settings(request.into_inner()).await?))
     }
 }

@@ -13,6 +13,7 @@
 //! outside are logged with `?`, never with `%`, so that they cannot forge a log line.
 
 mod accept;
+mod access;
 mod connection;
 mod control;
 mod convert;
@@ -20,14 +21,19 @@ mod deadline;
 mod evaluate_stream;
 mod events;
 mod explain;
+mod feed;
 mod gateway;
+mod identity;
 mod intake;
+mod locks;
 mod models;
 mod options;
 mod ordered;
 mod outbox;
 mod page;
 mod replay;
+mod review_feed;
+mod reviews;
 mod router;
 pub mod server;
 mod sessions;
@@ -36,6 +42,7 @@ mod status;
 mod timeline;
 mod tools;
 mod unimplemented;
+mod waiting;
 mod watch;
 
 pub use accept::{Peer, Refused};

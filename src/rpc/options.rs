@@ -8,8 +8,8 @@ use std::time::Duration;
 /// How to run the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// TCP address to listen on. Default 127.0.0.1:4750. None: no TCP. There are no credentials yet:
-    /// an address that is not loopback lets everybody in who can reach it.
+    /// TCP address to listen on. Default 127.0.0.1:4750. None: no TCP. Without
+    /// tokens it answers loopback only.
     pub tcp: Option<SocketAddr>,
     /// Unix socket to listen on, readable and writable by its owner only. Default none.
     pub unix: Option<PathBuf>,
@@ -24,6 +24,8 @@ pub struct Options {
     pub heartbeat: Duration,
     /// A watcher that takes nothing for this long while there is something for it is cut. Default 60 s.
     pub watcher_stall: Duration,
+    /// Longest wait of an `Evaluate` for a review. Default 10 minutes.
+    pub wait_max: Duration,
     /// Time for open requests to end once the server is told to stop. Default 10 s.
     pub grace: Duration,
 }
@@ -38,6 +40,7 @@ impl Default for Options {
             fallback: Verdict::Review,
             heartbeat: Duration::from_secs(15),
             watcher_stall: Duration::from_secs(60),
+            wait_max: Duration::from_secs(600),
             grace: Duration::from_secs(10),
         }
     }
@@ -91,6 +94,10 @@ pub struct Limits {
     pub send_buffer_bytes_max: usize,
     /// Watches open at a time. Default 64.
     pub watches_max: usize,
+    /// Watches of reviews and locks open at a time. Default 2,048.
+    pub feeds_max: usize,
+    /// Requests that wait for a review at a time. Default 16,384.
+    pub waits_max: usize,
     /// Reads of the log at a time. Default 4.
     pub reads_max: usize,
 }
@@ -117,6 +124,8 @@ impl Default for Limits {
             window_bytes: 1 << 20,
             send_buffer_bytes_max: 64 * 1024,
             watches_max: 64,
+            feeds_max: 2_048,
+            waits_max: 16_384,
             reads_max: 4,
         }
     }

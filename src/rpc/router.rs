@@ -7,8 +7,10 @@
 use super::Limits;
 use super::accept::Peer;
 use super::deadline::{self, Arriving, RequestBody, UntilDeadline};
+use super::identity::{self, Identities, Identity};
 use super::status::Failure;
 use super::unimplemented;
+use crate::domain::time::Timestamp;
 use crate::proto::v1::ErrorCode;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body::Body as _;
@@ -46,6 +48,8 @@ pub(super) struct Arrival {
     pub(super) received: Instant,
     /// Until when the client waits, if it said so.
     pub(super) deadline: Option<Instant>,
+    /// Who is asking.
+    pub(super) identity: Arc<Identity>,
 }
 
 /// A further service on the same server, for example one to measure against.
@@ -94,6 +98,9 @@ pub(super) struct Router {
     routes: Vec<Route>,
     body_timeout: Duration,
     arriving: Arc<Arriving>,
+    identities: Arc<Identities>,
+    now: Box<dyn Fn() -> Timestamp + Send + Sync>,
+    nobody: Arc<Identity>,
 }
 
 struct Route {
@@ -106,9 +113,30 @@ struct Route {
 
 impl Router {
     /// No services yet.
-    pub(super) fn new(limits: &Limits) -> Self {
-        let arriving = Arc::new(Arriving::new(limits.request_bytes_max));
-        Self { routes: Vec::new(), body_timeout: limits.body_timeout, arriving }
+    pub(super) fn new(
+        limits: &Limits,
+        identities: Arc<Identities>,
+        now: impl Fn() -> Timestamp + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            routes: Vec::new(),
+            body_timeout: limits.body_timeout,
+            arriving: Arc::new(Arriving::new(limits.request_bytes_max)),
+            nobody: identities.nobody(),
+            identities,
+            now: Box::new(now),
+        }
+    }
+
+    /// Who sends a request, if they may.
+    fn admitted(&self, peer: &Peer, request: &Request<Incoming>) -> Result<Arc<Identity>, Failure> {
+        let path = request.uri().path();
+        if identity::need_of(path).is_none() {
+            return Ok(Arc::clone(&self.nobody));
+        }
+        let identity = self.identities.of(peer, request.headers(), &self.now)?;
+        identity::admit(&identity, path)?;
+        Ok(identity)
     }
 
     /// Adds a generated server. Those that are asked most should come first.
@@ -148,6 +176,10 @@ impl Router {
         let Some(route) = self.routes.iter().find(|route| path.starts_with(&route.prefix)) else {
             return Answer::now(unimplemented::answer(path).into_http());
         };
+        let identity = match self.admitted(peer, &request) {
+            Ok(identity) => identity,
+            Err(failure) => return Answer::now(Status::from(failure).into_http()),
+        };
         let is_evaluate = path == EVALUATE;
         let method = path.get(route.prefix.len()..).unwrap_or("");
         let takes_its_time = !route.timed || CLIENT_STREAMS.contains(&method);
@@ -157,7 +189,7 @@ impl Router {
             (until, Arc::clone(&self.arriving))
         });
         let kept = deadline.filter(|_| route.timed && !is_evaluate);
-        request.extensions_mut().insert(Arrival { peer: Arc::clone(peer), received, deadline });
+        request.extensions_mut().insert(Arrival { peer: Arc::clone(peer), received, deadline, identity });
         Answer {
             coming: Coming::Service((route.handler)(request.map(|body| RequestBody::new(body, limits)))),
             deadline: kept,

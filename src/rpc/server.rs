@@ -2,19 +2,23 @@
 
 use super::Options;
 use super::accept::{Conn, Gate, Listener, Refused};
+use super::access::Access;
 use super::connection::{self, Http};
 use super::control::Control;
 use super::gateway::Gateway;
 use super::models::Models;
+use super::reviews::Reviews;
 use super::router::{Extra, Router};
 use super::shared::{Phase, Shared};
 use super::timeline::Timeline;
 use super::tools::Tools;
 use crate::engine::Engine;
 use crate::proto::FILE_DESCRIPTOR_SET;
+use crate::proto::v1::access_service_server::AccessServiceServer;
 use crate::proto::v1::control_service_server::ControlServiceServer;
 use crate::proto::v1::gateway_service_server::GatewayServiceServer;
 use crate::proto::v1::model_service_server::ModelServiceServer;
+use crate::proto::v1::review_service_server::ReviewServiceServer;
 use crate::proto::v1::timeline_service_server::TimelineServiceServer;
 use crate::proto::v1::tool_service_server::ToolServiceServer;
 use std::net::SocketAddr;
@@ -56,6 +60,9 @@ pub enum Error {
     /// Neither a TCP address nor a Unix socket is set.
     #[error("nothing to listen on: neither a TCP address nor a Unix socket is set")]
     NothingToListenOn,
+    /// The tokens cannot be read.
+    #[error("the tokens cannot be read: {0}")]
+    Tokens(String),
     /// The committed descriptors do not fit the reflection service.
     #[error("the API's descriptors are unusable: {0}")]
     Descriptors(String),
@@ -98,6 +105,9 @@ impl Bound {
             watches: Arc::new(Semaphore::new(limits.watches_max)),
             replays: Arc::new(Semaphore::new(REPLAYS_MAX)),
             streams: Arc::new(Semaphore::new(limits.streams_max)),
+            feeds: Arc::new(Semaphore::new(limits.feeds_max)),
+            waits: Arc::new(Semaphore::new(limits.waits_max)),
+            identities: Arc::default(),
             started: engine.now(),
             gate: Arc::new(Gate::new(limits)),
             engine,
@@ -133,6 +143,7 @@ impl Bound {
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
         let Self { listeners, router, shared, phase, health, .. } = self;
         let http = Arc::new(connection::http(&shared.options.limits));
+        shared.learn_tokens().await.map_err(|failure| Error::Tokens(failure.message))?;
         set_health(&health, shared.engine.is_writable()).await;
         let watching = tokio::spawn(watch_health(Arc::clone(&shared), health.clone()));
         let accepting: Vec<_> = listeners
@@ -210,8 +221,11 @@ fn assemble(
     };
     let unusable = |error: tonic_reflection::server::Error| Error::Descriptors(error.to_string());
     let health = HealthService::from_health_reporter(health.clone());
-    let router = Router::new(limits)
+    let clock = shared.engine.clone();
+    let router = Router::new(limits, Arc::clone(&shared.identities), move || clock.now())
         .add(GatewayServiceServer::new(Gateway::new(Arc::clone(shared))).max_decoding_message_size(max))
+        .add(ReviewServiceServer::new(Reviews::new(Arc::clone(shared))).max_decoding_message_size(max))
+        .add(AccessServiceServer::new(Access::new(Arc::clone(shared))).max_decoding_message_size(max))
         .add(TimelineServiceServer::new(Timeline::new(Arc::clone(shared))).max_decoding_message_size(max))
         .add(ModelServiceServer::new(Models::new(Arc::clone(shared))).max_decoding_message_size(max))
         .add(ToolServiceServer::new(Tools::new(Arc::clone(shared))).max_decoding_message_size(max))
@@ -283,6 +297,8 @@ async fn set_health(health: &HealthReporter, serving: bool) {
 const SERVICES: &[&str] = &[
     "",
     "askance.v1.GatewayService",
+    "askance.v1.ReviewService",
+    "askance.v1.AccessService",
     "askance.v1.TimelineService",
     "askance.v1.ToolService",
     "askance.v1.ModelService",

@@ -2,6 +2,7 @@
 
 use super::Options;
 use super::accept::Gate;
+use super::identity::Identities;
 use super::status::Failure;
 use crate::decide::ingest::DEFAULT_TENANT;
 use crate::domain::decision::{Mode, Verdict};
@@ -41,6 +42,12 @@ pub(super) struct Shared {
     pub(super) streams: Arc<Semaphore>,
     /// When the server was bound.
     pub(super) started: Timestamp,
+    /// A permit for each watch of reviews or locks.
+    pub(super) feeds: Arc<Semaphore>,
+    /// A permit for each request that waits for a review.
+    pub(super) waits: Arc<Semaphore>,
+    /// Who is who.
+    pub(super) identities: Arc<Identities>,
     /// The door, for its counters.
     pub(super) gate: Arc<Gate>,
 }
@@ -77,6 +84,23 @@ impl Shared {
     /// A place for a stream of requests.
     pub(super) fn stream_place(&self) -> Result<OwnedSemaphorePermit, Failure> {
         place(&self.streams, "streams of requests", self.options.limits.streams_max)
+    }
+
+    /// A place for a watch of reviews or locks.
+    pub(super) fn feed_place(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        place(&self.feeds, "watches of reviews and locks", self.options.limits.feeds_max)
+    }
+
+    /// Why a request cannot wait for a review.
+    pub(super) fn waits_full() -> Failure {
+        let message = "too many requests wait for reviews; ask again later with the same call_id";
+        Failure::new(ErrorCode::QuotaExceeded, message).retry_after(Duration::from_secs(1))
+    }
+
+    /// Learns which tokens there are.
+    pub(super) async fn learn_tokens(&self) -> Result<(), Failure> {
+        self.identities.learn(&self.engine.tokens().await?);
+        Ok(())
     }
 
     /// Ends once the server is told to stop.

@@ -4,6 +4,8 @@
 //! The text of an error is for a developer and holds no values from a request but names and ids.
 
 use crate::decide::ingest::Violation;
+use crate::decide::lock::Fault as LockFault;
+use crate::decide::review::VoteFault;
 use crate::engine::Error;
 use crate::proto::v1::{self, CallError, ErrorCode};
 use std::collections::HashMap;
@@ -132,9 +134,31 @@ pub(super) const fn code_of(reason: ErrorCode) -> Code {
             Code::Aborted
         }
         ErrorCode::CallIdReused | ErrorCode::OutcomeConflict | ErrorCode::SameApprover => Code::AlreadyExists,
-        ErrorCode::CallNotReleased | ErrorCode::ReviewClosed | ErrorCode::PayloadErased => {
-            Code::FailedPrecondition
-        }
+        ErrorCode::CallNotReleased
+        | ErrorCode::ReviewClosed
+        | ErrorCode::PayloadErased
+        | ErrorCode::SentinelFilePresent => Code::FailedPrecondition,
+    }
+}
+
+const fn of_vote(fault: VoteFault) -> ErrorCode {
+    match fault {
+        VoteFault::Unknown => ErrorCode::NotFound,
+        VoteFault::Closed => ErrorCode::ReviewClosed,
+        VoteFault::Digest => ErrorCode::ActionDigestMismatch,
+        VoteFault::Locked => ErrorCode::ReviewerLocked,
+        VoteFault::Requester => ErrorCode::RequesterIsApprover,
+        VoteFault::NotAsked => ErrorCode::NotAReviewer,
+        VoteFault::Voted => ErrorCode::SameApprover,
+        VoteFault::Full => ErrorCode::QuotaExceeded,
+    }
+}
+
+const fn of_lock(fault: LockFault) -> ErrorCode {
+    match fault {
+        LockFault::Unknown => ErrorCode::NotFound,
+        LockFault::FileStillThere => ErrorCode::SentinelFilePresent,
+        LockFault::Full(_) => ErrorCode::QuotaExceeded,
     }
 }
 
@@ -148,6 +172,8 @@ impl From<Error> for Failure {
             Error::CallIdTaken(_) => plain(ErrorCode::CallIdReused),
             Error::OutcomeTaken(_) => plain(ErrorCode::OutcomeConflict),
             Error::NotFound(_) => plain(ErrorCode::NotFound),
+            Error::Vote(fault) => plain(of_vote(fault)),
+            Error::Lock(fault) | Error::Token(fault) => plain(of_lock(fault)),
             Error::TenantsFull(_) => plain(ErrorCode::QuotaExceeded).retry_after(SPACE_PAUSE),
             Error::DiskFull(_) => plain(ErrorCode::StorageFull).retry_after(SPACE_PAUSE),
             Error::Unknown(_) => plain(ErrorCode::StorageFailed),

@@ -6,13 +6,6 @@ use tonic::Status;
 
 /// Each with what it will do, as a sentence that goes on "is not available in this version: it".
 pub(super) const TABLE: &[(&str, &str)] = &[
-    ("GatewayService/AwaitDecision", "waits for the final decision about a call under review"),
-    ("ReviewService/ListReviews", "lists open and settled reviews"),
-    ("ReviewService/GetReview", "shows one review with the session around it"),
-    ("ReviewService/WatchReviews", "streams reviews as they open and change"),
-    ("ReviewService/CastVote", "takes a reviewer's vote"),
-    ("ReviewService/DelegateReview", "hands a review to somebody else"),
-    ("ReviewService/GiveFeedback", "takes a person's judgement of an alarm"),
     ("TimelineService/GetInclusionProof", "proves that an event is in the log"),
     ("TimelineService/GetConsistencyProof", "proves that the log only grew"),
     ("TimelineService/GetCheckpoint", "returns the newest signed checkpoint"),
@@ -28,10 +21,6 @@ pub(super) const TABLE: &[(&str, &str)] = &[
     ("PolicyService/ListGrants", "lists granted rules"),
     ("PolicyService/RevokeGrant", "takes a granted rule back"),
     ("ToolService/AcceptTool", "accepts a tool's changed definition"),
-    ("ControlService/PlaceLock", "places a lock"),
-    ("ControlService/LiftLock", "lifts a lock"),
-    ("ControlService/ListLocks", "lists locks"),
-    ("ControlService/WatchLocks", "streams locks as they come and go"),
     ("ControlService/SetMode", "sets a tenant's mode; today the policy file does"),
     (
         "ControlService/TakeSnapshot",
@@ -39,10 +28,6 @@ pub(super) const TABLE: &[(&str, &str)] = &[
     ),
     ("ControlService/CreateBackup", "copies the log while the daemon runs"),
     ("ControlService/ErasePayload", "erases arguments and results for good"),
-    ("AccessService/CreateToken", "makes a token"),
-    ("AccessService/ListTokens", "lists tokens"),
-    ("AccessService/RevokeToken", "revokes a token"),
-    ("AccessService/GetIdentity", "tells who the caller is"),
 ];
 
 /// Where the API's services are.

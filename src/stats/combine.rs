@@ -65,17 +65,17 @@ fn cauchy_quantile(s: MilliBits) -> f64 {
     (s.to_inverse_p() - 2.0 * p * (1.0 / (1.0 - square) + rest)) / PI
 }
 
-/// Risk in 0..=100, unrounded: `B + (100 - B) (1 - (1 + 2^(E - 3))^(-1/3))`, at least `floor`.
+/// Risk in 0..=100, unrounded: `B + (100 - B) (1 - 1 / (1 + 2^(E - 4)))`, at least `floor`.
 ///
 /// `base`: the tool's own risk, 0..=100 (10, 30, 55, 75 for low to critical). `evidence`: calibrated
 /// surprise E. `floor`: the highest rule floor that fired, 0 for none.
 ///
-/// Every three bits of evidence over three halve what is left to 100. One category higher is worth one to
-/// two bits then, as in the review threshold; the six bits of detection.md 4 let usual calls of risky
-/// tools stand above odd calls of harmless ones.
+/// Four bits of evidence bring the risk half way from its base to 100, each further bit half of the rest. One
+/// category higher is worth about a bit then, as in the review threshold; the six bits of detection.md 4
+/// let usual calls of risky tools stand above odd calls of harmless ones.
 pub fn risk_exact(base: u8, evidence: MilliBits, floor: u8) -> f64 {
     let base = f64::from(base.min(100));
-    let left = 1.0 / libm::cbrt(1.0 + evidence.to_inverse_p() / 8.0);
+    let left = 1.0 / (1.0 + evidence.to_inverse_p() / 16.0);
     (base + (100.0 - base) * (1.0 - left)).max(f64::from(floor.min(100)))
 }
 
@@ -164,12 +164,12 @@ mod tests {
             let evidence = MilliBits::from_bits(bits);
             assert_eq!([10, 30, 55, 75].map(|base| risk(base, evidence, 0)), expected, "{bits} bits");
         };
-        check(0.0, [13, 33, 57, 76]);
-        check(3.0, [29, 44, 64, 80]);
-        check(6.644, [62, 71, 81, 90]);
-        check(9.966, [82, 86, 91, 95]);
-        check(13.288, [92, 94, 96, 98]);
-        check(20.0, [98, 99, 99, 100]);
+        check(0.0, [15, 34, 58, 76]);
+        check(3.0, [40, 53, 70, 83]);
+        check(6.644, [88, 90, 94, 97]);
+        check(9.966, [99, 99, 99, 100]);
+        check(13.288, [100, 100, 100, 100]);
+        check(20.0, [100, 100, 100, 100]);
         assert_eq!(risk(10, MilliBits::ZERO, 85), 85);
         assert_eq!(risk(255, MilliBits::MAX, 255), 100);
     }
@@ -183,7 +183,7 @@ mod tests {
                 let r = risk(base, evidence, 0);
                 assert!(r >= last && r <= 100 && (f64::from(r) - exact).abs() <= 0.5);
                 let e = f64::from(evidence.as_i32()) / 1000.0;
-                let left = libm::pow(1.0 + libm::exp2(e - 3.0), -1.0 / 3.0);
+                let left = 1.0 / (1.0 + libm::exp2(e - 4.0));
                 let formula = f64::from(base) + (100.0 - f64::from(base)) * (1.0 - left);
                 assert!((exact - formula).abs() < 1e-9);
                 last = r;

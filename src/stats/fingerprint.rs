@@ -18,6 +18,9 @@ impl std::fmt::Debug for FingerprintKey {
     }
 }
 
+/// Bytes of texts and their lengths that are hashed at once.
+const SHORT_TEXTS_BYTES: usize = 256;
+
 impl FingerprintKey {
     /// A key of these 16 bytes.
     pub const fn new(bytes: [u8; 16]) -> Self {
@@ -56,6 +59,21 @@ impl FingerprintKey {
     /// Fingerprint of a sequence of texts. Each is preceded by its length, so ("ab", "c") and
     /// ("a", "bc") differ.
     pub fn texts(&self, parts: &[&str]) -> u64 {
+        // Short texts are laid out first and hashed at once, which gives the same and costs half.
+        let mut text = [0; SHORT_TEXTS_BYTES];
+        let mut length = 0;
+        for part in parts {
+            let (size, bytes) = ((part.len() as u64).to_le_bytes(), part.as_bytes());
+            let end = length + size.len() + bytes.len();
+            let Some(place) = text.get_mut(length..end) else { return self.long_texts(parts) };
+            place[..8].copy_from_slice(&size);
+            place[8..].copy_from_slice(bytes);
+            length = end;
+        }
+        self.bytes(&text[..length])
+    }
+
+    fn long_texts(&self, parts: &[&str]) -> u64 {
         let mut hasher = SipHasher13::new_with_key(&self.0);
         for part in parts {
             hasher.write(&(part.len() as u64).to_le_bytes());
@@ -101,6 +119,17 @@ mod tests {
         assert_ne!(key.texts(&["ab", "c"]), key.texts(&["a", "bc"]));
         assert_ne!(key.numbers(&[1, 2]), key.numbers(&[2, 1]));
         assert!(!format!("{key:?}").contains('1'));
+    }
+
+    #[test]
+    fn short_and_long_texts_are_hashed_alike() {
+        let key = FingerprintKey::new([7; 16]);
+        for length in (0..40).chain([100, 231, 232, 233, 400]) {
+            let text = "x".repeat(length);
+            for parts in [&[text.as_str()][..], &["a", &text], &[&text, "", "b"]] {
+                assert_eq!(key.texts(parts), key.long_texts(parts), "{length}");
+            }
+        }
     }
 
     #[test]

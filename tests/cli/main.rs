@@ -16,6 +16,7 @@ mod exporting;
 mod importing;
 mod looking;
 mod models;
+mod overseeing;
 mod scoring;
 mod setup;
 mod support;

@@ -130,7 +130,7 @@ async fn a_session_is_decided_again_bit_for_bit_and_by_another_policy() {
         Ok::<_, tonic::Status>((calls, events, end.expect("a replay ends with its summary")))
     };
     let (calls, events, end) = replay("", None).await.unwrap();
-    assert_eq!((calls.len(), events, end.calls, end.calls_differing), (3, 7, 3, 0));
+    assert_eq!((calls.len(), events, end.calls, end.calls_differing), (3, 10, 3, 0));
     assert!(calls.iter().all(|call| call.equal && call.difference.is_empty()));
     assert_eq!(replay("", None).await.unwrap().2.state_digest, end.state_digest);
 

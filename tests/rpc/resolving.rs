@@ -36,9 +36,9 @@ async fn the_most_trusted_hint_names_the_session() {
         assert_eq!(decision.session_source(), expected);
         keys.push(decision.session_key);
     }
-    keys.sort_unstable();
-    keys.dedup();
-    assert_eq!(keys.len(), 6, "the same id from another source is another session");
+    assert_eq!(keys[5], keys[4], "a call without hints goes on with what its principal and client did last");
+    let named: std::collections::BTreeSet<&String> = keys[..5].iter().collect();
+    assert_eq!(named.len(), 5, "an id from another source is another session");
     server.stop().await;
 
     // The operator may trust another one more.

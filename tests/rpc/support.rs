@@ -84,12 +84,15 @@ impl Server {
         let address = bound.tcp().unwrap();
         let door = bound.door();
         let (stop, stopped) = oneshot::channel::<()>();
+        let (begin, begun) = oneshot::channel::<()>();
         let running = tokio::spawn(async move {
             let shutdown = async {
+                let _told = begin.send(());
                 let _dropped = stopped.await;
             };
             bound.run(shutdown).await.unwrap();
         });
+        begun.await.expect("the server serves");
         Self { engine, address, unix, door, stop: Some(stop), running: Some(running), _dir: dir }
     }
 

@@ -40,6 +40,8 @@ pub(in crate::rpc) struct Echo {
     pub(in crate::rpc) call_id: String,
     /// Its tenant.
     pub(in crate::rpc) tenant: String,
+    /// Number of its tenant's partition.
+    pub(in crate::rpc) partition: usize,
     /// Its tool.
     pub(in crate::rpc) tool: String,
     /// Who acts.
@@ -70,6 +72,7 @@ pub(in crate::rpc) fn admit(
     let tenant = if call.tenant.is_empty() { tenant.to_owned() } else { call.tenant };
     let echo = Echo {
         call_id: call.call_id,
+        partition: engine.partition_of(&tenant),
         tenant,
         tool: call.tool,
         principal: { call.principal_chain }.pop().unwrap_or_default(),

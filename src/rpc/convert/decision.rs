@@ -2,15 +2,18 @@
 
 use super::call::Echo;
 use super::key_of_stream;
+use super::review::{review_id, why};
 use crate::decide::SCORING_VERSION;
 use crate::detector::features::path_names;
-use crate::detector::sentence::{Names, render};
+use crate::detector::sentence::{Names, render, shown};
 use crate::domain::account::Tier;
 use crate::domain::call::SessionSource;
 use crate::domain::decision::{Decision, Detector, Floor, Mode, Reason, Score, Verdict};
 use crate::domain::json::Json;
+use crate::domain::position::Position;
 use crate::domain::risk::RiskCategory;
 use crate::engine::Decided;
+use crate::projection::Final;
 use crate::proto::v1;
 use prost::bytes::Bytes;
 
@@ -30,7 +33,31 @@ pub(in crate::rpc) fn decided(decided: &Decided, echo: Echo) -> v1::Decision {
     answer.policy_revision = decided.policy_revision.to_string();
     answer.model_revision = SCORING_VERSION.to_string();
     answer.state_position = decided.state_position.get();
+    if decided.review != Position::ZERO {
+        answer.review_id = review_id(echo.partition, decided.review);
+    }
+    if !decided.comment.is_empty() {
+        answer.reason = format!("{}: {}", answer.reason, shown(&decided.comment));
+    }
+    if let Some(settled) = &decided.settled {
+        settle(&mut answer, settled, &decided.comment);
+    } else if let Some(because) = decided.not_yet {
+        answer.reason_code = why(because).into();
+        answer.reason = format!("it is approved, but {}", because.sentence());
+    }
     answer
+}
+
+/// Puts the final word on a reviewed call in the place of the decision that asked for the review.
+fn settle(answer: &mut v1::Decision, settled: &Final, comment: &str) {
+    let verdict = if settled.released { v1::Verdict::Allow } else { v1::Verdict::Deny };
+    answer.verdict = verdict.into();
+    answer.computed_verdict = verdict.into();
+    answer.reason_code = why(settled.why).into();
+    answer.reason = settled.why.sentence().to_owned();
+    if !comment.is_empty() {
+        answer.reason = format!("{}: {}", answer.reason, shown(comment));
+    }
 }
 
 /// Names of the argument paths, in the order of the call's features.
@@ -144,6 +171,8 @@ fn floor(floor: Floor) -> v1::Floor {
         Floor::RepeatOfDenied => v1::FloorKind::RepeatOfDenied,
         Floor::DefinitionChanged => v1::FloorKind::DefinitionChanged,
         Floor::DetectorFailed => v1::FloorKind::DetectorFailed,
+        Floor::TargetFromStranger => v1::FloorKind::UntrustedValue,
+        Floor::SecretLeaves => v1::FloorKind::SecretValueLeaves,
     };
     v1::Floor {
         kind: kind.into(),
@@ -166,6 +195,11 @@ fn reason_code(decision: &Decision) -> v1::ReasonCode {
         (Reason::FloorFired, _) => Code::FloorFired,
         (Reason::RiskDenies, _) => Code::RiskOverDenyThreshold,
         (Reason::Imported, _) => Code::Imported,
+        (Reason::SessionLocked, _) => Code::SessionLocked,
+        (Reason::PrincipalLocked, _) => Code::PrincipalLocked,
+        (Reason::ToolLocked, _) => Code::ToolLocked,
+        (Reason::ServerLocked, _) => Code::ServerLocked,
+        (Reason::TenantLocked, _) => Code::TenantLocked,
     }
 }
 
@@ -188,6 +222,11 @@ fn reason_sentence(decision: &Decision) -> String {
         }
         Reason::RiskDenies => "its risk is at or over the threshold for denial".to_owned(),
         Reason::Imported => "history, recorded as it happened".to_owned(),
+        Reason::SessionLocked => "a lock covers its session".to_owned(),
+        Reason::PrincipalLocked => "a lock covers a principal it acts for".to_owned(),
+        Reason::ToolLocked => "a lock covers its tool".to_owned(),
+        Reason::ServerLocked => "a lock covers its server".to_owned(),
+        Reason::TenantLocked => "a lock covers its tenant".to_owned(),
     }
 }
 

@@ -1,14 +1,13 @@
 //! Events as timelines show them.
 
 use super::decision::{confidence, core, names_of, source};
-use super::learning;
-use super::{key_of_stream, timestamp, tool};
+use super::{key_of_stream, learning, oversight, timestamp, tool};
 use crate::detector::sentence::Names;
 use crate::domain::call::{Origin, OutcomeStatus};
 use crate::domain::decision::Verdict;
 use crate::domain::event::{
-    CallCompleted, CallDecided, CallProposed, CloseReason, Event, Payload, PolicyAdopted, SessionClosed,
-    SessionOpened, ToolDefined, kind,
+    CallCompleted, CallDecided, CallProposed, CloseReason, Event, Payload, Pending, PolicyAdopted, Recorded,
+    SessionClosed, SessionOpened, ToolDefined, kind,
 };
 use crate::domain::stream::CallKey;
 use crate::domain::time::Timestamp;
@@ -29,6 +28,7 @@ pub(in crate::rpc) fn tenant_of_event(event: &TimelineEvent) -> Option<&str> {
         Event::BudgetSet(event) => Some(&event.tenant),
         Event::SessionUnlearned(event) => Some(&event.tenant),
         Event::ModelAdopted(_) => None,
+        other => oversight::tenant_of(other),
     }
 }
 
@@ -47,6 +47,7 @@ pub(in crate::rpc) const fn type_of(event: &Event) -> v1::EventType {
         Event::BudgetSet(_) => v1::EventType::BudgetSet,
         Event::SessionUnlearned(_) => v1::EventType::SessionUnlearned,
         Event::ModelAdopted(_) => v1::EventType::ModelAdopted,
+        other => oversight::type_of(other),
     }
 }
 
@@ -55,7 +56,21 @@ pub(in crate::rpc) fn call_id_of(event: &Event) -> Option<&str> {
     match event {
         Event::CallProposed(event) => Some(&event.call_id),
         Event::CallCompleted(event) => Some(&event.call_id),
-        _ => None,
+        other => oversight::call_id_of(other),
+    }
+}
+
+/// Who caused an event; empty where nobody is known to have.
+fn actor_of(event: &Event) -> &str {
+    match event {
+        Event::LogCreated(_) | Event::PolicyAdopted(_) | Event::CallDecided(_) => "askance",
+        Event::SessionClosed(closed) if closed.reason != CloseReason::Ended => "askance",
+        Event::SessionOpened(_)
+        | Event::SessionClosed(_)
+        | Event::ToolDefined(_)
+        | Event::CallProposed(_)
+        | Event::CallCompleted(_) => "",
+        other => oversight::actor_of(other),
     }
 }
 
@@ -109,6 +124,8 @@ impl Converter {
     pub(in crate::rpc) fn event(&self, event: TimelineEvent, partition: u32) -> v1::Event {
         let tenant = tenant_of_event(&event).unwrap_or("").to_owned();
         let correlation_id = self.call_id(&event).to_owned();
+        let position = event.recorded.position;
+        let actor = actor_of(&event.recorded.record.event).to_owned();
         let record = event.recorded.record;
         let trace = match &record.event {
             Event::CallProposed(proposed) if !proposed.traceparent.is_empty() => {
@@ -116,21 +133,15 @@ impl Converter {
             }
             _ => None,
         };
-        let actor = match &record.event {
-            Event::LogCreated(_) | Event::PolicyAdopted(_) | Event::CallDecided(_) => "askance",
-            Event::BudgetSet(_) => "askance",
-            Event::SessionClosed(closed) if closed.reason != CloseReason::Ended => "askance",
-            _ => "",
-        };
         let call = record.call;
         v1::Event {
-            position: event.recorded.position.get(),
+            position: position.get(),
             tenant,
             session_key: key_of_stream(&record.stream),
             revision: record.revision.get(),
             event_time: Some(timestamp(record.event_time)),
             receive_time: Some(timestamp(record.receive_time)),
-            actor: actor.to_owned(),
+            actor,
             causation_position: record.causation.get(),
             correlation_id,
             trace,
@@ -138,18 +149,14 @@ impl Converter {
             hash: Bytes::copy_from_slice(&event.hash),
             erased: event.erased,
             partition,
-            data: Some(self.data(
-                record.event,
-                record.payload,
-                &call,
-                record.event_time,
-                event.recorded.position.get(),
-            )),
+            data: self.data(Recorded { position, record }, &call, partition),
         }
     }
 
-    fn data(&self, event: Event, payload: Payload, call: &CallKey, at: Timestamp, position: u64) -> Data {
-        match event {
+    fn data(&self, recorded: Recorded, call: &CallKey, partition: u32) -> Option<Data> {
+        let (at, position) = (recorded.record.event_time, recorded.position.get());
+        let Pending { event, payload, stream, receive_time, .. } = recorded.record;
+        Some(match event {
             Event::LogCreated(event) => Data::LogCreated(v1::LogCreated {
                 log_id: Bytes::copy_from_slice(&event.log_id),
                 partitions: event.partitions,
@@ -166,7 +173,8 @@ impl Converter {
             Event::ModelAdopted(event) => {
                 Data::ModelAdopted(v1::ModelAdopted { model: Some(learning::model(event, at, position)) })
             }
-        }
+            other => return oversight::data(other, position, &stream, receive_time, partition),
+        })
     }
 
     fn call_decided(&self, event: &CallDecided, call: &CallKey, position: u64) -> v1::CallDecided {

@@ -7,8 +7,13 @@ pub(super) mod call;
 pub(super) mod decision;
 pub(super) mod event;
 pub(super) mod learning;
+pub(super) mod oversight;
+pub(super) mod review;
 pub(super) mod session;
 pub(super) mod tool;
+mod view;
+
+pub(super) use view::argument_view;
 
 use crate::decide::ingest::Violation;
 use crate::domain::stream::StreamId;

@@ -1,0 +1,16 @@
+//! Stories of oversight, told against a real server over a real engine: who asks, who approves, what time
+//! does, and what the panic button stops. Time is set, never waited for.
+#![cfg(feature = "server")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test fails by panicking")]
+
+/// The daemon's allocator, so that measurements are of what runs.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+mod figures;
+mod identities;
+mod locks;
+mod restarts;
+mod reviews;
+mod stage;
+mod telling;
