@@ -436,6 +436,7 @@ fn any_protobuf_reader_reads_them_by_the_store_s_own_schema() {
         let name = match name {
             "ToolRedefined" => "ToolDefined",
             "CallDecidedOnAccount" => "CallDecided",
+            "FeedbackGivenToLearn" => "FeedbackGiven",
             name => name.trim_end_matches("WithWords"),
         };
         let schema = pool.get_message_by_name(&format!("askance.store.v1.{name}")).unwrap();

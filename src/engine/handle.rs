@@ -288,7 +288,7 @@ impl Engine {
         mut unlearned: BTreeSet<StreamId>,
     ) -> Result<Relearning, Error> {
         let log = self.log(tenant);
-        if log.stream_last(session)?.is_none() {
+        if session.is_none() || log.stream_last(session)?.is_none() {
             return Err(Error::NotFound(format!("session {session}")));
         }
         unlearned.insert(session);

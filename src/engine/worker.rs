@@ -5,10 +5,10 @@ use super::committer::{Deferred, Group, Shared};
 use super::counters::add;
 use super::directory;
 use super::handover::ClosesHandover;
+use super::known::Lookup;
 use super::overseer::{Overseer, Reviewed};
 use super::partition::{Command, Completed, Decided, Definedness, Import, Imported, Reply};
 use super::registry::{Known, Registry};
-use super::relearn::Relearning;
 use crate::decide::observe::{Definition, KnownCall};
 use crate::decide::{self, InferenceCache, Settings};
 use crate::domain::call::{Call, Outcome, OutcomeStatus};
@@ -27,9 +27,6 @@ use tokio::sync::mpsc;
 /// Commands taken from the queue at once.
 const DRAIN_MAX: usize = 256;
 
-/// Pause between two looks whether a group is on disk.
-const COMMIT_PAUSE: std::time::Duration = std::time::Duration::from_micros(200);
-
 /// Owns the state of a partition.
 pub(super) struct Worker {
     pub(super) state: State,
@@ -43,31 +40,6 @@ pub(super) struct Worker {
     pub(super) inferences: InferenceCache,
     pub(super) group: Group,
     pub(super) overseer: Overseer,
-}
-
-/// What the log's index said of a call before it was taken up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Indexed {
-    /// It was not asked.
-    Unasked,
-    /// It knew nothing of it.
-    Nowhere,
-    /// It was proposed here.
-    At(Position),
-}
-
-/// A call's key, and what is known of it.
-#[derive(Clone, Copy, Debug)]
-struct Lookup {
-    key: CallKey,
-    indexed: Indexed,
-}
-
-impl Lookup {
-    /// Of a call that the index was not asked for.
-    const fn of(key: CallKey) -> Self {
-        Self { key, indexed: Indexed::Unasked }
-    }
 }
 
 impl Worker {
@@ -100,28 +72,6 @@ impl Worker {
             self.hand_over();
         }
         (self.state, stop)
-    }
-
-    /// Asks the log's index for all drained calls at once. What is taken up in between is at hand.
-    fn look_up(&self, drained: &[Command], lookups: &mut Vec<Lookup>) {
-        lookups.clear();
-        let key_of = |command: &Command| match command {
-            Command::Evaluate(call, _) => self.call_key(&call.tenant, &call.call_id),
-            Command::Import(import, _) => self.call_key(&import.call.tenant, &import.call.call_id),
-            _ => CallKey::NONE,
-        };
-        lookups
-            .extend(drained.iter().map(|command| Lookup { key: key_of(command), indexed: Indexed::Unasked }));
-        let is_asked = |lookup: &Lookup| !lookup.key.is_none() && self.registry.get(&lookup.key).is_none();
-        let asked: Vec<CallKey> = lookups.iter().filter(|lookup| is_asked(lookup)).map(|l| l.key).collect();
-        if asked.len() < 2 {
-            return;
-        }
-        // Each is asked again by itself after an error, and then fails by itself.
-        let Ok(found) = self.log.find_calls(&asked) else { return };
-        for (lookup, position) in lookups.iter_mut().filter(|lookup| is_asked(lookup)).zip(found) {
-            lookup.indexed = position.map_or(Indexed::Nowhere, Indexed::At);
-        }
     }
 
     /// Leaves what was decided to the committer. If that has ended, nobody gets an answer any more: the
@@ -162,10 +112,7 @@ impl Worker {
                     Err(error) => reply(Err(error)),
                 }
             }
-            Command::AdoptModel { model, now, reply } => {
-                let adopted = decide::adopt_model(&self.state, *model, now).map(|event| self.take_up(event));
-                self.defer(reply, adopted);
-            }
+            Command::AdoptModel { model, now, reply } => self.adopt_model(*model, now, reply),
             Command::Ask(question) => {
                 let answer = question(Ok(&self.state));
                 self.group.deferred.push(Deferred::Other(answer));
@@ -322,7 +269,7 @@ impl Worker {
     ) {
         let key = self.call_key(&tenant, &call_id);
         let fingerprint = outcome_fingerprint(&outcome);
-        let known = match self.known(Lookup { key, indexed: Indexed::Unasked }) {
+        let known = match self.known(Lookup::of(key)) {
             Ok(Some(known)) => known,
             Ok(None) => return reply(Err(Error::NotFound(format!("call_id `{call_id}`")))),
             Err(error) => return reply(Err(error)),
@@ -363,30 +310,6 @@ impl Worker {
         at_hand.unwrap_or_else(|| last_revision(&self.log, stream))
     }
 
-    fn define_tools(
-        &mut self,
-        tenant: &str,
-        definitions: Vec<Definition>,
-        now: Timestamp,
-        reply: Reply<Vec<Definedness>>,
-    ) {
-        if self.state.tenant(tenant).is_none() && self.state.tenants_len() >= TENANTS_MAX {
-            return reply(Err(Error::TenantsFull(TENANTS_MAX)));
-        }
-        let mut result = Vec::with_capacity(definitions.len());
-        for definition in definitions {
-            result.push(match decide::define_tool(&self.state, tenant, definition, now) {
-                None => Definedness::Known,
-                Some(pending) => {
-                    let changed = pending.event.kind() == crate::domain::event::kind::TOOL_REDEFINED;
-                    self.take_up(pending);
-                    if changed { Definedness::Changed } else { Definedness::New }
-                }
-            });
-        }
-        self.defer(reply, result);
-    }
-
     fn end_session(&mut self, tenant: &str, stream: &StreamId, now: Timestamp) -> Option<Position> {
         let is_live = self.state.tenant(tenant).is_some_and(|tenant| tenant.sessions.get(stream).is_some());
         if is_live {
@@ -397,36 +320,6 @@ impl Worker {
         Some(self.take_up(ended))
     }
 
-    /// Brings the statistics without the session up to the present and puts them in. Waits until all that was
-    /// handed over is on disk: the fold reads it there.
-    fn unlearn(
-        &mut self,
-        tenant: &str,
-        session: StreamId,
-        reason: &str,
-        mut relearning: Relearning,
-        now: Timestamp,
-    ) -> Result<Option<Position>, Error> {
-        let Some(event) = decide::unlearn(&self.state, tenant, session, reason, now) else { return Ok(None) };
-        let mut wanted = self.state.unlearned().clone();
-        wanted.insert(session);
-        if *relearning.unlearned() != wanted {
-            return Err(Error::Overloaded);
-        }
-        self.hand_over();
-        while self.log.position() < self.state.position {
-            if self.shared.failed.load(Ordering::Acquire) {
-                let cause = self.log.writes_off().unwrap_or("see the log").to_owned();
-                return Err(Error::WritesOff(cause));
-            }
-            std::thread::sleep(COMMIT_PAUSE);
-        }
-        relearning.follow(&self.log, self.state.position)?;
-        let position = self.take_up(event);
-        relearning.finish(&mut self.state);
-        Ok(Some(position))
-    }
-
     pub(super) fn defer<T: Send + 'static>(&mut self, reply: Reply<T>, value: T) {
         let settle = Box::new(move |outcome: Result<(), Error>| reply(outcome.map(|()| value)));
         self.group.deferred.push(Deferred::Other(settle));
@@ -434,50 +327,6 @@ impl Worker {
 
     pub(super) fn call_key(&self, tenant: &str, call_id: &str) -> CallKey {
         super::query::call_key(&self.state.key(), tenant, call_id)
-    }
-
-    /// The decision on record for this `call_id`, if there is one; an error if it is of another call.
-    fn recorded(&mut self, lookup: Lookup, call: &Call) -> Result<Option<Decided>, Error> {
-        let Some(known) = self.known(lookup)? else { return Ok(None) };
-        if known.digest != call.digest {
-            return Err(Error::CallIdTaken(call.call_id.clone()));
-        }
-        self.decided_again(known).map(Some)
-    }
-
-    pub(super) fn decided_again(&self, known: Known) -> Result<Decided, Error> {
-        let mut decided = match self.registry.decided(known.proposed_at) {
-            Some(decided) => Decided::clone(decided),
-            None => self.read_decided(&known)?,
-        };
-        decided.repeated = true;
-        Ok(decided)
-    }
-
-    /// What is known of a call: at hand, or from the log.
-    pub(super) fn known_by(&mut self, key: CallKey) -> Result<Option<Known>, Error> {
-        self.known(Lookup::of(key))
-    }
-
-    fn known(&mut self, lookup: Lookup) -> Result<Option<Known>, Error> {
-        let key = lookup.key;
-        if let Some(known) = self.registry.get(&key) {
-            return Ok(Some(*known));
-        }
-        let found = match lookup.indexed {
-            Indexed::Unasked => self.log.find_call(key)?,
-            Indexed::Nowhere => None,
-            Indexed::At(position) => Some(position),
-        };
-        let Some(proposed_at) = found else { return Ok(None) };
-        let known = super::query::known_call(&self.log, proposed_at)?;
-        self.registry.insert(key, known);
-        Ok(Some(known))
-    }
-
-    fn read_decided(&self, known: &Known) -> Result<Decided, Error> {
-        let session = super::query::session_of(&self.log, known.stream)?;
-        super::query::decided_at(&self.log, known.proposed_at, known.digest, session)
     }
 }
 

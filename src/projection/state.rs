@@ -27,7 +27,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Version of the fold and the scoring: a snapshot of another version is not used, and a replay of
 /// decisions of another version is not compared.
-pub const STATE_VERSION: u32 = 3;
+pub const STATE_VERSION: u32 = 4;
 /// Tenants of a partition.
 pub const TENANTS_MAX: usize = 256;
 /// Closed sessions whose last revision is kept at hand. More than the log's unindexed records, so that
@@ -351,13 +351,15 @@ impl State {
         }
         session.verdicts[decision.verdict as usize] += 1;
         session.risk_max = session.risk_max.max(decision.assessment.risk);
-        let Proposed { call, turn, features, .. } = proposed;
+        let Proposed { call, turn, features, imported } = proposed;
         session.seen = session.seen.with(features.capabilities);
         session.tools = [features.tool, session.tools[0]];
         // Only what was let through is learnt; in observe mode everything was.
         match decision.answer() {
             Verdict::Allow => {
-                if teaches && !session.rejected {
+                // Where nothing is enforced, what a floor fired on passes too; it must not become usual by that.
+                let unfloored = imported || decision.assessment.floors == 0;
+                if teaches && unfloored && !session.rejected {
                     session.lesson.note(call, &features, &decision.assessment);
                 }
                 let values = features.arguments.iter().map(|argument| argument.value);

@@ -4394,7 +4394,7 @@ pub struct Event {
     /// What happened. A reader must pass over kinds it does not know.
     #[prost(
         oneof = "event::Data",
-        tags = "20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 55"
+        tags = "20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 55, 49"
     )]
     pub data: ::core::option::Option<event::Data>,
 }

@@ -118,14 +118,7 @@ fn counterfactuals(decision: &Decision, names: &Names<'_>) -> Vec<String> {
                 bits(limit.saturating_sub(evidence)), bits(evidence), decision.category, bits(limit)
             ));
         }
-        Reason::Anomaly if decision.account.tier == Tier::Session => told.push(format!(
-            "The call itself was below the limit, with {}; the order of calls in its session had added up to {}, in all \
-             sessions of its principal to {}, and the line is {}.",
-            bits(evidence),
-            bits(decision.account.session_evidence),
-            bits(decision.account.principal_evidence),
-            bits(FINDING.as_i32())
-        )),
+        Reason::Anomaly if decision.account.tier == Tier::Session => told.push(added_up(decision)),
         Reason::Anomaly => {
             told.push(format!(
                 "With evidence under {} it would have been allowed; it had {}.",
@@ -177,6 +170,17 @@ fn counterfactuals(decision: &Decision, names: &Names<'_>) -> Vec<String> {
         Reason::RuleAllows => {}
     }
     told
+}
+
+fn added_up(decision: &Decision) -> String {
+    format!(
+        "The call itself was below the limit, with {}; the order of calls in its session had added up to {}, in all \
+         sessions of its principal to {}, and the line is {}.",
+        bits(decision.assessment.evidence),
+        bits(decision.account.session_evidence),
+        bits(decision.account.principal_evidence),
+        bits(FINDING.as_i32())
+    )
 }
 
 fn without_floors(assessment: &Assessment, limit: i32) -> String {
