@@ -39,7 +39,7 @@ fn sessions_in(rhythm: Rhythm, hour: i64, random: &mut SplitMix64) -> u32 {
         Rhythm::Sessions if day < 5 && (8..18).contains(&of_day) => random.poisson(0.6),
         Rhythm::Sessions => 0,
         Rhythm::Seasonal => {
-            let week = if day >= 3 && day < 5 { 1.2 } else { 0.4 };
+            let week = if (3..5).contains(&day) { 1.2 } else { 0.4 };
             let work = if (8..18).contains(&of_day) { 1.0 } else { 0.05 };
             random.poisson(if day < 5 { week * work } else { 0.02 })
         }
