@@ -50,7 +50,7 @@ pub(super) fn ground(
     };
     let day = day_of(features);
     let mut of_session = session.map_or_else(EDetector::new, |session| session.evidence);
-    let mut of_principal = tenant.principals.evidence(features.principal, day);
+    let mut of_principal = tenant.carried.evidence(features.principal, day);
     if let Some(e) = shown.e_value {
         of_session.update(e);
         of_principal.update(e);

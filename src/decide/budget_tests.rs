@@ -1,6 +1,7 @@
 //! The review budget where it is spent: six kinds of adverse traffic (detection.md E5), floods, holds, surges.
 
 use super::Ground;
+use super::policed::Policed;
 use super::settle;
 use super::testing::{TENANT, World, policy};
 use crate::domain::account::{Account, Tier};
@@ -12,7 +13,7 @@ use crate::domain::event::{CallDecided, CallProposed, Event, Payload, Pending, S
 use crate::domain::risk::{Capabilities, RiskCategory};
 use crate::domain::time::{DAY_US, HOUR_US, SECOND_US};
 use crate::domain::{CallKey, Position, Revision, StreamId, Timestamp};
-use crate::policy::Effect;
+use crate::policy::{Cause, Effect, Outcome};
 use crate::projection::Wanted;
 use crate::stats::MilliBits;
 use crate::stats::testing::SplitMix64;
@@ -107,8 +108,20 @@ impl Stream {
             account: Account::default(),
         };
         let allow = policy(Effect::Allow, Mode::Enforce);
-        let outcome = allow.evaluate("t", "s", &[], RiskCategory::Low);
-        let decision = settle(&allow, &outcome, assessment(evidence, floors), &ground, Origin::Live);
+        let outcome = Outcome {
+            rule: None,
+            effect: Effect::Allow,
+            cause: Cause::AsWritten,
+            category: RiskCategory::Low,
+            mode: Mode::Enforce,
+        };
+        let policed = Policed {
+            outcome,
+            assessment: assessment(evidence, floors),
+            compositions: Vec::new(),
+            fired: None,
+        };
+        let decision = settle(&allow, policed, &ground, Origin::Live);
         let stream = self.stream();
         self.record(stream, Event::CallProposed(proposed()));
         self.record(
@@ -145,6 +158,7 @@ fn proposed() -> CallProposed {
         masked: 0,
         category: RiskCategory::Low,
         skewed: false,
+        schema_fault: String::new(),
         features: CallFeatures {
             tool: 1,
             principal: 2,

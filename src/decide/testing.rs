@@ -104,8 +104,8 @@ impl World {
         let mut key = [0; 16];
         key[..8].copy_from_slice(&self.calls.to_le_bytes());
         let Self { state, policy, settings, inferences, .. } = self;
-        let judged =
-            judge(state, call, CallKey::from_bytes(key), resolved.stream, policy, settings, inferences);
+        let aids = super::Aids { inferences, schema_fault: &mut |_, _| String::new() };
+        let judged = judge(state, call, CallKey::from_bytes(key), resolved.stream, policy, settings, aids);
         let Event::CallDecided(decided) = &judged.decided.event else { panic!("not decided") };
         let decision = decided.decision.clone();
         self.take_up(judged.proposed);

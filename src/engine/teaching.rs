@@ -1,46 +1,20 @@
-//! What the worker does about tools' definitions, and about what is learnt and fitted.
+//! What the worker does to take learning back, and to adopt what was fitted outside.
 
 use super::Error;
-use super::partition::{Definedness, Reply};
+use super::partition::Reply;
 use super::relearn::Relearning;
 use super::worker::Worker;
 use crate::decide;
-use crate::decide::observe::Definition;
 use crate::domain::event::ModelAdopted;
 use crate::domain::position::Position;
 use crate::domain::stream::StreamId;
 use crate::domain::time::Timestamp;
-use crate::projection::TENANTS_MAX;
 use std::sync::atomic::Ordering;
 
 /// Pause between two looks whether a group is on disk.
 const COMMIT_PAUSE: std::time::Duration = std::time::Duration::from_micros(200);
 
 impl Worker {
-    pub(super) fn define_tools(
-        &mut self,
-        tenant: &str,
-        definitions: Vec<Definition>,
-        now: Timestamp,
-        reply: Reply<Vec<Definedness>>,
-    ) {
-        if self.state.tenant(tenant).is_none() && self.state.tenants_len() >= TENANTS_MAX {
-            return reply(Err(Error::TenantsFull(TENANTS_MAX)));
-        }
-        let mut result = Vec::with_capacity(definitions.len());
-        for definition in definitions {
-            result.push(match decide::define_tool(&self.state, tenant, definition, now) {
-                None => Definedness::Known,
-                Some(pending) => {
-                    let changed = pending.event.kind() == crate::domain::event::kind::TOOL_REDEFINED;
-                    self.take_up(pending);
-                    if changed { Definedness::Changed } else { Definedness::New }
-                }
-            });
-        }
-        self.defer(reply, result);
-    }
-
     pub(super) fn adopt_model(
         &mut self,
         model: ModelAdopted,

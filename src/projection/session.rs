@@ -4,6 +4,7 @@
 //! are over are not here: the log has them.
 
 use super::budget::SESSION_TICKETS_MAX;
+use super::trail::Trail;
 use crate::detector::learn::Lesson;
 use crate::detector::models::NOTABLE;
 use crate::detector::reading::Reading;
@@ -60,6 +61,10 @@ pub struct Session {
     pub denied_tools: Vec<u64>,
     /// What it has read.
     pub reading: Reading,
+    /// The first of its parents, or itself: all sessions under it are one tree.
+    pub root: StreamId,
+    /// What was called in it lately.
+    pub trail: Trail,
     /// What it will teach when it closes.
     pub lesson: Lesson,
     /// What its calls have added up to.
@@ -139,6 +144,8 @@ impl Session {
             seen: Capabilities::NONE,
             tools: [0; 2],
             denied_tools: Vec::new(),
+            root: record.stream,
+            trail: Trail::default(),
             reading: Reading::default(),
             lesson: Lesson::default(),
             evidence: EDetector::new(),

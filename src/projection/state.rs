@@ -4,9 +4,11 @@ use super::access::Access;
 use super::budget::ReviewBudget;
 use super::inventory::Inventory;
 use super::locks::Locks;
+use super::policies::Policies;
 use super::principal::Principals;
 use super::reviews::{Held, Reviews};
 use super::session::{DENIED_TOOLS_MAX, Session, Sessions};
+use super::trail::{Made, Trail, Trails};
 use crate::detector::learn::tool_key;
 use crate::detector::models::Models;
 use crate::detector::reading::Origin as ReadFrom;
@@ -27,7 +29,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Version of the fold and the scoring: a snapshot of another version is not used, and a replay of
 /// decisions of another version is not compared.
-pub const STATE_VERSION: u32 = 4;
+pub const STATE_VERSION: u32 = 5;
 /// Tenants of a partition.
 pub const TENANTS_MAX: usize = 256;
 /// Closed sessions whose last revision is kept at hand. More than the log's unindexed records, so that
@@ -75,6 +77,7 @@ struct Proposed {
     turn: Option<u32>,
     features: CallFeatures,
     imported: bool,
+    made: Made,
 }
 
 /// What is known of a tenant.
@@ -82,6 +85,12 @@ struct Proposed {
 pub struct Tenant {
     /// The latest event time seen.
     pub clock: Timestamp,
+    /// Its policy and grants.
+    pub policies: Policies,
+    /// What each principal called lately, by hash.
+    pub principals: Trails<u64>,
+    /// What was called lately in trees of nested sessions, by their root.
+    pub trees: Trails<StreamId>,
     /// Live sessions.
     pub sessions: Sessions,
     /// Registered tools.
@@ -91,7 +100,7 @@ pub struct Tenant {
     /// The review budget.
     pub budget: ReviewBudget,
     /// What is carried from session to session.
-    pub principals: Principals,
+    pub carried: Principals,
     /// Calls decided, by verdict.
     pub verdicts: [u64; 3],
     /// Sessions closed because too many were live.
@@ -188,6 +197,12 @@ impl State {
         self.tenants.len()
     }
 
+    /// Position of the policy that a tenant's calls are decided by.
+    pub fn policy_revision_of(&self, tenant: &str) -> Position {
+        let own = self.tenants.get(tenant).map_or(Position::ZERO, |tenant| tenant.policies.revision);
+        if own == Position::ZERO { self.policy_revision } else { own }
+    }
+
     /// The last revision of a stream that is live or was closed not long ago.
     pub fn revision_of(&self, tenant: &str, stream: &StreamId) -> Option<Revision> {
         if stream.is_none() {
@@ -218,6 +233,18 @@ impl State {
             Event::BudgetSet(event) => self.tenant_mut(&event.tenant).budget.set(event),
             Event::SessionUnlearned(event) => self.session_unlearned(event),
             Event::ModelAdopted(event) => self.model = Some(event.clone()),
+            Event::RuleAccepted(event) => {
+                let at = recorded.record.receive_time;
+                self.tenant_mut(&event.tenant).policies.granted(event, recorded.position, at);
+            }
+            Event::RuleRevoked(event) => self.tenant_mut(&event.tenant).policies.revoked(event),
+            Event::ToolAccepted(event) => {
+                let key = tool_hash(&self.key(), &event.server, &event.tool);
+                self.tenant_mut(&event.tenant).inventory.accept(key, event);
+            }
+            Event::PolicyAdopted(event) if !event.tenant.is_empty() => {
+                self.tenant_mut(&event.tenant).policies.revision = recorded.position;
+            }
             Event::PolicyAdopted(event) => {
                 self.policy_revision = recorded.position;
                 self.policy_digest = event.digest;
@@ -242,12 +269,26 @@ impl State {
         let principal = event.principal_chain.last().map_or("", String::as_str);
         let gap_key = gap_key(&self.key(), principal, &event.client);
         let record = &recorded.record;
+        let root = self.root_of(&event.tenant, record.stream, event.parent);
         let mut session = Session::new(recorded, event.session_id.clone(), event.source, principal);
-        (session.gap_key, session.parent) = (gap_key, event.parent);
+        (session.gap_key, session.parent, session.root) = (gap_key, event.parent, root);
         let tenant = self.tenant_mut(&event.tenant);
         tenant.budget.advance(record.event_time);
         tenant.budget.session_opened();
+        if root != record.stream {
+            let start = tenant.sessions.get(&root).map(|root| root.trail.clone()).unwrap_or_default();
+            tenant.trees.entry(root, || start);
+        }
         tenant.sessions.open(record.stream, session);
+    }
+
+    /// The root of a session's tree: its parent's root, the parent itself if that is not live, or itself.
+    fn root_of(&self, tenant: &str, stream: StreamId, parent: StreamId) -> StreamId {
+        if parent.is_none() {
+            return stream;
+        }
+        let parent_session = self.tenants.get(tenant).and_then(|tenant| tenant.sessions.get(&parent));
+        parent_session.map_or(parent, |parent| parent.root)
     }
 
     fn session_closed(&mut self, event: &SessionClosed, recorded: &Recorded) {
@@ -259,7 +300,7 @@ impl State {
             let lesson = &session.lesson;
             let day = lesson.calls.last().map_or(0, |call| call.day);
             let calls = u32::try_from(lesson.tools.len()).unwrap_or(u32::MAX);
-            if teaches && !session.rejected && tenant.principals.may_teach(lesson.principal, day, calls) {
+            if teaches && !session.rejected && tenant.carried.may_teach(lesson.principal, day, calls) {
                 tenant.models.learn(lesson, &session.reading);
             }
         }
@@ -324,6 +365,7 @@ impl State {
             turn: event.turn,
             features: features.clone(),
             imported: event.origin == Origin::Imported,
+            made: Made::new(call_number(recorded), record.event_time, (&event.server, &event.tool), features),
         });
     }
 
@@ -335,6 +377,9 @@ impl State {
         let teaches = self.teaches(&record.stream);
         let tenant = self.tenant_mut(&event.tenant);
         tenant.verdicts[decision.verdict as usize] += 1;
+        if decision.verdict == Verdict::Allow {
+            tenant.policies.used(&decision.rule_id);
+        }
         let touched =
             tenant.sessions.touch(&record.stream, recorded.position, record.revision, record.event_time);
         let first = touched.as_ref().is_some_and(|session| session.verdicts[Verdict::Review as usize] == 0);
@@ -343,7 +388,7 @@ impl State {
             let evidence = MilliBits::new(decision.account.principal_evidence);
             let evidence = if evidence >= FINDING { MilliBits::ZERO } else { evidence };
             let features = &proposed.features;
-            tenant.principals.set_evidence(features.principal, day_of(features.at), evidence);
+            tenant.carried.set_evidence(features.principal, day_of(features.at), evidence);
         }
         let Some(session) = touched else { return };
         if session.on_account(decision) {
@@ -351,7 +396,7 @@ impl State {
         }
         session.verdicts[decision.verdict as usize] += 1;
         session.risk_max = session.risk_max.max(decision.assessment.risk);
-        let Proposed { call, turn, features, imported } = proposed;
+        let Proposed { call, turn, features, imported, made } = proposed;
         session.seen = session.seen.with(features.capabilities);
         session.tools = [features.tool, session.tools[0]];
         // Only what was let through is learnt; in observe mode everything was.
@@ -369,6 +414,7 @@ impl State {
                 if teaches {
                     tenant.models.allowed(&features);
                 }
+                tenant.remember(record.stream, made);
             }
             Verdict::Deny if session.denied_tools.len() < DENIED_TOOLS_MAX => {
                 session.denied_tools.push(features.tool)
@@ -397,6 +443,13 @@ impl State {
                 {
                     tenant.models.results().read(&mut session.reading, origin, words);
                 }
+                let call = call_number(recorded);
+                session.trail.bring(call, &event.brought);
+                let (root, made) = (session.root, session.trail.find(call).map(|made| made.principal));
+                tenant.trees.bring(&root, call, &event.brought);
+                if let Some(principal) = made {
+                    tenant.principals.bring(&principal, call, &event.brought);
+                }
             }
             None => self.closed.set(record.stream, record.revision),
         }
@@ -404,15 +457,29 @@ impl State {
 }
 
 impl Tenant {
+    /// Notes a call that was made on the trails of its session, its tree and its principal.
+    pub(super) fn remember(&mut self, stream: StreamId, made: Made) {
+        let Some(session) = self.sessions.get_mut(&stream) else { return };
+        session.trail.push(made.clone());
+        let root = session.root;
+        if root != stream || self.trees.get(&root).is_some() {
+            self.trees.entry(root, Trail::default).push(made.clone());
+        }
+        self.principals.entry(made.principal, Trail::default).push(made);
+    }
+
     /// A tenant without history. `key`: of the log's hashes.
     pub fn new(key: [u8; 16]) -> Self {
         Self {
             clock: Timestamp::from_micros(i64::MIN),
+            policies: Policies::default(),
+            principals: Trails::default(),
+            trees: Trails::default(),
             sessions: Sessions::default(),
             inventory: Inventory::default(),
             models: Models::new(),
             budget: ReviewBudget::new(key),
-            principals: Principals::default(),
+            carried: Principals::default(),
             verdicts: [0; 3],
             evicted_sessions: 0,
         }

@@ -22,11 +22,11 @@ pub(super) fn write_decision(decision: &Decision, out: &mut Writer) {
     out.uint(10, decision.assessment.floors.into());
     out.uint(11, decision.assessment.risk.into());
     let account = &decision.account;
-    out.uint(14, account.tier.number().into());
-    out.uint(15, account.audited.into());
-    out.uint(16, account.muted.into());
-    out.sint(17, account.session_evidence.into());
-    out.sint(18, account.principal_evidence.into());
+    out.uint(15, account.tier.number().into());
+    out.uint(16, account.audited.into());
+    out.uint(17, account.muted.into());
+    out.sint(18, account.session_evidence.into());
+    out.sint(19, account.principal_evidence.into());
     let mut packed = [0_u8; DETECTORS * 4];
     for (score, slot) in decision.assessment.scores.iter().zip(packed.chunks_exact_mut(4)) {
         let raw = score.raw.map_or(ABSTAINED, millibits);
@@ -34,6 +34,7 @@ pub(super) fn write_decision(decision: &Decision, out: &mut Writer) {
         slot[2..].copy_from_slice(&millibits(score.surprise).to_le_bytes());
     }
     out.bytes(12, &packed);
+    decision.compositions.iter().for_each(|id| out.bytes_present(14, id.as_bytes()));
     for score in &decision.assessment.scores {
         let (form, figures) = figures_of(&score.evidence);
         if form != 0 {
@@ -60,6 +61,7 @@ pub(super) fn read_decision(bytes: &[u8]) -> Result<Decision, Error> {
         threshold: 0,
         counted: false,
         account: Account::default(),
+        compositions: Vec::new(),
         assessment: Assessment {
             scores: Detector::ALL.map(|detector| Score {
                 detector,
@@ -94,12 +96,13 @@ fn read_field(field: &Field<'_>, decision: &mut Decision) -> Result<(), Error> {
         10 => assessment.floors = field.fit()?,
         11 => assessment.risk = field.fit()?,
         12 => read_scores(field.bytes(), &mut assessment.scores),
+        14 => decision.compositions.push(field.text()?),
         13 => read_evidence(field.bytes(), &mut assessment.scores)?,
-        14 => decision.account.tier = named(field, Tier::from_number)?,
-        15 => decision.account.audited = field.uint() != 0,
-        16 => decision.account.muted = field.fit()?,
-        17 => decision.account.session_evidence = field.sfit()?,
-        18 => decision.account.principal_evidence = field.sfit()?,
+        15 => decision.account.tier = named(field, Tier::from_number)?,
+        16 => decision.account.audited = field.uint() != 0,
+        17 => decision.account.muted = field.fit()?,
+        18 => decision.account.session_evidence = field.sfit()?,
+        19 => decision.account.principal_evidence = field.sfit()?,
         _ => {}
     }
     Ok(())

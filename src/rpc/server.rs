@@ -7,6 +7,7 @@ use super::connection::{self, Http};
 use super::control::Control;
 use super::gateway::Gateway;
 use super::models::Models;
+use super::policy::Policies;
 use super::reviews::Reviews;
 use super::router::{Extra, Router};
 use super::shared::{Phase, Shared};
@@ -18,6 +19,7 @@ use crate::proto::v1::access_service_server::AccessServiceServer;
 use crate::proto::v1::control_service_server::ControlServiceServer;
 use crate::proto::v1::gateway_service_server::GatewayServiceServer;
 use crate::proto::v1::model_service_server::ModelServiceServer;
+use crate::proto::v1::policy_service_server::PolicyServiceServer;
 use crate::proto::v1::review_service_server::ReviewServiceServer;
 use crate::proto::v1::timeline_service_server::TimelineServiceServer;
 use crate::proto::v1::tool_service_server::ToolServiceServer;
@@ -229,6 +231,7 @@ fn assemble(
         .add(TimelineServiceServer::new(Timeline::new(Arc::clone(shared))).max_decoding_message_size(max))
         .add(ModelServiceServer::new(Models::new(Arc::clone(shared))).max_decoding_message_size(max))
         .add(ToolServiceServer::new(Tools::new(Arc::clone(shared))).max_decoding_message_size(max))
+        .add(PolicyServiceServer::new(Policies::new(Arc::clone(shared))).max_decoding_message_size(max))
         .add(ControlServiceServer::new(Control::new(Arc::clone(shared))).max_decoding_message_size(max))
         .add(tonic_health::pb::health_server::HealthServer::new(health).max_decoding_message_size(max))
         .add(reflection().build_v1().map_err(unusable)?.max_decoding_message_size(max))

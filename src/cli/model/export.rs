@@ -73,9 +73,9 @@ fn tool_risk() -> Value {
         .into_iter()
         .map(|(category, verbs)| json!({"category": category.to_string(), "base_risk": category.base_risk(), "verbs": verbs}))
         .collect();
-    let [by_verb, by_noun] = category::capabilities();
+    let [by_read, by_word] = category::capabilities();
     json!({"version": 1, "unknown": RiskCategory::High.to_string(), "categories": verbs,
-        "capabilities_by_verb": words(by_verb), "capabilities_by_what_is_read": words(by_noun)})
+        "capabilities_by_what_is_read": words(by_read), "capabilities_by_word": words(by_word)})
 }
 
 fn words(table: &[(Capabilities, &[&str])]) -> Vec<Value> {

@@ -6,8 +6,10 @@
 pub(super) mod call;
 pub(super) mod decision;
 pub(super) mod event;
+pub(super) mod finding;
 pub(super) mod learning;
 pub(super) mod oversight;
+pub(super) mod policy;
 pub(super) mod review;
 pub(super) mod session;
 pub(super) mod tool;
