@@ -14,6 +14,7 @@ mod reviews;
 mod session;
 mod snapshot;
 mod state;
+mod tenant;
 mod trail;
 
 pub use access::{Access, KnownToken};
@@ -25,5 +26,6 @@ pub use principal::Principals;
 pub use reviews::{Final, Held, Review, Reviews};
 pub use session::{Session, Sessions};
 pub use snapshot::Error;
-pub use state::{STATE_VERSION, State, TENANTS_MAX, Tenant, gap_key, principal_hash, tool_hash};
+pub use state::{STATE_VERSION, State, TENANTS_MAX, gap_key, principal_hash, tool_hash};
+pub use tenant::Tenant;
 pub use trail::{Made, Trail, Trails, telling};
