@@ -1,8 +1,7 @@
 //! The command line: one binary, one file a command, no logic of the daemon's own.
 //!
 //! Every command speaks tables to people and, with `--json`, JSON to programs. Exit codes: 0 ok, 1 failure,
-//! 2 usage, 3 denied, 4 review pending. Deliberately absent: what only a later issue brings (`hook`,
-//! `mcp`).
+//! 2 usage, 3 denied, 4 review pending. Deliberately absent: what only a later issue brings (`hook`).
 
 mod bench;
 mod bench_memory;
@@ -15,6 +14,7 @@ mod export;
 mod export_otlp;
 mod import;
 mod lock;
+mod mcp;
 mod model;
 pub mod output;
 mod policy;
@@ -125,6 +125,9 @@ enum Command {
     /// Say who may do what.
     #[command(subcommand)]
     Token(token::Action),
+    /// Stand in front of an MCP server: ask before each call of a tool.
+    #[command(subcommand)]
+    Mcp(mcp::Action),
     /// Check, explain, test, adopt and try policies.
     Policy {
         /// The tenant.
@@ -182,6 +185,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Unlock(args) => wait(lock::lift(args, &global, &output)),
         Command::Locks(args) => wait(lock::list(args, &global, &output)),
         Command::Token(action) => wait(token::run(action, &global, &output)),
+        Command::Mcp(action) => mcp::run(action, &global, &output),
         Command::Config(action) => settings::run(&action, &global, &output),
         Command::Bench(args) => bench::run(&args, &global, &output),
         Command::Doctor(args) => wait(doctor::run(args, &global, &output)),
