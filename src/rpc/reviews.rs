@@ -259,6 +259,7 @@ impl Reviews {
             expect_again: request.expect_again && choice == Choice::Approve,
             comment: String::new(),
             actor: identity.actor(),
+            features: None,
         });
         let ballot = Ballot {
             tenant: review.tenant,
@@ -355,6 +356,7 @@ impl Reviews {
             expect_again: request.expect_again,
             comment: request.comment,
             actor: identity.actor(),
+            features: None,
         };
         Ok(self.shared.engine.give_feedback(event).await?)
     }

@@ -64,8 +64,9 @@ async fn with_tokens() {
     vote(&mut bob, &asked, VoteChoice::Approve).await.unwrap();
 
     let mut timeline = TimelineServiceClient::new(stage.socket().await);
-    let request = v1::GetSessionRequest { session_key: asked.session_key.clone(), ..Default::default() };
-    let events = timeline.get_session(request).await.unwrap().into_inner().events;
+    let filter = v1::EventFilter { session_key: asked.session_key.clone(), ..Default::default() };
+    let listing = v1::ListEventsRequest { filter: Some(filter), ..Default::default() };
+    let events = timeline.list_events(listing).await.unwrap().into_inner().events;
     let proposed = events.iter().find(|event| matches!(event.data, Some(v1::event::Data::CallProposed(_))));
     assert_eq!(proposed.unwrap().actor, "gateway:proxy", "every use is attributed");
 

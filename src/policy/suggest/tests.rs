@@ -55,6 +55,7 @@ impl History {
             category: RiskCategory::Medium,
             threshold: 0,
             counted: false,
+            account: crate::domain::account::Account::default(),
             compositions: Vec::new(),
             assessment: Assessment {
                 scores: Detector::ALL.map(score),
