@@ -34,7 +34,8 @@ impl WhileValid {
         identity: Arc<Identity>,
         now: Now,
     ) -> Self {
-        let changed = identities.changed();
+        // The list may have changed since the request was let in: the first look is due at once.
+        let changed = Box::pin(std::future::ready(()));
         Self { inner, identities, identity, now, changed, over: false }
     }
 
