@@ -15,6 +15,7 @@ mod export_otlp;
 mod import;
 mod lock;
 mod mcp;
+mod model;
 pub mod output;
 mod policy;
 pub mod refused;
@@ -26,6 +27,7 @@ pub mod score;
 mod serve;
 mod sessions;
 mod settings;
+mod status;
 mod timeline;
 mod token;
 mod tools;
@@ -106,6 +108,11 @@ enum Command {
     Replay(replay::Args),
     /// Check everything that was promised about the bytes on disk.
     Verify(verify::Args),
+    /// Show how the daemon is, and what its reviewers are asked.
+    Status(status::Args),
+    /// Look at what was learnt and what is fitted outside.
+    #[command(subcommand)]
+    Model(model::Action),
     /// Look at what waits for a human, and vote.
     #[command(subcommand)]
     Review(review::Action),
@@ -169,6 +176,8 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
             None => replay::run(&args, &global, &output),
         },
         Command::Verify(args) => verify::run(&args, &global, &output),
+        Command::Status(args) => wait(status::run(args, &global, &output)),
+        Command::Model(action) => wait(model::run(action, &global, &output)),
         Command::Policy { tenant, action } => wait(policy::run(action, &tenant, &global, &output)),
         Command::Tools { tenant, action } => wait(tools::run(action, &tenant, &global, &output)),
         Command::Review(action) => wait(review::run(action, &global, &output)),
