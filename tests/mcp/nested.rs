@@ -119,11 +119,13 @@ fn a_client_tells_its_place_among_agents_beside_its_calls() {
     );
     let (code, listed) = place.run(&["sessions", "list", "--json"]);
     assert_eq!(code, 0, "{listed}");
-    for told in [
-        r#""session_id":"s-1","source":"explicit""#,
-        r#""session_id":"c-9","source":"conversation""#,
-        r#""source":"host""#,
-    ] {
-        assert!(listed.contains(told), "{told} is not in {listed}");
-    }
+    let sessions: Vec<Value> = serde_json::from_str(listed.lines().next().unwrap()).unwrap();
+    let told = |session: &Value| (session["session_id"].clone(), session["source"].clone());
+    let told: Vec<(Value, Value)> = sessions.iter().rev().map(told).collect();
+    assert_eq!(
+        told[..2],
+        [(json!("s-1"), json!("explicit")), (json!("c-9"), json!("conversation"))],
+        "{listed}"
+    );
+    assert_eq!(told[2].1, "host", "{listed}");
 }
