@@ -7,9 +7,11 @@ use crate::domain::call::{
 };
 use crate::domain::json::Json;
 use crate::domain::mask::Masker;
+use crate::domain::risk::Capabilities;
 use crate::domain::stream::StreamId;
 use crate::domain::text::is_deceptive;
 use crate::domain::time::{DAY_US, Timestamp};
+use crate::policy::category;
 use crate::stats::fingerprint::FingerprintKey;
 use crate::stats::words::{fold, words};
 use sha2::{Digest as _, Sha256};
@@ -132,6 +134,7 @@ impl Ingest {
             masked: arguments.masked + u32::from(masked_request),
             aims_at_production: arguments.danger.production,
             destroys: arguments.danger.destroys,
+            reach: arguments.reach,
             arguments_features: arguments.features,
             words: CallWords {
                 request: request_words,
@@ -187,7 +190,7 @@ impl Ingest {
                 return None;
             }
         };
-        let danger = crate::policy::category::danger(&json);
+        let (danger, reach) = (category::danger(&json), category::reach(&json));
         let masked = self.masker.mask(&mut json);
         let (features, dropped) = features::of_arguments(&json, &self.key);
         let words = features::words_of_arguments(&json, &self.key.for_words());
@@ -198,7 +201,7 @@ impl Ingest {
             json.write(&mut out);
             out
         };
-        Some(Arguments { text, features, words, dropped, masked: masked as u32, danger })
+        Some(Arguments { text, features, words, dropped, masked: masked as u32, danger, reach })
     }
 
     fn request_words(&self, text: &str, given: Option<(&str, &[u64])>) -> Vec<u32> {
@@ -304,7 +307,8 @@ struct Arguments {
     words: CallWords,
     dropped: u32,
     masked: u32,
-    danger: crate::policy::category::Danger,
+    danger: category::Danger,
+    reach: Capabilities,
 }
 
 #[derive(Default)]

@@ -82,7 +82,7 @@ pub fn judge(
     let features = CallFeatures {
         tool,
         principal: principal_hash(&key, call.principal()),
-        capabilities,
+        capabilities: capabilities.with(call.reach),
         at: call.timed.then_some(at),
         utc_offset_minutes: call.utc_offset_minutes.unwrap_or(0),
         arguments: call.arguments_features,

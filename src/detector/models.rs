@@ -214,9 +214,14 @@ impl Models {
         }
         let day = lesson.calls.last().map_or(0, |call| call.day);
         let week = week_of(day);
+        let mut hour = None;
         for observed in lesson.calls.iter().filter(|observed| !observed.abandoned) {
             self.time.learn(lesson.principal, observed);
-            self.calibrate(observed);
+            // The unit of the time of day is the active hour (detection.md 3.1): counted by calls, one long
+            // session at night would make nights usual.
+            let here = Some((observed.day, observed.hour_of_week));
+            self.calibrate(observed, here == hour);
+            hour = here;
         }
         self.sequence.learn(lesson, day);
         self.context.learn(lesson);
@@ -226,12 +231,16 @@ impl Models {
         self.sessions += 1;
     }
 
-    fn calibrate(&mut self, observed: &Observation) {
+    /// Takes a call's surprises as ordinary ones. `same_hour`: as the call before it in its session.
+    fn calibrate(&mut self, observed: &Observation, same_hour: bool) {
         let mut any = false;
-        for (calibrator, raw) in self.calibrators.iter_mut().zip(observed.raw) {
+        for ((calibrator, raw), detector) in self.calibrators.iter_mut().zip(observed.raw).zip(Detector::ALL)
+        {
             if raw != ABSTAINED {
-                calibrator.add(MilliBits::new(raw.into()));
                 any = true;
+                if !(same_hour && detector == Detector::Time) {
+                    calibrator.add(MilliBits::new(raw.into()));
+                }
             }
         }
         if any {

@@ -148,6 +148,8 @@ pub struct Call {
     pub aims_at_production: bool,
     /// Whether the arguments destroy, force, or aim at everything.
     pub destroys: bool,
+    /// What the arguments add to what the tool can do.
+    pub reach: Capabilities,
     /// Features of the arguments, made by `detector::features`.
     pub arguments_features: Vec<ArgumentFeature>,
     /// Words of the request, the tool's name and the arguments.

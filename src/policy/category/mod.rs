@@ -6,9 +6,11 @@
 //! unknown is not safe. The inference says why, in one sentence.
 
 mod arguments;
+mod reach;
 mod words;
 
 pub use arguments::{Danger, danger, of_call};
+pub use reach::reach;
 
 use crate::domain::json::Json;
 use crate::domain::risk::{Capabilities, RiskCategory};
