@@ -2,6 +2,8 @@
 //!
 //! The only file that knows every module. Deliberately absent: anything that decides or stores.
 
+mod reload;
+
 use crate::admin::Admin;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -15,6 +17,7 @@ use crate::policy;
 use crate::rpc::{self, Bound};
 use crate::telemetry;
 use anyhow::{Context, Result, anyhow, bail};
+use reload::PolicyFile;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -45,6 +48,7 @@ pub struct App {
     admin: Option<SocketAddr>,
     engine: Engine,
     server: rpc::Options,
+    policy: PolicyFile,
     endpoints: Vec<Endpoint>,
     broken: Arc<Notify>,
 }
@@ -71,9 +75,10 @@ impl App {
         for (number, opened) in opened.iter().enumerate() {
             report(number, opened);
         }
+        let policy = PolicyFile { path: config.engine.policy.0.clone(), mode: config.engine.mode };
         let admin = config.admin.listen.0;
         let server = server_options(config);
-        Ok(Self { dir: dir.to_owned(), admin, engine, server, endpoints, broken })
+        Ok(Self { dir: dir.to_owned(), admin, engine, server, policy, endpoints, broken })
     }
 
     /// The engine.
@@ -95,8 +100,8 @@ impl App {
         let admin = admin.transpose()?;
         let panic = signal(SignalKind::user_defined1()).context("cannot listen for SIGUSR1")?;
         let told = Listening::tell(&self.dir, addresses);
-        let Self { engine, dir, endpoints, broken, .. } = self;
-        Ok(Running { engine, bound, data_dir: dir, endpoints, panic, broken, told, admin })
+        let Self { engine, dir, policy, endpoints, broken, .. } = self;
+        Ok(Running { engine, bound, data_dir: dir, policy, endpoints, panic, broken, told, admin })
     }
 }
 
@@ -104,6 +109,7 @@ impl App {
 pub struct Running {
     engine: Engine,
     bound: Bound,
+    policy: PolicyFile,
     data_dir: PathBuf,
     endpoints: Vec<Endpoint>,
     panic: Signal,
@@ -121,11 +127,12 @@ impl Running {
     /// Serves until `shutdown` comes; then drains, writes the last snapshot, and lets go of the data
     /// directory. An engine thread that dies ends it with an error.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<()> {
-        let Self { engine, bound, data_dir, endpoints, panic, broken, told: noted, admin } = self;
+        let Self { engine, bound, data_dir, policy, endpoints, panic, broken, told: noted, admin } = self;
         panic_button::before_serving(&engine, &data_dir).await;
         let mut beside = notify::start(&engine, &endpoints, &notify::Settings::new(data_dir.clone()));
         beside.push(tokio::spawn(panic_button::on_signal(engine.clone(), panic)));
         beside.push(tokio::spawn(panic_button::on_file(engine.clone(), data_dir)));
+        beside.push(tokio::spawn(reload::on_hangup(engine.clone(), policy)));
         let admin = admin.map(|admin| tokio::spawn(admin.run(engine.clone(), bound.door())));
         let (tell, told) = oneshot::channel();
         let watched = engine.clone();
@@ -362,7 +369,7 @@ fn policy_text(config: &Config) -> Result<String> {
     let Some(path) = &config.engine.policy.0 else { return Ok(String::new()) };
     let name = path.display();
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the policy {name}"))?;
-    if let Err(faults) = policy::parse(&text, config.engine.mode) {
+    if let Err(faults) = policy::parse(&text, config.engine.mode, Clock::system().now()) {
         let faults: String = faults.iter().map(|fault| format!("\n  {fault}")).collect();
         bail!("the policy {name} is not accepted:{faults}");
     }

@@ -26,7 +26,7 @@ use crate::domain::position::{Position, Revision};
 use crate::domain::stream::{CallKey, StreamId};
 use crate::domain::time::Timestamp;
 use crate::policy::{Defaults, Effect, Policy, Thresholds};
-use crate::projection::{State, Tenant};
+use crate::projection::{State, Tenant, Tool};
 use std::collections::BTreeMap;
 
 /// The key of all hashes: fixed, so that scores can be repeated.
@@ -138,7 +138,9 @@ impl Offline {
         self.calls += 1;
         let key = call_key(self.calls);
         let Self { state, policy, settings, inferences, .. } = self;
-        let mut judged = decide::judge(state, call, key, resolved.stream, policy, settings, inferences);
+        let mut misfit = |_: &Tool, _: &[u8]| String::new();
+        let aids = decide::Aids { inferences, schema_fault: &mut misfit };
+        let mut judged = decide::judge(state, call, key, resolved.stream, policy, settings, aids);
         if take == Take::Test {
             self.judge_frozen(&mut judged, &tenant, &resolved.stream);
         }
@@ -204,7 +206,9 @@ impl Offline {
             return;
         };
         let session = self.state.tenant(tenant).and_then(|tenant| tenant.sessions.get(stream));
-        decided.decision = decide::weigh(frozen.get(tenant), session, proposed, &self.policy);
+        let now = judged.proposed.event_time;
+        let arguments = &judged.proposed.payload.arguments;
+        decided.decision = decide::weigh(frozen.get(tenant), session, proposed, &self.policy, arguments, now);
         if let Some(tenant) = frozen.get_mut(tenant) {
             tenant.models.attempt(&proposed.features);
         }

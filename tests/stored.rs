@@ -56,6 +56,7 @@ fn decision() -> Decision {
         category: RiskCategory::Medium,
         threshold: 7_781,
         counted: true,
+        compositions: Vec::new(),
         assessment: Assessment { scores, evidence: 12_345, combined_raw: 14_000, floors: 0b101, risk: 78 },
     }
 }
@@ -115,6 +116,7 @@ fn specimens() -> Vec<(&'static str, Event)> {
                 masked: 2,
                 category: RiskCategory::Critical,
                 skewed: true,
+                schema_fault: String::new(),
                 features: features(),
             }),
         ),
@@ -136,6 +138,7 @@ fn specimens() -> Vec<(&'static str, Event)> {
                 latency_us: Some(0),
                 result_bytes: 70_000,
                 fingerprints: vec![1, u64::MAX],
+                brought: Vec::new(),
                 words: None,
             }),
         ),
@@ -149,6 +152,7 @@ fn specimens() -> Vec<(&'static str, Event)> {
                 latency_us: None,
                 result_bytes: 12,
                 fingerprints: Vec::new(),
+                brought: Vec::new(),
                 words: Some(vec![9, u32::MAX, 9]),
             }),
         ),
@@ -158,6 +162,99 @@ fn specimens() -> Vec<(&'static str, Event)> {
                 text: "version: 1\n".to_owned(),
                 mode: Mode::Observe,
                 digest: [7; 32],
+                tenant: String::new(),
+                actor: String::new(),
+                comment: String::new(),
+            }),
+        ),
+        (
+            "PolicyAdoptedForTenant",
+            Event::PolicyAdopted(PolicyAdopted {
+                text: "version: 1\n".to_owned(),
+                mode: Mode::Enforce,
+                digest: [7; 32],
+                tenant: "acme".to_owned(),
+                actor: "user:ann".to_owned(),
+                comment: "tighter".to_owned(),
+            }),
+        ),
+        (
+            "RuleAccepted",
+            Event::RuleAccepted(RuleAccepted {
+                tenant: "acme".to_owned(),
+                grant_id: "grant-9".to_owned(),
+                rule_text: "{id: x, tool: y, effect: allow}".to_owned(),
+                expires: Some(Timestamp::from_micros(-7)),
+                actor: "user:ann".to_owned(),
+                review: Position::new(8),
+                suggestion_id: "s-1".to_owned(),
+                comment: "every day".to_owned(),
+            }),
+        ),
+        (
+            "RuleRevoked",
+            Event::RuleRevoked(RuleRevoked {
+                tenant: "acme".to_owned(),
+                grant_id: "grant-9".to_owned(),
+                actor: "user:ann".to_owned(),
+                reason: "no more".to_owned(),
+            }),
+        ),
+        (
+            "ToolAccepted",
+            Event::ToolAccepted(ToolAccepted {
+                tenant: "acme".to_owned(),
+                server: "k8s".to_owned(),
+                tool: "scale_replicas".to_owned(),
+                definition_hash: [1; 32],
+                category: RiskCategory::Medium,
+                capabilities: Capabilities::MUTATES,
+                actor: "user:ann".to_owned(),
+                comment: "a typo".to_owned(),
+            }),
+        ),
+        (
+            "CallProposedMisfit",
+            Event::CallProposed(CallProposed {
+                tenant: "acme".to_owned(),
+                call_id: "c-2".to_owned(),
+                digest: [6; 32],
+                server: String::new(),
+                tool: "t".to_owned(),
+                principal_chain: vec!["user:ann".to_owned()],
+                turn: None,
+                traceparent: String::new(),
+                origin: Origin::Live,
+                masked: 0,
+                category: RiskCategory::Low,
+                skewed: false,
+                schema_fault: "/count: is no integer".to_owned(),
+                features: features(),
+            }),
+        ),
+        (
+            "CallDecidedComposition",
+            Event::CallDecided(CallDecided {
+                tenant: "acme".to_owned(),
+                decision: Decision {
+                    compositions: vec!["lethal-trifecta".to_owned(), "b".to_owned()],
+                    ..decision()
+                },
+                policy_revision: Position::new(2),
+                scoring_version: 2,
+            }),
+        ),
+        (
+            "CallCompletedBrought",
+            Event::CallCompleted(CallCompleted {
+                tenant: "acme".to_owned(),
+                call_id: "c-2".to_owned(),
+                status: OutcomeStatus::Ok,
+                latency_us: None,
+                result_bytes: 9,
+                fingerprints: Vec::new(),
+                brought: vec![1, u32::MAX],
+                words: None,
             }),
         ),
     ]
@@ -333,6 +430,7 @@ fn proposed_with_words() -> Event {
         masked: 0,
         category: RiskCategory::High,
         skewed: false,
+        schema_fault: String::new(),
         features,
     })
 }
@@ -369,7 +467,9 @@ fn any_protobuf_reader_reads_them_by_the_store_s_own_schema() {
         prost_reflect::DescriptorPool::from_file_descriptor_set(protox::compile([file], [root]).unwrap())
             .unwrap();
     let known_fields = |name: &str, body: &[u8]| {
-        let name = if name == "ToolRedefined" { "ToolDefined" } else { name.trim_end_matches("WithWords") };
+        let variants = ["WithWords", "ForTenant", "Misfit", "Composition", "Brought"];
+        let name = variants.iter().fold(name, |name, variant| name.trim_end_matches(variant));
+        let name = if name == "ToolRedefined" { "ToolDefined" } else { name };
         let schema = pool.get_message_by_name(&format!("askance.store.v1.{name}")).unwrap();
         let message = prost_reflect::DynamicMessage::decode(schema, body).unwrap();
         assert_eq!(message.unknown_fields().count(), 0, "{name} has fields that the schema does not know");

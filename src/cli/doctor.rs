@@ -222,7 +222,7 @@ fn policy(config: &Config, checks: &mut Checks) {
         Err(fault) => {
             checks.bad(Health::Fail, "policy", format!("{name}: {fault}"), "name another with engine.policy")
         }
-        Ok(text) => match parse(&text, config.engine.mode) {
+        Ok(text) => match parse(&text, config.engine.mode, Clock::system().now()) {
             Ok(policy) => checks.ok("policy", format!("{name}, {} rules", policy.rules().count())),
             Err(faults) => {
                 for fault in faults {

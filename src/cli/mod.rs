@@ -1,8 +1,8 @@
 //! The command line: one binary, one file a command, no logic of the daemon's own.
 //!
 //! Every command speaks tables to people and, with `--json`, JSON to programs. Exit codes: 0 ok, 1 failure,
-//! 2 usage, 3 denied, 4 review pending. Deliberately absent: what only a later issue brings (`tools`,
-//! `hook`, `mcp`).
+//! 2 usage, 3 denied, 4 review pending. Deliberately absent: what only a later issue brings (`hook`,
+//! `mcp`).
 
 mod bench;
 mod bench_memory;
@@ -28,6 +28,7 @@ mod sessions;
 mod settings;
 mod timeline;
 mod token;
+mod tools;
 pub mod trace_file;
 pub mod trace_line;
 mod verify;
@@ -117,9 +118,22 @@ enum Command {
     /// Say who may do what.
     #[command(subcommand)]
     Token(token::Action),
-    /// Look at policies.
-    #[command(subcommand)]
-    Policy(policy::Action),
+    /// Check, explain, test, adopt and try policies.
+    Policy {
+        /// The tenant.
+        #[arg(long, global = true, default_value = "default")]
+        tenant: String,
+        #[command(subcommand)]
+        action: policy::Action,
+    },
+    /// Look at registered tools and accept changed definitions.
+    Tools {
+        /// The tenant.
+        #[arg(long, global = true, default_value = "default")]
+        tenant: String,
+        #[command(subcommand)]
+        action: tools::Action,
+    },
     /// Look at the configuration.
     #[command(subcommand)]
     Config(settings::Action),
@@ -152,12 +166,13 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
             None => replay::run(&args, &global, &output),
         },
         Command::Verify(args) => verify::run(&args, &global, &output),
+        Command::Policy { tenant, action } => wait(policy::run(action, &tenant, &global, &output)),
+        Command::Tools { tenant, action } => wait(tools::run(action, &tenant, &global, &output)),
         Command::Review(action) => wait(review::run(action, &global, &output)),
         Command::Lock(args) => wait(lock::place(args, &global, &output)),
         Command::Unlock(args) => wait(lock::lift(args, &global, &output)),
         Command::Locks(args) => wait(lock::list(args, &global, &output)),
         Command::Token(action) => wait(token::run(action, &global, &output)),
-        Command::Policy(action) => policy::run(&action, &global, &output),
         Command::Config(action) => settings::run(&action, &global, &output),
         Command::Bench(args) => bench::run(&args, &global, &output),
         Command::Doctor(args) => wait(doctor::run(args, &global, &output)),

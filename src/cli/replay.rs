@@ -75,10 +75,12 @@ fn policy_text(path: &Path) -> Result<String> {
 
 /// The policy in a file, checked.
 fn policy_of(path: &Path, config: &Config) -> Result<Policy> {
-    policy::parse(&policy_text(path)?, config.engine.mode).map_err(|faults| {
-        let faults: String = faults.iter().map(|fault| format!("\n  {fault}")).collect();
-        anyhow!("the policy {} is not accepted:{faults}", path.display())
-    })
+    policy::parse(&policy_text(path)?, config.engine.mode, crate::clock::Clock::system().now()).map_err(
+        |faults| {
+            let faults: String = faults.iter().map(|fault| format!("\n  {fault}")).collect();
+            anyhow!("the policy {} is not accepted:{faults}", path.display())
+        },
+    )
 }
 
 #[derive(Serialize)]
@@ -89,6 +91,7 @@ struct PartitionReplay {
     decided: u64,
     differing: u64,
     other_version: u64,
+    erased: u64,
     state_digest: String,
     seconds: f64,
     verdicts_differing: u64,
@@ -174,6 +177,7 @@ fn partition_replay(partition: u32, report: &ReplayReport, seconds: f64) -> Part
         decided: report.decided,
         differing: report.differing,
         other_version: report.other_version,
+        erased: report.erased,
         verdicts_differing: report.verdicts_differing,
         changes: changes(report),
         state_digest: hex(&report.state_digest),
@@ -214,12 +218,21 @@ fn text(replays: &[PartitionReplay]) -> String {
             replay.decided.to_string(),
             replay.differing.to_string(),
             replay.other_version.to_string(),
+            replay.erased.to_string(),
             format!("{:.0}", replay.records as f64 / replay.seconds.max(1e-9)),
             replay.state_digest.clone(),
         ]
     };
-    let head =
-        ["PARTITION", "RECORDS", "DECIDED ANEW", "DIFFERENT", "OTHER VERSION", "RECORDS/S", "STATE DIGEST"];
+    let head = [
+        "PARTITION",
+        "RECORDS",
+        "DECIDED ANEW",
+        "DIFFERENT",
+        "OTHER VERSION",
+        "ERASED",
+        "RECORDS/S",
+        "STATE DIGEST",
+    ];
     let mut text = table(head, replays.iter().map(row));
     let changes: Vec<&ChangeLine> = replays.iter().flat_map(|replay| &replay.changes).collect();
     if !changes.is_empty() {

@@ -131,7 +131,8 @@ impl Ingest {
             origin: if raw.history.is_some() { Origin::Imported } else { Origin::Live },
             digest,
             masked: arguments.masked + u32::from(masked_request),
-            raises_to_critical: arguments.aims_at_production,
+            aims_at_production: arguments.danger.production,
+            destroys: arguments.danger.destroys,
             arguments_features: arguments.features,
             words: CallWords {
                 request: request_words,
@@ -191,7 +192,7 @@ impl Ingest {
                 return None;
             }
         };
-        let aims_at_production = crate::policy::category::aims_at_production(&json);
+        let danger = crate::policy::category::danger(&json);
         let masked = self.masker.mask(&mut json);
         let (features, dropped) = features::of_arguments(&json, &self.key);
         let words = features::words_of_arguments(&json, words_key);
@@ -202,7 +203,7 @@ impl Ingest {
             json.write(&mut out);
             out
         };
-        Some(Arguments { text, features, words, dropped, masked: masked as u32, aims_at_production })
+        Some(Arguments { text, features, words, dropped, masked: masked as u32, danger })
     }
 
     fn request_words(
@@ -270,7 +271,9 @@ impl Ingest {
         } else {
             Some(words(&text, &self.key.for_words(), limits::RESULT_WORDS_MAX))
         };
+        let brought = features::brought(&text, &self.key);
         Ok(Outcome {
+            brought,
             status: raw.status,
             latency_us: raw.latency_us,
             result_bytes: raw.result_bytes.max(raw.result.len() as u64),
@@ -310,7 +313,7 @@ struct Arguments {
     words: CallWords,
     dropped: u32,
     masked: u32,
-    aims_at_production: bool,
+    danger: crate::policy::category::Danger,
 }
 
 #[derive(Default)]

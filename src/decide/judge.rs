@@ -2,6 +2,7 @@
 
 use super::SCORING_VERSION;
 use super::lock::{lock_on_call, under_lock};
+use super::policed::{self, moment};
 use super::resolve::event_time;
 use super::settings::Settings;
 use super::verdict::settle;
@@ -16,7 +17,7 @@ use crate::domain::risk::{Capabilities, RiskCategory};
 use crate::domain::stream::{CallKey, StreamId};
 use crate::domain::time::Timestamp;
 use crate::policy::{Policy, category};
-use crate::projection::{Session, State, Tenant, principal_hash, tool_hash};
+use crate::projection::{Session, State, Tenant, Tool, principal_hash, tool_hash};
 use crate::stats::tracker::{Budget, Tracker};
 use hashbrown::HashMap;
 use std::borrow::Cow;
@@ -35,6 +36,14 @@ pub struct Judged {
 #[derive(Debug, Default)]
 pub struct InferenceCache(HashMap<u64, (RiskCategory, Capabilities)>);
 
+/// What judging needs besides the state.
+pub struct Aids<'a> {
+    /// What was inferred for tools that were never registered.
+    pub inferences: &'a mut InferenceCache,
+    /// Where and how arguments do not match a registered tool's schema; empty: they do.
+    pub schema_fault: &'a mut dyn FnMut(&Tool, &[u8]) -> String,
+}
+
 /// Tools remembered before the memo starts afresh.
 const INFERENCES_MAX: usize = 8_192;
 
@@ -44,7 +53,7 @@ impl InferenceCache {
             self.0.clear();
         }
         *self.0.entry(key).or_insert_with(|| {
-            let inferred = category::infer(tool, "", None);
+            let inferred = category::infer(tool, "", None, None);
             (inferred.category, inferred.capabilities)
         })
     }
@@ -58,7 +67,7 @@ pub fn judge(
     stream: StreamId,
     policy: &Policy,
     settings: &Settings,
-    inferences: &mut InferenceCache,
+    aids: Aids<'_>,
 ) -> Judged {
     let key = state.key();
     let (at, skewed) = event_time(&call, settings);
@@ -66,8 +75,10 @@ pub fn judge(
     let session = tenant.and_then(|tenant| tenant.sessions.get(&stream));
     let tool = tool_hash(&key, &call.server, &call.tool);
     let known = tenant.and_then(|tenant| tenant.inventory.get(tool));
-    let (tool_category, capabilities) =
-        known.map_or_else(|| inferences.infer(tool, &call.tool), |tool| (tool.category, tool.capabilities));
+    let (tool_category, capabilities) = known
+        .map_or_else(|| aids.inferences.infer(tool, &call.tool), |tool| (tool.category, tool.capabilities));
+    let (tool_category, capabilities) = policy.label(&call.tool, &call.server, (tool_category, capabilities));
+    let schema_fault = known.map_or_else(String::new, |tool| (aids.schema_fault)(tool, &call.arguments));
     let features = CallFeatures {
         tool,
         principal: principal_hash(&key, call.principal()),
@@ -88,11 +99,16 @@ pub fn judge(
         traceparent: call.traceparent,
         origin: call.origin,
         masked: call.masked,
-        category: category::of_call(tool_category, call.raises_to_critical),
+        category: category::of_call(
+            tool_category,
+            category::Danger { production: call.aims_at_production, destroys: call.destroys },
+        ),
         skewed,
+        schema_fault,
         features,
     };
-    let decision = redecide(state, stream, &proposed, policy, call.receive_time);
+    let now = moment(proposed.origin, at, call.receive_time);
+    let decision = redecide(state, stream, &proposed, policy, &call.arguments, now);
     let revision = session.map_or(Revision::ZERO, |session| session.revision).next();
     let decided = Pending {
         stream,
@@ -104,7 +120,7 @@ pub fn judge(
         event: Event::CallDecided(CallDecided {
             tenant: proposed.tenant.clone(),
             decision,
-            policy_revision: state.policy_revision,
+            policy_revision: state.policy_revision_of(&proposed.tenant),
             scoring_version: SCORING_VERSION,
         }),
         payload: Payload::default(),
@@ -122,37 +138,41 @@ pub fn judge(
     Judged { proposed, decided }
 }
 
-/// The decision on a proposed call as of this state. Live and replay both end here. `now` is when we
-/// received it: by it locks run out.
+/// The decision on a proposed call as of this state. Live and replay both end here. `arguments` are masked;
+/// `now` is what [`moment`] gives: by it locks run out, too.
 pub fn redecide(
     state: &State,
     stream: StreamId,
     proposed: &CallProposed,
     policy: &Policy,
+    arguments: &[u8],
     now: Timestamp,
 ) -> Decision {
     let tenant = state.tenant(&proposed.tenant);
     let session = tenant.and_then(|tenant| tenant.sessions.get(&stream));
-    let decision = weigh(tenant, session, proposed, policy);
+    let decision = weigh(tenant, session, proposed, policy, arguments, now);
     match lock_on_call(state, stream, proposed, now) {
         Some(known) if proposed.origin == Origin::Live => under_lock(decision, known.lock.on.scope),
         _ => decision,
     }
 }
 
-/// The decision without locks.
+/// The same without locks, for a tenant and a session that need not be of one state.
 pub fn weigh(
     tenant: Option<&Tenant>,
     session: Option<&Session>,
     proposed: &CallProposed,
     policy: &Policy,
+    arguments: &[u8],
+    now: Timestamp,
 ) -> Decision {
-    let outcome =
-        policy.evaluate(&proposed.tool, &proposed.server, &proposed.principal_chain, proposed.category);
-    let assessment = assess(tenant, session, &proposed.features, proposed.turn, outcome.category);
     let threshold =
         tenant.map_or_else(|| Tracker::new(Budget::default()).tau(), |tenant| tenant.tracker.tau());
-    settle(policy, &outcome, assessment, threshold.as_i32(), proposed.origin)
+    let seen = policed::Seen { tenant, session, proposed, now };
+    let assess =
+        |category, floors| assess(tenant, session, &proposed.features, proposed.turn, category, floors);
+    let policed = policed::apply(&seen, policy, arguments, &assess);
+    settle(policy, policed, threshold.as_i32(), proposed.origin)
 }
 
 pub(super) fn assess(
@@ -161,6 +181,7 @@ pub(super) fn assess(
     features: &CallFeatures,
     turn: Option<u32>,
     category: RiskCategory,
+    floors: u16,
 ) -> Assessment {
     let reading = reading(tenant, session, features);
     let tool_words = tenant.map(|tenant| tenant.inventory.words(features)).unwrap_or_default();
@@ -171,7 +192,8 @@ pub(super) fn assess(
         turn,
         tool_words: ToolWords { words: &tool_words },
     };
-    let mut floors = session.map_or(0, |session| session_floors(tenant, session, features, turn, &reading));
+    let own = session.map_or(0, |session| session_floors(tenant, session, features, turn, &reading));
+    let mut floors = floors | own;
     if tenant.and_then(|tenant| tenant.inventory.get(features.tool)).is_some_and(|tool| tool.changed) {
         floors |= Floor::DefinitionChanged.bit();
     }

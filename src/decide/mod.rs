@@ -9,14 +9,17 @@ pub mod ingest;
 mod judge;
 pub mod lock;
 pub mod observe;
+mod policed;
 mod resolve;
 pub mod review;
+pub mod ruling;
 mod settings;
 mod verdict;
 
 pub use housekeep::housekeep;
-pub use judge::{InferenceCache, Judged, judge, redecide, weigh};
+pub use judge::{Aids, InferenceCache, Judged, judge, redecide, weigh};
 pub use observe::{complete, define_tool, end_session};
+pub use policed::moment;
 pub use resolve::{Resolved, event_time, resolve, stream_of};
 pub use settings::Settings;
 pub use verdict::{HARD_EVIDENCE, settle};

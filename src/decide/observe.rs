@@ -36,7 +36,9 @@ pub fn define_tool(state: &State, tenant: &str, definition: Definition, now: Tim
         return None;
     }
     let annotations = Json::parse(&definition.annotations).ok();
-    let inferred = category::infer(&definition.tool, &definition.description, annotations.as_ref());
+    let schema = Json::parse(&definition.input_schema).ok();
+    let inferred =
+        category::infer(&definition.tool, &definition.description, annotations.as_ref(), schema.as_ref());
     Some(Pending {
         stream: StreamId::NONE,
         revision: state.own_revision.next(),
@@ -102,6 +104,7 @@ pub fn complete(known: KnownCall, outcome: Outcome, last: Revision, now: Timesta
             result_bytes: outcome.result_bytes,
             fingerprints: outcome.fingerprints,
             words: outcome.words,
+            brought: outcome.brought,
         }),
         payload: Payload { result: outcome.result, ..Payload::default() },
     }

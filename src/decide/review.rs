@@ -87,7 +87,7 @@ pub fn ask(state: &State, asking: &Asking<'_>, policy: &Policy, now: Timestamp) 
         principal_chain: asking.principal_chain.to_vec(),
         category: asking.category,
         rule_id: asking.rule_id.to_owned(),
-        policy_revision: state.policy_revision,
+        policy_revision: state.policy_revision_of(asking.tenant),
         terms: terms(policy, asking.rule_id, asking.category, now),
     })))
 }
@@ -369,7 +369,7 @@ pub fn ground_lost(state: &State, review: &Review, now: Timestamp) -> Option<Why
     if let Some(known) = state.lock_on(review, now) {
         return Some(known.lock.on.scope.why());
     }
-    (review.policy_revision != state.policy_revision).then_some(Why::PolicyChanged)
+    (review.policy_revision != state.policy_revision_of(&review.tenant)).then_some(Why::PolicyChanged)
 }
 
 /// Whether an approved call may go now.
@@ -447,7 +447,7 @@ fn risk_now(state: &State, review: &Review) -> RiskNow {
     let Some(held) = &review.held else { return RiskNow { now: 100, rose: true } };
     let tenant = state.tenant(&review.tenant);
     let session = tenant.and_then(|tenant| tenant.sessions.get(&review.stream));
-    let now = assess(tenant, session, &held.features, held.turn, review.category);
+    let now = assess(tenant, session, &held.features, held.turn, review.category, 0);
     // What was denied since is another call's matter: this very call was approved.
     let new_floors = now.floors & !held.assessment.floors & !Floor::RepeatOfDenied.bit();
     let most = held.assessment.risk.saturating_add(limits::RISK_RISE_MAX);

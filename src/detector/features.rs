@@ -146,6 +146,32 @@ impl Walk<'_> {
 /// Sets array elements apart from the fields of an object.
 const ARRAY_MARK: u64 = 0x9e37_79b9_7f4a_7c15;
 
+/// Hashes of the telling values of a text, made as those of argument values: words of 7 to 256 bytes that
+/// hold a digit or a sign that values have, such as `@` or `/`. The first [`BROUGHT_MAX`] different ones.
+pub fn brought(text: &str, key: &FingerprintKey) -> Vec<u32> {
+    let mut found = Vec::new();
+    for word in text.split(|letter: char| letter.is_whitespace() || "\"'`{}[]()<>,;=|\\".contains(letter)) {
+        let word = word.trim_matches(|letter: char| ".:!?".contains(letter));
+        let value_like = |byte: u8| byte.is_ascii_digit() || b"@/_-.:%+".contains(&byte);
+        if !(TELLING_BYTES.contains(&word.len()) && word.bytes().any(value_like)) {
+            continue;
+        }
+        let hash = fold(key.text(word));
+        if !found.contains(&hash) {
+            found.push(hash);
+        }
+        if found.len() == BROUGHT_MAX {
+            break;
+        }
+    }
+    found
+}
+
+/// Values kept of one result.
+pub const BROUGHT_MAX: usize = 32;
+/// Lengths of words that tell.
+const TELLING_BYTES: std::ops::RangeInclusive<usize> = 7..=256;
+
 fn fold(hash: u64) -> u32 {
     (hash ^ (hash >> 32)) as u32
 }
@@ -192,6 +218,17 @@ mod tests {
         let json = Json::parse(br#"{"a":{"b":1,"c":[true,{"d":null}]},"e":[]}"#).unwrap();
         assert_eq!(path_names(&json), ["a.b", "a.c[]", "a.c[].d", "e"]);
         assert_eq!(of_arguments(&json, &FingerprintKey::new([0; 16])).0.len(), 4);
+    }
+
+    #[test]
+    fn values_of_a_result_are_known_again_as_arguments() {
+        let key = FingerprintKey::new([3; 16]);
+        let text = r#"{"iban":"DE89370400440532013000","to":"eve@evil.example, please","note":"transfer"}"#;
+        let found = brought(text, &key);
+        let argument = |value: &str| features(&format!("{{\"a\":\"{value}\"}}"))[0].value;
+        assert_eq!(found, [argument("DE89370400440532013000"), argument("eve@evil.example")]);
+        let many: String = (0..100).map(|n| format!("value-{n} ")).collect();
+        assert_eq!(brought(&many, &key).len(), BROUGHT_MAX);
     }
 
     #[test]

@@ -145,7 +145,9 @@ pub struct Call {
     /// How many secrets were masked.
     pub masked: u32,
     /// Whether the arguments aim at production.
-    pub raises_to_critical: bool,
+    pub aims_at_production: bool,
+    /// Whether the arguments destroy, force, or aim at everything.
+    pub destroys: bool,
     /// Features of the arguments, made by `detector::features`.
     pub arguments_features: Vec<ArgumentFeature>,
     /// Words of the request, the tool's name and the arguments.
@@ -268,6 +270,8 @@ pub struct Outcome {
     pub fingerprints: Vec<u64>,
     /// The result's words in order, see `stats::words`; none if no result was handed in.
     pub words: Option<Vec<u32>>,
+    /// Hashes of telling values in the result, in the form of argument values.
+    pub brought: Vec<u32>,
     /// When the call ended, by the caller's clock.
     pub end_time: Option<Timestamp>,
 }

@@ -44,12 +44,13 @@ impl fmt::Display for Verdict {
 }
 
 /// Whether verdicts bind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// Decide and record, but answer `ALLOW` with `enforced = false`.
     Observe,
     /// Answer what was decided.
+    #[default]
     Enforce,
 }
 
@@ -232,11 +233,15 @@ pub enum Floor {
     TargetFromStranger,
     /// The call sends out what a secret of this session holds.
     SecretLeaves,
+    /// The arguments do not match the tool's schema.
+    SchemaMismatch,
+    /// The call completes a composition rule that asks for a review.
+    Composition,
 }
 
 impl Floor {
     /// All floors; the stored bit is the place in this list.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Trifecta,
         Self::SecretThenEgress,
         Self::RepeatOfDenied,
@@ -244,7 +249,24 @@ impl Floor {
         Self::DetectorFailed,
         Self::TargetFromStranger,
         Self::SecretLeaves,
+        Self::SchemaMismatch,
+        Self::Composition,
     ];
+
+    /// Its name in policies.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Trifecta => "trifecta",
+            Self::SecretThenEgress => "secret_then_egress",
+            Self::RepeatOfDenied => "repeat_of_denied",
+            Self::DefinitionChanged => "definition_changed",
+            Self::DetectorFailed => "detector_failed",
+            Self::TargetFromStranger => "target_from_stranger",
+            Self::SecretLeaves => "secret_leaves",
+            Self::SchemaMismatch => "schema_mismatch",
+            Self::Composition => "composition",
+        }
+    }
 
     /// The least risk it sets.
     pub const fn risk(self) -> u8 {
@@ -254,6 +276,9 @@ impl Floor {
             Self::TargetFromStranger => 80,
             Self::RepeatOfDenied => 75,
             Self::DefinitionChanged | Self::DetectorFailed => 70,
+            Self::SchemaMismatch => 60,
+            // The rule's own level sets the risk.
+            Self::Composition => 0,
         }
     }
 
@@ -285,6 +310,8 @@ impl Floor {
             Self::RepeatOfDenied => "a call of the same tool was denied earlier in this session",
             Self::DefinitionChanged => "the tool's definition changed since it was first seen",
             Self::DetectorFailed => "a detector failed on this call, so that its judgement is missing",
+            Self::SchemaMismatch => "the arguments do not match the tool's schema",
+            Self::Composition => "this call completes a chain of calls that a composition rule watches for",
         }
     }
 }
@@ -318,11 +345,19 @@ pub enum Reason {
     ServerLocked,
     /// A lock covers the tenant, or everything.
     TenantLocked,
+    /// The call is outside its rule's change window.
+    WindowClosed,
+    /// What the rule expects of an allowed call does not hold.
+    Unexpected,
+    /// The rule's condition could not be evaluated.
+    ConditionFailed,
+    /// A composition rule denies it.
+    CompositionDenies,
 }
 
 impl Reason {
     /// All reasons; the stored number is the place in this list plus one.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 17] = [
         Self::RuleAllows,
         Self::RuleReviews,
         Self::RuleDenies,
@@ -336,6 +371,10 @@ impl Reason {
         Self::ToolLocked,
         Self::ServerLocked,
         Self::TenantLocked,
+        Self::WindowClosed,
+        Self::Unexpected,
+        Self::ConditionFailed,
+        Self::CompositionDenies,
     ];
 
     /// The stored number, from 1.
@@ -381,6 +420,8 @@ pub struct Decision {
     pub threshold: i32,
     /// Whether the call counts against the review budget.
     pub counted: bool,
+    /// Ids of composition rules that the call completes.
+    pub compositions: Vec<String>,
     /// The assessment.
     pub assessment: Assessment,
 }

@@ -115,6 +115,12 @@ pub enum Event {
     TokenCreated(TokenCreated),
     /// A token was revoked.
     TokenRevoked(TokenRevoked),
+    /// A rule was granted.
+    RuleAccepted(RuleAccepted),
+    /// A granted rule was taken back.
+    RuleRevoked(RuleRevoked),
+    /// A tool's changed definition was accepted.
+    ToolAccepted(ToolAccepted),
 }
 
 impl Event {
@@ -147,6 +153,9 @@ impl Event {
             Self::FeedbackGiven(_) => kind::FEEDBACK_GIVEN,
             Self::TokenCreated(_) => kind::TOKEN_CREATED,
             Self::TokenRevoked(_) => kind::TOKEN_REVOKED,
+            Self::RuleAccepted(_) => kind::RULE_ACCEPTED,
+            Self::RuleRevoked(_) => kind::RULE_REVOKED,
+            Self::ToolAccepted(_) => kind::TOOL_ACCEPTED,
         }
     }
 }
@@ -274,6 +283,8 @@ pub struct CallProposed {
     pub category: RiskCategory,
     /// Whether the caller's time was off by more than the allowed skew, so that ours was used.
     pub skewed: bool,
+    /// Where and how the arguments do not match the tool's schema; empty: they do, or it has none.
+    pub schema_fault: String,
     /// What the models look at.
     pub features: CallFeatures,
 }
@@ -308,6 +319,8 @@ pub struct CallCompleted {
     pub fingerprints: Vec<u64>,
     /// The result's words in order, see `stats::words`; none if no result was handed in.
     pub words: Option<Vec<u32>>,
+    /// Hashes of telling values in the result, in the form of argument values.
+    pub brought: Vec<u32>,
 }
 
 /// A policy came into force.
@@ -319,6 +332,67 @@ pub struct PolicyAdopted {
     pub mode: Mode,
     /// SHA-256 of the text, preceded by one byte for the mode.
     pub digest: Digest,
+    /// The tenant it holds for; empty: every tenant that has none of its own.
+    pub tenant: String,
+    /// Who adopted it; empty: the daemon, from its policy file.
+    pub actor: String,
+    /// What was said about it.
+    pub comment: String,
+}
+
+/// A person granted a rule: by approving and remembering, or by accepting a suggestion.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleAccepted {
+    /// Tenant.
+    pub tenant: String,
+    /// Id of the grant; also the rule's id in decisions.
+    pub grant_id: String,
+    /// The rule, YAML as it would stand in the file.
+    pub rule_text: String,
+    /// Until when it holds; none: until it is revoked.
+    pub expires: Option<Timestamp>,
+    /// Who granted it.
+    pub actor: String,
+    /// The review it came from, by the position of its opening; zero: none.
+    pub review: Position,
+    /// The suggestion it came from; empty: none.
+    pub suggestion_id: String,
+    /// What was said about it.
+    pub comment: String,
+}
+
+/// A granted rule was taken back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleRevoked {
+    /// Tenant.
+    pub tenant: String,
+    /// Id of the grant.
+    pub grant_id: String,
+    /// Who took it back.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// A tool's changed definition was accepted: its calls are no longer reviewed for the change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToolAccepted {
+    /// Tenant.
+    pub tenant: String,
+    /// MCP server.
+    pub server: String,
+    /// Tool name.
+    pub tool: String,
+    /// SHA-256 of the definition that was accepted.
+    pub definition_hash: Digest,
+    /// Category inferred from it, which holds from now on, also if it is lower than before.
+    pub category: RiskCategory,
+    /// Capabilities inferred from it.
+    pub capabilities: Capabilities,
+    /// Who accepted it.
+    pub actor: String,
+    /// What was said about it.
+    pub comment: String,
 }
 
 /// What lies beside a record's commitment and can be erased.

@@ -51,6 +51,24 @@ impl<'a> Json<'a> {
         Ok(value)
     }
 
+    /// The value with texts of its own.
+    pub fn into_static(self) -> Json<'static> {
+        match self {
+            Self::Null => Json::Null,
+            Self::Bool(value) => Json::Bool(value),
+            Self::Integer(value) => Json::Integer(value),
+            Self::Float(value) => Json::Float(value),
+            Self::Text(text) => Json::Text(Cow::Owned(text.into_owned())),
+            Self::Array(items) => Json::Array(items.into_iter().map(Json::into_static).collect()),
+            Self::Object(fields) => {
+                let own = |(key, value): (Cow<'a, str>, Json<'a>)| {
+                    (Cow::Owned(key.into_owned()), value.into_static())
+                };
+                Json::Object(fields.into_iter().map(own).collect())
+            }
+        }
+    }
+
     /// Appends the value as compact JSON.
     pub fn write(&self, out: &mut Vec<u8>) {
         match self {

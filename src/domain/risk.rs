@@ -41,6 +41,16 @@ impl RiskCategory {
         }
     }
 
+    /// As it is written.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::Critical => "critical",
+        }
+    }
+
     /// The stored number, 1 to 4.
     pub const fn number(self) -> u8 {
         match self {
@@ -65,12 +75,7 @@ impl RiskCategory {
 
 impl fmt::Display for RiskCategory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Low => "low",
-            Self::Medium => "medium",
-            Self::High => "high",
-            Self::Critical => "critical",
-        })
+        f.write_str(self.name())
     }
 }
 
@@ -129,6 +134,16 @@ impl Capabilities {
     /// Both sets together.
     pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+
+    /// The label of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::NAMES.into_iter().find(|(_, known)| *known == name).map(|(label, _)| label)
+    }
+
+    /// Whether every label of `other` is in the set.
+    pub const fn has_all(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
     }
 
     /// Whether any label of `other` is in the set.

@@ -3,6 +3,7 @@
 use crate::decide::ingest::Violation;
 use crate::decide::lock::Fault as LockFault;
 use crate::decide::review::VoteFault;
+use crate::decide::ruling::Refusal;
 use crate::eventlog;
 
 /// A refusal. Cloneable, because one failed append answers many callers.
@@ -20,6 +21,9 @@ pub enum Error {
     /// The outcome of this call is recorded already, and it is another one.
     #[error("the outcome of call_id `{0}` is recorded already and differs")]
     OutcomeTaken(String),
+    /// A decision about rules cannot be; nothing happened.
+    #[error("{}", refusal_text(.0))]
+    Refused(Refusal),
     /// A vote that does not count, or a review that cannot be handed on.
     #[error("{}", vote_text(*.0))]
     Vote(VoteFault),
@@ -58,6 +62,17 @@ pub enum Error {
 fn violations_text(violations: &[Violation]) -> String {
     let one = |violation: &Violation| format!("{} {}", violation.field, violation.description);
     violations.iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
+fn refusal_text(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::Faults(faults) => {
+            let shown: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            format!("the policy is not accepted: {}", shown.join("; "))
+        }
+        Refusal::Conflict(why) | Refusal::Full(why) => why.clone(),
+        Refusal::Unknown(what) => format!("{what} is not known"),
+    }
 }
 
 const fn vote_text(fault: VoteFault) -> &'static str {

@@ -6,15 +6,17 @@ use super::counters::{CountersView, add};
 use super::handover::{ClosesHandover, Handover};
 use super::hub::Hub;
 use super::overseer::Overseer;
-use super::partition::{Command, Reply};
+use super::partition::{Command, Reply, Ruled};
+use super::policies::book;
 use super::recovery::{Recovered, recover};
 use super::registry::Registry;
-use super::replay::adopted_policy;
+use super::schemas::Schemas;
 use super::snapshots;
 use super::ticker;
 use super::worker::{Worker, refuse};
 use crate::clock::Clock;
 use crate::decide::ingest::Ingest;
+use crate::decide::ruling::{Ruling, policy_digest};
 use crate::decide::{InferenceCache, Settings};
 use crate::domain::decision::Mode;
 use crate::domain::event::{Event, LogCreated, Payload, Pending, PolicyAdopted, Recorded};
@@ -25,7 +27,6 @@ use crate::domain::time::Timestamp;
 use crate::eventlog::{self, Log, OpenReport, Writer};
 use crate::projection::{STATE_VERSION, State};
 use crate::stats::fingerprint::FingerprintKey;
-use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -241,6 +242,32 @@ impl Engine {
         .await
     }
 
+    /// Decides about rules for a tenant; answered once it is durable.
+    pub async fn rule(&self, tenant: &str, ruling: Ruling) -> Result<Ruled, Error> {
+        let now = self.now();
+        self.call(tenant, |reply| Command::Rule(Box::new(ruling), now, reply)).await
+    }
+
+    /// Puts a policy into force for every tenant that has none of its own, in every partition. The first
+    /// partition that refuses ends it; nothing has happened then, as all check the same text.
+    pub async fn adopt_for_all(&self, text: &str, mode: Mode) -> Result<(), Error> {
+        let now = self.now();
+        let around = self.surroundings("").await?;
+        for partition in self.partitions.iter() {
+            let ruling = Ruling::Adopt {
+                tenant: String::new(),
+                text: text.to_owned(),
+                mode,
+                base: None,
+                actor: String::new(),
+                comment: String::new(),
+                around: around.clone(),
+            };
+            Self::call_to(partition, |reply| Command::Rule(Box::new(ruling), now, reply)).await?;
+        }
+        Ok(())
+    }
+
     /// How many partitions there are.
     pub fn partitions(&self) -> usize {
         self.partitions.len()
@@ -293,12 +320,11 @@ fn open_partition(options: &Options, number: u32) -> Result<(Partition, Opened),
     let (log, mut writer, log_report) = Log::open(&dir, &log_options)?;
     let (mut state, recovered) = recover(&log)?;
     begin(options, number, &log, &mut state, &mut writer)?;
-    let text = PolicyAdopted { text: options.policy_text.clone(), mode: options.mode, digest: [0; 32] };
-    let policy = Arc::new(adopted_policy(&text)?);
+    let book = book(&state, &log)?;
 
     let shared = Arc::new(Shared::default());
     add(&shared.counters.records_lost_accepted, log_report.records_lost());
-    shared.set_mode(policy.mode);
+    shared.set_mode(book.of("").mode);
     let (tail_sender, tail) = watch::channel(log.position());
     log.set_on_append(Box::new(move |position| {
         tail_sender.send_replace(position);
@@ -314,7 +340,8 @@ fn open_partition(options: &Options, number: u32) -> Result<(Partition, Opened),
     let worker = Worker {
         state,
         log: log.clone(),
-        policy,
+        book,
+        schemas: Schemas::default(),
         settings: options.settings.clone(),
         shared: Arc::clone(&shared),
         commands: receiver,
@@ -355,7 +382,9 @@ fn begin(
     let digest = policy_digest(&options.policy_text, options.mode);
     if state.policy_digest != digest {
         let text = options.policy_text.clone();
-        events.push(Event::PolicyAdopted(PolicyAdopted { text, mode: options.mode, digest }));
+        let (tenant, actor, comment) = (String::new(), String::new(), String::new());
+        let adopted = PolicyAdopted { text, mode: options.mode, digest, tenant, actor, comment };
+        events.push(Event::PolicyAdopted(adopted));
     }
     for event in events {
         let recorded = Recorded {
@@ -377,10 +406,6 @@ fn begin(
         Press::default().commit(writer, &[group], &Shared::default())?;
     }
     Ok(())
-}
-
-fn policy_digest(text: &str, mode: Mode) -> [u8; 32] {
-    Sha256::new().chain_update([u8::from(mode == Mode::Observe)]).chain_update(text).finalize().into()
 }
 
 /// Starts the three threads of a partition. The worker's outlives the others and says the last words.

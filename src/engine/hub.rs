@@ -5,7 +5,7 @@
 use super::overseer::Oversight;
 use crate::domain::position::Position;
 use crate::domain::time::Timestamp;
-use crate::policy::Policy;
+use crate::policy::{Book, Policy};
 use crate::projection::{KnownLock, Review};
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -33,7 +33,7 @@ pub struct Hub {
     next_deadline: AtomicI64,
     urgent: Mutex<VecDeque<Oversight>>,
     is_urgent: AtomicBool,
-    policy: Mutex<Option<Arc<Policy>>>,
+    policies: Mutex<Option<Book>>,
     /// Whether a tick is on its way.
     ticking: AtomicBool,
 }
@@ -46,7 +46,7 @@ impl Default for Hub {
             next_deadline: AtomicI64::new(i64::MAX),
             urgent: Mutex::default(),
             is_urgent: AtomicBool::new(false),
-            policy: Mutex::default(),
+            policies: Mutex::default(),
             ticking: AtomicBool::new(false),
         }
     }
@@ -101,13 +101,13 @@ impl Hub {
         self.next_deadline.store(at.map_or(i64::MAX, Timestamp::as_micros), Ordering::Relaxed);
     }
 
-    /// The policy by which votes count.
-    pub fn policy(&self) -> Option<Arc<Policy>> {
-        lock(&self.policy).clone()
+    /// The policy by which a tenant's votes count.
+    pub fn policy(&self, tenant: &str) -> Option<Arc<Policy>> {
+        lock(&self.policies).as_ref().map(|book| Arc::clone(book.of(tenant)))
     }
 
-    pub(super) fn set_policy(&self, policy: Arc<Policy>) {
-        *lock(&self.policy) = Some(policy);
+    pub(super) fn set_policies(&self, book: Book) {
+        *lock(&self.policies) = Some(book);
     }
 
     /// Puts a command on the way past the queue; hands it back if there are too many.

@@ -88,7 +88,7 @@ impl Worker {
         let asking = reviewed.asking(decided.position);
         let asked = match reviewed.claims {
             Some(id) => claim(&self.state, &asking, id, now),
-            None => ask(&self.state, &asking, &self.policy, now),
+            None => ask(&self.state, &asking, self.book.of(&reviewed.tenant), now),
         };
         let (stream, call, cause) = (reviewed.stream, reviewed.call, decided.position);
         match asked {
@@ -163,7 +163,7 @@ impl Worker {
         let review = self.state.reviews.get(id)?;
         let now = self.overseer.clock.deadlines().late;
         let tenant = review.tenant.clone();
-        match review::release(&self.state, review, claimant, &self.policy, now) {
+        match review::release(&self.state, review, claimant, self.book.of(&tenant), now) {
             Release::NotYet(why) => return Some(why),
             Release::Goes(events) | Release::Refused(events) => {
                 for about in events {
@@ -203,7 +203,8 @@ impl Worker {
     fn vote(&mut self, ballot: Ballot, feedback: Option<Box<FeedbackGiven>>, reply: Reply<Cast>) {
         let id = ballot.review;
         let now = self.overseer.clock.deadlines().late;
-        let position = match review::vote(&self.state, ballot, &self.policy, now) {
+        let policy = Arc::clone(self.book.of(&ballot.tenant));
+        let position = match review::vote(&self.state, ballot, &policy, now) {
             Err(fault) => return reply(Err(Error::Vote(fault))),
             Ok(Voted::Again) => None,
             Ok(Voted::Counts(events)) => self.settle(id, events),
@@ -338,7 +339,7 @@ impl Worker {
         let groundless = state.reviews.by_deadline();
         let groundless = groundless.filter(|review| review::ground_lost(state, review, now).is_some());
         self.overseer.groundless = groundless.map(|review| review.id).collect();
-        self.overseer.hub.set_policy(Arc::clone(&self.policy));
+        self.overseer.hub.set_policies(self.book.clone());
     }
 
     /// Settles a few of them; whether there are more.

@@ -9,10 +9,11 @@ use super::query::{self, EventView, TimelineEvent};
 use crate::decide::review::Ballot;
 use crate::domain::call::Call;
 use crate::domain::event::{FeedbackGiven, ReviewDelegated, TokenCreated, TokenRevoked};
+use crate::domain::identity::{Role, Token};
 use crate::domain::lock::{Lock, LockScope};
 use crate::domain::position::{Position, Revision};
 use crate::domain::time::Timestamp;
-use crate::policy::Policy;
+use crate::policy::{Policy, Reviewer, Surroundings};
 use crate::projection::{KnownLock, KnownToken, Review, State};
 use std::sync::Arc;
 use tokio::sync::{broadcast, oneshot};
@@ -57,9 +58,9 @@ impl Engine {
         self.hub(partition).map(|hub| hub.follow())
     }
 
-    /// The policy by which a partition's votes count.
-    pub fn policy_in_force(&self, partition: usize) -> Option<Arc<Policy>> {
-        self.hub(partition).and_then(|hub| hub.policy())
+    /// The policy by which a tenant's votes count.
+    pub fn policy_in_force(&self, partition: usize, tenant: &str) -> Option<Arc<Policy>> {
+        self.hub(partition).and_then(|hub| hub.policy(tenant))
     }
 
     async fn oversee<T: Send + 'static>(
@@ -164,6 +165,26 @@ impl Engine {
     /// All tokens, ended ones too.
     pub async fn tokens(&self) -> Result<Vec<KnownToken>, Error> {
         self.ask_of_partition(TOKENS_PARTITION, |state| state.access.iter().cloned().collect()).await
+    }
+
+    /// Who can vote on reviews of a tenant (empty: of any), as far as tokens tell. Without tokens whoever
+    /// reaches the Unix socket can, in anybody's group.
+    pub async fn surroundings(&self, tenant: &str) -> Result<Surroundings, Error> {
+        let now = self.now();
+        let tokens = self.tokens().await?;
+        let valid = || tokens.iter().filter(|known| known.revoked.is_none()).map(|known| &known.token);
+        if valid().next().is_none() {
+            return Ok(Surroundings::default());
+        }
+        let sees = |token: &&Token| {
+            tenant.is_empty() || token.tenants.is_empty() || token.tenants.iter().any(|name| name == tenant)
+        };
+        let votes = valid().filter(|token| token.role == Role::Reviewer && !token.is_expired(now));
+        let reviewers = votes.filter(sees).map(|token| Reviewer {
+            names: std::iter::once(&token.subject).chain(&token.aliases).cloned().collect(),
+            groups: token.groups.clone(),
+        });
+        Ok(Surroundings { reviewers: Some(reviewers.collect()) })
     }
 
     /// Asks a partition's state.

@@ -3,6 +3,7 @@
 use super::Error;
 use super::overseer::Oversight;
 use crate::decide::observe::Definition;
+use crate::decide::ruling::Ruling;
 use crate::domain::call::{Call, Digest, Outcome, SessionSource};
 use crate::domain::decision::Decision;
 use crate::domain::position::Position;
@@ -44,6 +45,8 @@ pub struct Decided {
     pub repeated: bool,
     /// Whether the caller's time was off by more than the allowed skew.
     pub skewed: bool,
+    /// Where and how the arguments do not match the tool's schema; empty: they do.
+    pub schema_fault: String,
     /// The review that was opened or joined, or that settled the call; zero: none.
     pub review: Position,
     /// The final word on a call that was to be reviewed.
@@ -80,6 +83,15 @@ pub struct Completed {
     /// Position of the `CallCompleted`; of the call's `CallProposed` if it was recorded before.
     pub position: Position,
     /// Whether the same outcome was recorded before.
+    pub repeated: bool,
+}
+
+/// What became of a decision about rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ruled {
+    /// Position of its event; of the state if it was so already.
+    pub position: Position,
+    /// Whether it was so already.
     pub repeated: bool,
 }
 
@@ -126,6 +138,8 @@ pub enum Command {
         /// Answered with the position of `SessionClosed`; none if it was not live.
         reply: Reply<Option<Position>>,
     },
+    /// A person's decision about rules: what, and when.
+    Rule(Box<Ruling>, Timestamp, Reply<Ruled>),
     /// Something about reviews, locks or tokens.
     Oversee(Box<Oversight>),
     /// Look past the queue: something urgent is there.

@@ -9,7 +9,7 @@ use crate::domain::event::{Event, Payload, Pending, Recorded};
 use crate::domain::position::{Position, Revision};
 use crate::domain::stream::{CallKey, StreamId};
 use crate::domain::time::Timestamp;
-use crate::eventlog::{Log, PayloadRef, RecordView, StreamFrom};
+use crate::eventlog::{Log, PayloadRef, PayloadState, RecordView, StreamFrom};
 use crate::projection::Final;
 use crate::record;
 use crate::stats::fingerprint::FingerprintKey;
@@ -272,11 +272,25 @@ pub(super) fn decided_at(
         policy_revision: event.policy_revision,
         repeated: true,
         skewed: proposed.skewed,
+        schema_fault: proposed.schema_fault,
         review: Position::ZERO,
         settled: None,
         not_yet: None,
         comment: String::new(),
     })
+}
+
+/// The masked arguments of the call proposed at a position; none if they were erased.
+pub(super) fn arguments_at(log: &Log, position: Position) -> Result<Option<Vec<u8>>, Error> {
+    match log.payload(position)? {
+        PayloadState::Present(bytes) => {
+            let payload = record::decode_payload(&bytes)
+                .map_err(|fault| Error::DataLoss(format!("the payload at position {position}: {fault}")))?;
+            Ok(Some(payload.arguments))
+        }
+        PayloadState::Erased => Ok(None),
+        PayloadState::None => Ok(Some(Vec::new())),
+    }
 }
 
 /// The key of a call: keyed hashes of tenant and id.

@@ -3,12 +3,14 @@
 use super::Error;
 use super::directory::{self, SessionSummary};
 use super::handle::Engine;
+use super::history;
+use super::policies::not_accepted;
 use super::query::{self, EventView, SessionFilter, TimelineEvent};
-use super::replay::adopted_policy;
 use crate::domain::event::Event;
 use crate::domain::position::{Position, Revision};
 use crate::domain::stream::StreamId;
-use crate::policy::Policy;
+use crate::policy::suggest::Suggestion;
+use crate::policy::{Policy, adopted};
 
 impl Engine {
     /// Up to `max` events of a session from a revision on. Blocks on disk reads.
@@ -93,9 +95,38 @@ impl Engine {
 
     /// The policy that came into force at a position of a tenant's log. Blocks on disk reads.
     pub fn policy_at(&self, tenant: &str, position: Position) -> Result<Policy, Error> {
-        match query::event_at(self.log(tenant), position)?.record.event {
-            Event::PolicyAdopted(event) => adopted_policy(&event),
+        let record = query::event_at(self.log(tenant), position)?.record;
+        match &record.event {
+            Event::PolicyAdopted(event) => {
+                adopted(event, record.receive_time).map_err(|faults| not_accepted(position, &faults))
+            }
             _ => Err(Error::NotFound(format!("policy revision {position}"))),
         }
+    }
+
+    /// Tries a policy on history: see [`history::backtest`]. Blocks on disk reads.
+    pub fn backtest(
+        &self,
+        range: &history::Range,
+        policy: &Policy,
+        changed: impl FnMut(history::Reversed) -> bool,
+        progress: impl FnMut(Position, u64) -> bool,
+    ) -> Result<history::Backtest, Error> {
+        history::backtest(self.log(&range.tenant), range, policy, changed, progress)
+    }
+
+    /// What the policy covers: see [`history::coverage`]. Blocks on disk reads.
+    pub fn coverage(&self, range: &history::Range) -> Result<history::Coverage, Error> {
+        history::coverage(self.log(&range.tenant), range)
+    }
+
+    /// Rules that history gives ground for: see [`history::suggestions`]. Blocks on disk reads.
+    pub fn suggestions(&self, range: &history::Range, policy: &Policy) -> Result<Vec<Suggestion>, Error> {
+        history::suggestions(self.log(&range.tenant), range, policy)
+    }
+
+    /// Positions of the policies that were adopted for a tenant or for all, oldest first. Blocks on disk reads.
+    pub fn policy_revisions(&self, tenant: &str) -> Result<Vec<Position>, Error> {
+        history::policy_revisions(self.log(tenant), tenant)
     }
 }

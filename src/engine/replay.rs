@@ -2,14 +2,15 @@
 //! another policy it shows what would have been decided, each call on what was learnt until then.
 
 use super::Error;
-use super::query::decode;
-use crate::decide::{SCORING_VERSION, redecide};
+use super::policies::not_accepted;
+use super::query::{arguments_at, decode};
+use crate::decide::{SCORING_VERSION, moment, redecide};
 use crate::domain::decision::{Decision, Verdict};
-use crate::domain::event::{Event, Payload, PolicyAdopted, Recorded};
+use crate::domain::event::{Event, Payload, Recorded};
 use crate::domain::position::Position;
 use crate::domain::stream::StreamId;
 use crate::eventlog::Log;
-use crate::policy::{Policy, parse};
+use crate::policy::{Book, Policy};
 use crate::projection::State;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -72,6 +73,8 @@ pub struct ReplayReport {
     pub decided: u64,
     /// Calls not compared, because another version of the scoring decided them.
     pub other_version: u64,
+    /// Calls not compared, because a rule looks at their arguments and those were erased.
+    pub erased: u64,
     /// Decisions that differ; the first [`DIFFERENCES_MAX`].
     pub differences: Vec<Redecided>,
     /// How many differ in all.
@@ -106,17 +109,6 @@ pub enum Step<'a> {
     Call(&'a Redecided),
 }
 
-/// The policy of an event.
-pub(super) fn adopted_policy(event: &PolicyAdopted) -> Result<Policy, Error> {
-    if event.text.is_empty() {
-        return Ok(Policy::built_in(event.mode));
-    }
-    parse(&event.text, event.mode).map_err(|faults| {
-        let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
-        Error::DataLoss(format!("the recorded policy is not accepted any more: {}", faults.join("; ")))
-    })
-}
-
 /// Replays the log up to `to`. With `rescore`, every call is decided anew; without, the log is only
 /// folded. `progress` is told the position now and then.
 pub fn replay(
@@ -143,14 +135,14 @@ pub fn replay_with(
 ) -> Result<ReplayReport, Error> {
     let mut run = Run {
         state: State::empty(),
-        policy: Policy::default(),
+        book: Book::default(),
         expected: None,
         plan,
         report: ReplayReport::default(),
     };
     let mut fault = None;
     log.scan(Position::FIRST, to, |view| {
-        let step = decode(&view, Payload::default()).and_then(|recorded| run.step(&recorded, &mut told));
+        let step = decode(&view, Payload::default()).and_then(|recorded| run.step(log, &recorded, &mut told));
         step.unwrap_or_else(|error| {
             fault = Some(error);
             ControlFlow::Break(())
@@ -161,7 +153,7 @@ pub fn replay_with(
 
 struct Run<'p> {
     state: State,
-    policy: Policy,
+    book: Book,
     /// Of the call proposed last: its id, and what came out now.
     expected: Option<(String, Decision)>,
     plan: &'p Plan,
@@ -171,17 +163,29 @@ struct Run<'p> {
 impl Run<'_> {
     fn step(
         &mut self,
+        log: &Log,
         recorded: &Recorded,
         told: &mut impl FnMut(Step<'_>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, Error> {
         let mut flow = told(Step::Event(recorded));
-        match &recorded.record.event {
-            Event::PolicyAdopted(event) if self.plan.policy.is_none() => self.policy = adopted_policy(event)?,
+        let record = &recorded.record;
+        self.book
+            .apply(&record.event, record.receive_time)
+            .map_err(|faults| not_accepted(recorded.position, &faults))?;
+        match &record.event {
             Event::CallProposed(proposed) if self.is_wanted(recorded, &proposed.tenant) => {
-                let policy = self.plan.policy.as_ref().unwrap_or(&self.policy);
-                let (stream, now) = (recorded.record.stream, recorded.record.receive_time);
-                let decision = redecide(&self.state, stream, proposed, policy, now);
-                self.expected = Some((proposed.call_id.clone(), decision));
+                let policy = self.plan.policy.as_ref().unwrap_or_else(|| self.book.of(&proposed.tenant));
+                let arguments = if policy.needs_arguments() {
+                    arguments_at(log, recorded.position)?
+                } else {
+                    Some(Vec::new())
+                };
+                let decision = arguments.map(|arguments| {
+                    let now = moment(proposed.origin, record.event_time, record.receive_time);
+                    redecide(&self.state, record.stream, proposed, policy, &arguments, now)
+                });
+                self.report.erased += u64::from(decision.is_none());
+                self.expected = decision.map(|decision| (proposed.call_id.clone(), decision));
             }
             Event::CallDecided(event) => {
                 if let Some((call_id, now)) = self.expected.take() {

@@ -6,9 +6,10 @@ use super::counters::add;
 use super::directory;
 use super::handover::ClosesHandover;
 use super::overseer::{Overseer, Reviewed};
-use super::partition::{Command, Completed, Decided, Definedness, Import, Imported, Reply};
+use super::partition::{Command, Completed, Decided, Import, Imported, Reply};
 use super::registry::{Known, Registry};
-use crate::decide::observe::{Definition, KnownCall};
+use super::schemas::Schemas;
+use crate::decide::observe::KnownCall;
 use crate::decide::{self, InferenceCache, Settings};
 use crate::domain::call::{Call, Outcome, OutcomeStatus};
 use crate::domain::event::{CallCompleted, Event, Pending, Recorded};
@@ -16,8 +17,8 @@ use crate::domain::position::{Position, Revision};
 use crate::domain::stream::{CallKey, StreamId};
 use crate::domain::time::Timestamp;
 use crate::eventlog::Log;
-use crate::policy::Policy;
-use crate::projection::{State, TENANTS_MAX};
+use crate::policy::Book;
+use crate::projection::{State, TENANTS_MAX, Tool};
 use crate::stats::fingerprint::FingerprintKey;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -30,7 +31,8 @@ const DRAIN_MAX: usize = 256;
 pub(super) struct Worker {
     pub(super) state: State,
     pub(super) log: Log,
-    pub(super) policy: Arc<Policy>,
+    pub(super) book: Book,
+    pub(super) schemas: Schemas,
     pub(super) settings: Settings,
     pub(super) shared: Arc<Shared>,
     pub(super) commands: mpsc::Receiver<Command>,
@@ -156,6 +158,7 @@ impl Worker {
                 let ended = self.end_session(&tenant, &stream, now);
                 self.defer(reply, ended);
             }
+            Command::Rule(ruling, now, reply) => self.rule(*ruling, now, reply),
             Command::Ask(question) => {
                 let answer = question(Ok(&self.state));
                 self.group.deferred.push(Deferred::Other(answer));
@@ -245,8 +248,11 @@ impl Worker {
     }
 
     fn judge(&mut self, call: Call, key: CallKey, stream: StreamId) -> decide::Judged {
-        let Self { state, policy, settings, inferences, .. } = self;
-        let judged = decide::judge(state, call, key, stream, policy, settings, inferences);
+        let Self { state, book, settings, inferences, schemas, log, .. } = self;
+        let policy = book.of(&call.tenant);
+        let mut misfit = |tool: &Tool, arguments: &[u8]| schemas.fault(log, tool, arguments);
+        let aids = decide::Aids { inferences, schema_fault: &mut misfit };
+        let judged = decide::judge(state, call, key, stream, policy, settings, aids);
         if let Event::CallDecided(event) = &judged.decided.event {
             let failed = crate::domain::decision::Floor::DetectorFailed.bit();
             let count = u64::from(event.decision.assessment.floors & failed != 0);
@@ -279,6 +285,14 @@ impl Worker {
         let recorded = Recorded { position: self.state.position.next(), record: pending };
         let entry = directory::before(&self.state, &recorded);
         self.state.apply(&recorded);
+        self.schemas.note(recorded.position, &recorded.record.event);
+        if self.book.apply(&recorded.record.event, recorded.record.receive_time).is_err() {
+            // It was checked before it was recorded; the next start reads it again and says so.
+            tracing::error!(position = recorded.position.get(), "a recorded rule is not accepted");
+        }
+        if matches!(recorded.record.event, Event::PolicyAdopted(_)) {
+            self.shared.set_mode(self.book.of("").mode);
+        }
         self.overseer.note(&recorded);
         self.group.directory.extend(entry.or_else(|| directory::after(&self.state, &recorded)));
         self.group.push(recorded);
@@ -347,30 +361,6 @@ impl Worker {
     pub(super) fn last_of(&self, tenant: &str, stream: &StreamId) -> Revision {
         let at_hand = self.state.revision_of(tenant, stream);
         at_hand.unwrap_or_else(|| last_revision(&self.log, stream))
-    }
-
-    fn define_tools(
-        &mut self,
-        tenant: &str,
-        definitions: Vec<Definition>,
-        now: Timestamp,
-        reply: Reply<Vec<Definedness>>,
-    ) {
-        if self.state.tenant(tenant).is_none() && self.state.tenants_len() >= TENANTS_MAX {
-            return reply(Err(Error::TenantsFull(TENANTS_MAX)));
-        }
-        let mut result = Vec::with_capacity(definitions.len());
-        for definition in definitions {
-            result.push(match decide::define_tool(&self.state, tenant, definition, now) {
-                None => Definedness::Known,
-                Some(pending) => {
-                    let changed = pending.event.kind() == crate::domain::event::kind::TOOL_REDEFINED;
-                    self.take_up(pending);
-                    if changed { Definedness::Changed } else { Definedness::New }
-                }
-            });
-        }
-        self.defer(reply, result);
     }
 
     fn end_session(&mut self, tenant: &str, stream: &StreamId, now: Timestamp) -> Option<Position> {
@@ -465,6 +455,7 @@ fn decided(
         policy_revision: event.policy_revision,
         repeated: false,
         skewed: proposed.skewed,
+        schema_fault: proposed.schema_fault.clone(),
         review: Position::ZERO,
         settled: None,
         not_yet: None,
@@ -497,6 +488,7 @@ pub(super) fn refuse(command: Command, error: Error) {
         Command::EndSession { reply, .. } => reply(Err(error)),
         Command::Oversee(oversight) => oversight.refuse(error),
         Command::Wake => {}
+        Command::Rule(_, _, reply) => reply(Err(error)),
         Command::Ask(question) => question(Err(error))(Ok(())),
         Command::Stop(reply) => reply(Err(error)),
     }

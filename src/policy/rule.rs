@@ -1,14 +1,16 @@
-//! Rules and the policy they form.
+//! Rules, and what else a policy says.
 
-use super::review_terms::{DefaultTerms, Groups, ReviewTerms};
+use super::cel::Condition;
+use super::names::Pattern;
+use super::review_terms::ReviewTerms;
 use super::window::Window;
 use crate::domain::decision::{Mode, Verdict};
-use crate::domain::risk::RiskCategory;
-use globset::{Glob, GlobBuilder, GlobMatcher, GlobSet, GlobSetBuilder};
-use serde::{Deserialize, Serialize};
+use crate::domain::risk::{Capabilities, RiskCategory};
+use crate::domain::time::Timestamp;
+use serde::Serialize;
 
-/// What a rule does with a call it matches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What a rule does with a call it matches. A higher one is stricter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Effect {
     /// Whitelisted: allowed unless it is anomalous.
@@ -20,6 +22,10 @@ pub enum Effect {
 }
 
 impl Effect {
+    /// Names as they are written.
+    pub(super) const NAMES: [(&'static str, Self); 3] =
+        [("allow", Self::Allow), ("review", Self::Review), ("deny", Self::Deny)];
+
     /// The verdict it asks for.
     pub const fn verdict(self) -> Verdict {
         match self {
@@ -31,41 +37,62 @@ impl Effect {
 }
 
 /// A rule as written.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     /// Name, unique in the policy.
     pub id: String,
+    /// Line in the file, from 1; 0: a grant.
+    pub line: u32,
     /// Glob over tool names, anchored; `*` does not cross `/`.
     pub tool: String,
     /// Glob over server names; any if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<String>,
-    /// Glob over any link of the principal chain; any if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Glob over the links of the principal chain; any if absent.
     pub principal: Option<String>,
+    /// Condition over the call; none: always.
+    pub when: Option<Condition>,
     /// What it does.
     pub effect: Effect,
     /// Category it sets, over the inferred one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub risk: Option<RiskCategory>,
-    /// Mode for calls it matches, over the policy's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mode: Option<Mode>,
     /// Terms of the reviews it asks for; those of the category if absent.
-    #[serde(skip)]
     pub review: Option<ReviewTerms>,
     /// When its calls may be made; always if absent.
-    #[serde(skip)]
     pub window: Option<Window>,
+    /// From when on it counts no more; never if absent.
+    pub expires: Option<Timestamp>,
+    /// Must hold of an allowed call once it is scored; if it does not, the call is reviewed.
+    pub expect: Option<Condition>,
+    /// Mode for calls it matches, over the policy's.
+    pub mode: Option<Mode>,
     /// For the reader.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub notes: Option<String>,
+    pub notes: String,
+}
+
+impl Rule {
+    /// A rule over tool names and nothing else.
+    pub fn plain(id: &str, tool: &str, effect: Effect) -> Self {
+        Self {
+            id: id.to_owned(),
+            line: 0,
+            tool: tool.to_owned(),
+            server: None,
+            principal: None,
+            when: None,
+            effect,
+            risk: None,
+            review: None,
+            window: None,
+            expires: None,
+            expect: None,
+            mode: None,
+            notes: String::new(),
+        }
+    }
 }
 
 /// Verdict for a call that no rule matches, by category.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Defaults {
     /// LOW; default allow.
     pub low: Effect,
@@ -96,151 +123,25 @@ impl Defaults {
 }
 
 /// Where risk alone changes a verdict.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Thresholds {
     /// Risk at or over which a call is denied; none: risk alone never denies. 1 to 100.
     pub deny: Option<u8>,
 }
 
-/// A compiled policy.
+/// What the policy says of tools, over what was inferred.
 #[derive(Clone, Debug)]
-pub struct Policy {
-    /// Mode where no rule sets one.
-    pub mode: Mode,
-    /// Verdicts where no rule matches.
-    pub defaults: Defaults,
-    /// Thresholds on risk.
-    pub thresholds: Thresholds,
-    /// Terms of reviews that no rule has terms for.
-    pub reviews: DefaultTerms,
-    /// Members that the file gives to groups.
-    pub groups: Groups,
-    /// Rules, most specific first, ties in the order of the file.
-    pub(super) rules: Vec<Compiled>,
-    /// Their tool globs in the same order.
-    pub(super) tools: GlobSet,
+pub(super) struct ToolLabel {
+    pub(super) tool: Pattern,
+    pub(super) server: Option<Pattern>,
+    /// Category; none: as inferred.
+    pub(super) risk: Option<RiskCategory>,
+    /// Capabilities; none: as inferred.
+    pub(super) capabilities: Option<Capabilities>,
 }
 
-/// A rule with its globs compiled.
-#[derive(Clone, Debug)]
-pub(super) struct Compiled {
-    pub(super) rule: Rule,
-    pub(super) server: Option<GlobMatcher>,
-    pub(super) principal: Option<GlobMatcher>,
-}
-
-/// Most rules in a policy.
-pub(super) const RULES_MAX: usize = 10_000;
-/// Longest glob, bytes.
-pub(super) const GLOB_BYTES_MAX: usize = 1_024;
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self {
-            mode: Mode::Enforce,
-            defaults: Defaults::default(),
-            thresholds: Thresholds::default(),
-            reviews: DefaultTerms::default(),
-            groups: Groups::default(),
-            rules: Vec::new(),
-            tools: GlobSet::empty(),
-        }
+impl ToolLabel {
+    pub(super) fn matches(&self, tool: &str, server: &str) -> bool {
+        self.tool.matches(tool) && self.server.as_ref().is_none_or(|pattern| pattern.matches(server))
     }
-}
-
-impl Policy {
-    /// Compiles rules; the error names the rule and the fault, all of them.
-    pub fn new(
-        mode: Mode,
-        defaults: Defaults,
-        thresholds: Thresholds,
-        rules: Vec<Rule>,
-    ) -> Result<Self, Vec<String>> {
-        let mut faults = Vec::new();
-        if rules.len() > RULES_MAX {
-            faults.push(format!("{} rules, at most {RULES_MAX} are allowed", rules.len()));
-        }
-        if thresholds.deny.is_some_and(|risk| risk == 0 || risk > 100) {
-            faults.push("thresholds.deny must be 1 to 100".to_owned());
-        }
-        let mut seen = std::collections::BTreeSet::new();
-        let mut compiled = Vec::new();
-        let mut tools = GlobSetBuilder::new();
-        let mut rules = rules;
-        rules.sort_by_key(|rule| std::cmp::Reverse(specificity(rule)));
-        for rule in rules {
-            if !seen.insert(rule.id.clone()) {
-                faults.push(format!("two rules have the id `{}`", rule.id));
-            }
-            let mut glob = |field: &str, text: &str| {
-                compile(text)
-                    .map_err(|fault| faults.push(format!("rule `{}`: {field}: {fault}", rule.id)))
-                    .ok()
-            };
-            let tool = glob("tool", &rule.tool);
-            let server = rule.server.as_deref().and_then(|text| glob("server", text));
-            let principal = rule.principal.as_deref().and_then(|text| glob("principal", text));
-            if let Some(tool) = tool {
-                tools.add(tool);
-            }
-            compiled.push(Compiled {
-                rule,
-                server: server.map(|glob| glob.compile_matcher()),
-                principal: principal.map(|glob| glob.compile_matcher()),
-            });
-        }
-        let tools = tools.build().map_err(|fault| faults.push(fault.to_string())).unwrap_or_default();
-        if faults.is_empty() {
-            let (reviews, groups) = (DefaultTerms::default(), Groups::default());
-            Ok(Self { mode, defaults, thresholds, reviews, groups, rules: compiled, tools })
-        } else {
-            Err(faults)
-        }
-    }
-
-    /// The built-in policy: no rules, the defaults of the categories.
-    pub fn built_in(mode: Mode) -> Self {
-        Self { mode, ..Self::default() }
-    }
-
-    /// The rule of this id.
-    pub fn rule(&self, id: &str) -> Option<&Rule> {
-        self.rules().find(|rule| rule.id == id)
-    }
-
-    /// The terms of a review of a call of `category` that `rule_id` asked for; empty: no rule did.
-    pub fn review_terms(&self, rule_id: &str, category: RiskCategory) -> &ReviewTerms {
-        let own = self.rule(rule_id).and_then(|rule| rule.review.as_ref());
-        own.unwrap_or_else(|| self.reviews.of(category))
-    }
-
-    /// The change window that calls under the rule `rule_id` must keep, checked again at release.
-    pub fn window(&self, rule_id: &str) -> Option<&Window> {
-        self.rule(rule_id)?.window.as_ref()
-    }
-
-    /// The rules, most specific first.
-    pub fn rules(&self) -> impl Iterator<Item = &Rule> {
-        self.rules.iter().map(|compiled| &compiled.rule)
-    }
-}
-
-fn compile(text: &str) -> Result<Glob, String> {
-    if text.is_empty() {
-        return Err("an empty pattern matches nothing".to_owned());
-    }
-    if text.len() > GLOB_BYTES_MAX {
-        return Err(format!("longer than {GLOB_BYTES_MAX} bytes"));
-    }
-    GlobBuilder::new(text).literal_separator(true).build().map_err(|fault| fault.kind().to_string())
-}
-
-/// How narrow a rule is: deny before all else, then literal characters of principal, server and tool.
-fn specificity(rule: &Rule) -> (bool, usize) {
-    let literal = |text: &str| text.chars().filter(|letter| !"*?[]{}".contains(*letter)).count() + 1;
-    let width = literal(&rule.tool)
-        + rule.server.as_deref().map_or(0, literal)
-        + rule.principal.as_deref().map_or(0, literal);
-    (rule.effect == Effect::Deny, width)
 }

@@ -2,7 +2,7 @@
 
 use crate::domain::call::CallFeatures;
 use crate::domain::call::Digest;
-use crate::domain::event::ToolDefined;
+use crate::domain::event::{ToolAccepted, ToolDefined};
 use crate::domain::position::Position;
 use crate::domain::risk::{Capabilities, RiskCategory};
 use crate::stats::fingerprint::FingerprintKey;
@@ -33,6 +33,8 @@ pub struct Tool {
     pub defined_at: Position,
     /// Words of name and description, see `stats::words`; sorted, at most [`WORDS_MAX`].
     pub words: Vec<u32>,
+    /// Position of the `ToolDefined` that is accepted: the first one, or one that a person looked at.
+    pub accepted_at: Position,
 }
 
 impl Weigh for Tool {
@@ -130,6 +132,7 @@ impl Inventory {
             capabilities: event.capabilities,
             defined_at: position,
             words: Vec::new(),
+            accepted_at: position,
         };
         let Some(tool) = self.tools.entry(key, make) else { return };
         tool.changed |= event.previous_hash.is_some();
@@ -144,5 +147,16 @@ impl Inventory {
         found.dedup();
         found.truncate(WORDS_MAX);
         self.note_words(key, found);
+    }
+
+    /// Accepts the definition that is known now; another one changes nothing.
+    pub(super) fn accept(&mut self, key: u64, event: &ToolAccepted) {
+        let Some(tool) = self.tools.get_mut(key) else { return };
+        if tool.definition_hash == event.definition_hash {
+            tool.changed = false;
+            tool.category = event.category;
+            tool.capabilities = event.capabilities;
+            tool.accepted_at = tool.defined_at;
+        }
     }
 }

@@ -4,6 +4,7 @@ use super::locks::Subject;
 use super::reviews::{Held, Review};
 use super::session::DENIED_TOOLS_MAX;
 use super::state::State;
+use super::trail::Made;
 use crate::detector::learn::tool_key;
 use crate::detector::reading::Origin;
 use crate::domain::event::{Event, Recorded};
@@ -44,10 +45,15 @@ impl State {
                 self.follow(&event.tenant, recorded);
             }
             Event::CallReleased(event) => {
+                let known = self.reviews.get(event.review);
+                let names = known.map(|review| (review.server.clone(), review.tool.clone()));
                 let held = self.reviews.release(event, recorded);
                 self.follow(&event.tenant, recorded);
-                if let Some(held) = held {
-                    self.let_go(&event.tenant, &recorded.record.stream, &held, call_number(recorded));
+                if let (Some(held), Some((server, tool))) = (held, names) {
+                    let number = call_number(recorded);
+                    let at = recorded.record.event_time;
+                    let made = Made::new(number, at, (&server, &tool), &held.features);
+                    self.let_go(&event.tenant, &recorded.record.stream, &held, made);
                 }
             }
             Event::CallRefused(event) => {
@@ -84,8 +90,9 @@ impl State {
         }
     }
 
-    /// An approved call counts as one that was allowed: its session will teach it.
-    fn let_go(&mut self, tenant: &str, stream: &StreamId, held: &Held, call: u32) {
+    /// An approved call counts as one that was allowed: its session will teach it, and compositions see it.
+    fn let_go(&mut self, tenant: &str, stream: &StreamId, held: &Held, made: Made) {
+        let call = made.call;
         let tenant = self.tenant_mut(tenant);
         if let Some(session) = tenant.sessions.get_mut(stream) {
             session.lesson.note(call, &held.features, &held.assessment);
@@ -97,6 +104,7 @@ impl State {
             };
             session.reading.called(call, origin, values);
             tenant.models.allowed(&held.features);
+            tenant.remember(*stream, made);
         }
     }
 

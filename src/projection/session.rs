@@ -3,6 +3,7 @@
 //! Bounded: at most `SESSIONS_MAX` sessions, each at most about 4 KB (see the constants). Sessions that
 //! are over are not here: the log has them.
 
+use super::trail::Trail;
 use crate::detector::learn::Lesson;
 use crate::detector::reading::Reading;
 use crate::domain::call::SessionSource;
@@ -53,6 +54,10 @@ pub struct Session {
     pub denied_tools: Vec<u64>,
     /// What it has read.
     pub reading: Reading,
+    /// The first of its parents, or itself: all sessions under it are one tree.
+    pub root: StreamId,
+    /// What was called in it lately.
+    pub trail: Trail,
     /// What it will teach when it closes.
     pub lesson: Lesson,
 }

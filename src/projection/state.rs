@@ -3,8 +3,10 @@
 use super::access::Access;
 use super::inventory::Inventory;
 use super::locks::Locks;
+use super::policies::Policies;
 use super::reviews::{Held, Reviews};
 use super::session::{DENIED_TOOLS_MAX, Session, Sessions};
+use super::trail::{Made, Trail, Trails};
 use crate::detector::learn::{Lesson, tool_key};
 use crate::detector::models::Models;
 use crate::detector::reading::{Origin, Reading};
@@ -25,7 +27,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// Version of the fold and the scoring: a snapshot of another version is not used, and a replay of
 /// decisions of another version is not compared.
-pub const STATE_VERSION: u32 = 3;
+pub const STATE_VERSION: u32 = 4;
 /// Tenants of a partition.
 pub const TENANTS_MAX: usize = 256;
 /// Closed sessions whose last revision is kept at hand. More than the log's unindexed records, so that
@@ -69,6 +71,7 @@ struct Proposed {
     call: u32,
     turn: Option<u32>,
     features: CallFeatures,
+    made: Made,
 }
 
 /// What is known of a tenant.
@@ -76,6 +79,12 @@ struct Proposed {
 pub struct Tenant {
     /// The latest event time seen.
     pub clock: Timestamp,
+    /// Its policy and grants.
+    pub policies: Policies,
+    /// What each principal called lately, by hash.
+    pub principals: Trails<u64>,
+    /// What was called lately in trees of nested sessions, by their root.
+    pub trees: Trails<StreamId>,
     /// Live sessions.
     pub sessions: Sessions,
     /// Registered tools.
@@ -156,6 +165,12 @@ impl State {
         self.tenants.len()
     }
 
+    /// Position of the policy that a tenant's calls are decided by.
+    pub fn policy_revision_of(&self, tenant: &str) -> Position {
+        let own = self.tenants.get(tenant).map_or(Position::ZERO, |tenant| tenant.policies.revision);
+        if own == Position::ZERO { self.policy_revision } else { own }
+    }
+
     /// The last revision of a stream that is live or was closed not long ago.
     pub fn revision_of(&self, tenant: &str, stream: &StreamId) -> Option<Revision> {
         if stream.is_none() {
@@ -183,6 +198,18 @@ impl State {
             Event::CallProposed(event) => self.call_proposed(event, recorded),
             Event::CallDecided(event) => self.call_decided(event, recorded),
             Event::CallCompleted(event) => self.call_completed(event, recorded),
+            Event::RuleAccepted(event) => {
+                let at = recorded.record.receive_time;
+                self.tenant_mut(&event.tenant).policies.granted(event, recorded.position, at);
+            }
+            Event::RuleRevoked(event) => self.tenant_mut(&event.tenant).policies.revoked(event),
+            Event::ToolAccepted(event) => {
+                let key = tool_hash(&self.key(), &event.server, &event.tool);
+                self.tenant_mut(&event.tenant).inventory.accept(key, event);
+            }
+            Event::PolicyAdopted(event) if !event.tenant.is_empty() => {
+                self.tenant_mut(&event.tenant).policies.revision = recorded.position;
+            }
             Event::PolicyAdopted(event) => {
                 self.policy_revision = recorded.position;
                 self.policy_digest = event.digest;
@@ -207,6 +234,7 @@ impl State {
         let principal = event.principal_chain.last().map_or("", String::as_str);
         let gap_key = gap_key(&self.key(), principal, &event.client);
         let record = &recorded.record;
+        let root = self.root_of(&event.tenant, record.stream, event.parent);
         let session = Session {
             session_id: event.session_id.clone(),
             source: event.source,
@@ -224,10 +252,26 @@ impl State {
             seen: Capabilities::NONE,
             tools: [0; 2],
             denied_tools: Vec::new(),
+            root,
+            trail: Trail::default(),
             reading: Reading::default(),
             lesson: Lesson::default(),
         };
-        self.tenant_mut(&event.tenant).sessions.open(record.stream, session);
+        let tenant = self.tenant_mut(&event.tenant);
+        if root != record.stream {
+            let start = tenant.sessions.get(&root).map(|root| root.trail.clone()).unwrap_or_default();
+            tenant.trees.entry(root, || start);
+        }
+        tenant.sessions.open(record.stream, session);
+    }
+
+    /// The root of a session's tree: its parent's root, the parent itself if that is not live, or itself.
+    fn root_of(&self, tenant: &str, stream: StreamId, parent: StreamId) -> StreamId {
+        if parent.is_none() {
+            return stream;
+        }
+        let parent_session = self.tenants.get(tenant).and_then(|tenant| tenant.sessions.get(&parent));
+        parent_session.map_or(parent, |parent| parent.root)
     }
 
     fn session_closed(&mut self, event: &SessionClosed, recorded: &Recorded) {
@@ -263,8 +307,12 @@ impl State {
                 session.reading.ask(request, wanted);
             }
         }
-        self.proposed =
-            Some(Proposed { call: call_number(recorded), turn: event.turn, features: features.clone() });
+        self.proposed = Some(Proposed {
+            call: call_number(recorded),
+            turn: event.turn,
+            features: features.clone(),
+            made: Made::new(call_number(recorded), record.event_time, (&event.server, &event.tool), features),
+        });
     }
 
     fn call_decided(&mut self, event: &CallDecided, recorded: &Recorded) {
@@ -273,6 +321,9 @@ impl State {
         let decision = &event.decision;
         let tenant = self.tenant_mut(&event.tenant);
         tenant.verdicts[decision.verdict as usize] += 1;
+        if decision.verdict == Verdict::Allow {
+            tenant.policies.used(&decision.rule_id);
+        }
         if decision.counted {
             let weighed = decision.assessment.evidence + decision.category.weight_millibits();
             tenant.tracker.update(weighed >= decision.threshold);
@@ -284,7 +335,7 @@ impl State {
         };
         session.verdicts[decision.verdict as usize] += 1;
         session.risk_max = session.risk_max.max(decision.assessment.risk);
-        let Proposed { call, turn, features } = proposed;
+        let Proposed { call, turn, features, made } = proposed;
         session.seen = session.seen.with(features.capabilities);
         session.tools = [features.tool, session.tools[0]];
         // Only what was let through is learnt; in observe mode everything was.
@@ -296,6 +347,7 @@ impl State {
                     Origin { tool: tool_key(features.tool), turn, capabilities: features.capabilities };
                 session.reading.called(call, origin, values);
                 tenant.models.allowed(&features);
+                tenant.remember(record.stream, made);
             }
             Verdict::Deny if session.denied_tools.len() < DENIED_TOOLS_MAX => {
                 session.denied_tools.push(features.tool)
@@ -324,6 +376,13 @@ impl State {
                 {
                     tenant.models.results().read(&mut session.reading, origin, words);
                 }
+                let call = call_number(recorded);
+                session.trail.bring(call, &event.brought);
+                let (root, made) = (session.root, session.trail.find(call).map(|made| made.principal));
+                tenant.trees.bring(&root, call, &event.brought);
+                if let Some(principal) = made {
+                    tenant.principals.bring(&principal, call, &event.brought);
+                }
             }
             None => self.closed.set(record.stream, record.revision),
         }
@@ -331,10 +390,24 @@ impl State {
 }
 
 impl Tenant {
+    /// Notes a call that was made on the trails of its session, its tree and its principal.
+    pub(super) fn remember(&mut self, stream: StreamId, made: Made) {
+        let Some(session) = self.sessions.get_mut(&stream) else { return };
+        session.trail.push(made.clone());
+        let root = session.root;
+        if root != stream || self.trees.get(&root).is_some() {
+            self.trees.entry(root, Trail::default).push(made.clone());
+        }
+        self.principals.entry(made.principal, Trail::default).push(made);
+    }
+
     /// A tenant without history.
     pub fn new() -> Self {
         Self {
             clock: Timestamp::from_micros(i64::MIN),
+            policies: Policies::default(),
+            principals: Trails::default(),
+            trees: Trails::default(),
             sessions: Sessions::default(),
             inventory: Inventory::default(),
             models: Models::new(),

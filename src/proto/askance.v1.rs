@@ -1386,6 +1386,8 @@ pub enum FloorKind {
     SecretThenEgress = 9,
     /// A detector broke, so that its judgement is missing. Risk 70.
     DetectorFailed = 10,
+    /// The arguments do not match the tool's schema. Risk 60.
+    SchemaMismatch = 11,
 }
 impl FloorKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1405,6 +1407,7 @@ impl FloorKind {
             Self::Rule => "FLOOR_KIND_RULE",
             Self::SecretThenEgress => "FLOOR_KIND_SECRET_THEN_EGRESS",
             Self::DetectorFailed => "FLOOR_KIND_DETECTOR_FAILED",
+            Self::SchemaMismatch => "FLOOR_KIND_SCHEMA_MISMATCH",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1421,6 +1424,7 @@ impl FloorKind {
             "FLOOR_KIND_RULE" => Some(Self::Rule),
             "FLOOR_KIND_SECRET_THEN_EGRESS" => Some(Self::SecretThenEgress),
             "FLOOR_KIND_DETECTOR_FAILED" => Some(Self::DetectorFailed),
+            "FLOOR_KIND_SCHEMA_MISMATCH" => Some(Self::SchemaMismatch),
             _ => None,
         }
     }
@@ -4170,7 +4174,7 @@ pub struct ToolAssessment {
     /// Where the category comes from.
     #[prost(enumeration = "LabelSource", tag = "2")]
     pub category_source: i32,
-    /// Why it has this category, in one sentence. Empty in this version.
+    /// Why it has this category, in one sentence. Empty in lists.
     #[prost(string, tag = "3")]
     pub category_reason: ::prost::alloc::string::String,
     /// What it can do, by name.
@@ -11077,7 +11081,7 @@ pub struct GetToolResponse {
     /// those in `tool`.
     #[prost(message, optional, tag = "2")]
     pub definition: ::core::option::Option<ToolDefinition>,
-    /// The accepted definition. Absent: none, the same as `definition`, or not told by this version.
+    /// The accepted definition. Absent: the same as `definition`.
     #[prost(message, optional, tag = "3")]
     pub accepted_definition: ::core::option::Option<ToolDefinition>,
 }

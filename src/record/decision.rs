@@ -27,6 +27,7 @@ pub(super) fn write_decision(decision: &Decision, out: &mut Writer) {
         slot[2..].copy_from_slice(&millibits(score.surprise).to_le_bytes());
     }
     out.bytes(12, &packed);
+    decision.compositions.iter().for_each(|id| out.bytes_present(14, id.as_bytes()));
     for score in &decision.assessment.scores {
         let (form, figures) = figures_of(&score.evidence);
         if form != 0 {
@@ -52,6 +53,7 @@ pub(super) fn read_decision(bytes: &[u8]) -> Result<Decision, Error> {
         category: RiskCategory::Critical,
         threshold: 0,
         counted: false,
+        compositions: Vec::new(),
         assessment: Assessment {
             scores: Detector::ALL.map(|detector| Score {
                 detector,
@@ -86,6 +88,7 @@ fn read_field(field: &Field<'_>, decision: &mut Decision) -> Result<(), Error> {
         10 => assessment.floors = field.fit()?,
         11 => assessment.risk = field.fit()?,
         12 => read_scores(field.bytes(), &mut assessment.scores),
+        14 => decision.compositions.push(field.text()?),
         13 => read_evidence(field.bytes(), &mut assessment.scores)?,
         _ => {}
     }

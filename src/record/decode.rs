@@ -2,6 +2,7 @@
 
 use super::decision::read_decision;
 use super::encode::ARGUMENT_BYTES;
+use super::policy;
 use super::wire::{Field, Reader};
 use super::{Error, named, wire};
 use crate::domain::call::{ArgumentFeature, CallFeatures, Origin, OutcomeStatus, SessionSource};
@@ -26,6 +27,9 @@ pub fn decode(event_kind: u8, body: &[u8]) -> Result<Event, Error> {
         kind::CALL_DECIDED => Event::CallDecided(call_decided(body)?),
         kind::CALL_COMPLETED => Event::CallCompleted(call_completed(body)?),
         kind::POLICY_ADOPTED => Event::PolicyAdopted(policy_adopted(body)?),
+        kind::RULE_ACCEPTED => Event::RuleAccepted(policy::read_rule_accepted(body)?),
+        kind::RULE_REVOKED => Event::RuleRevoked(policy::read_rule_revoked(body)?),
+        kind::TOOL_ACCEPTED => Event::ToolAccepted(policy::read_tool_accepted(body)?),
         other => return super::oversight::read(other, body),
     })
 }
@@ -136,6 +140,7 @@ fn call_proposed(body: &[u8]) -> Result<CallProposed, Error> {
         masked: 0,
         category: RiskCategory::Critical,
         skewed: false,
+        schema_fault: String::new(),
         features: CallFeatures::default(),
     };
     each(body, |field| {
@@ -153,6 +158,7 @@ fn call_proposed(body: &[u8]) -> Result<CallProposed, Error> {
             11 => event.skewed = field.uint() != 0,
             12 => event.features = features(field.bytes())?,
             13 => event.category = named(field, RiskCategory::from_number)?,
+            14 => event.schema_fault = field.text()?,
             _ => {}
         }
         Ok(())
@@ -229,6 +235,7 @@ fn call_completed(body: &[u8]) -> Result<CallCompleted, Error> {
         result_bytes: 0,
         fingerprints: Vec::new(),
         words: None,
+        brought: Vec::new(),
     };
     each(body, |field| {
         match field.number {
@@ -239,6 +246,7 @@ fn call_completed(body: &[u8]) -> Result<CallCompleted, Error> {
             5 => event.result_bytes = field.uint(),
             6 => event.fingerprints = field.packed_fixed64()?,
             7 => event.words = Some(unpack_words(field)?),
+            8 => event.brought = unpack_values(field)?,
             _ => {}
         }
         Ok(())
@@ -246,13 +254,32 @@ fn call_completed(body: &[u8]) -> Result<CallCompleted, Error> {
     Ok(event)
 }
 
+fn unpack_values(field: &Field<'_>) -> Result<Vec<u32>, Error> {
+    let bytes = field.bytes();
+    if !bytes.len().is_multiple_of(4) {
+        return Err(wire::Error::Range(field.number).into());
+    }
+    let (values, _) = bytes.as_chunks::<4>();
+    Ok(values.iter().map(|value| u32::from_le_bytes(*value)).collect())
+}
+
 fn policy_adopted(body: &[u8]) -> Result<PolicyAdopted, Error> {
-    let mut event = PolicyAdopted { text: String::new(), mode: Mode::Enforce, digest: [0; 32] };
+    let mut event = PolicyAdopted {
+        text: String::new(),
+        mode: Mode::Enforce,
+        digest: [0; 32],
+        tenant: String::new(),
+        actor: String::new(),
+        comment: String::new(),
+    };
     each(body, |field| {
         match field.number {
             1 => event.text = field.text()?,
             2 => event.digest = field.array()?,
             3 if field.uint() != 0 => event.mode = Mode::Observe,
+            4 => event.tenant = field.text()?,
+            5 => event.actor = field.text()?,
+            6 => event.comment = field.text()?,
             _ => {}
         }
         Ok(())

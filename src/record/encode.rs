@@ -1,6 +1,7 @@
 //! Event to bytes.
 
 use super::decision::write_decision;
+use super::policy;
 use super::wire::Writer;
 use crate::domain::call::{ArgumentFeature, CallFeatures, Origin};
 use crate::domain::decision::Mode;
@@ -29,6 +30,9 @@ pub fn encode_into(event: &Event, out: &mut Vec<u8>) {
         Event::CallDecided(event) => call_decided(event, &mut out),
         Event::CallCompleted(event) => call_completed(event, &mut out),
         Event::PolicyAdopted(event) => policy_adopted(event, &mut out),
+        Event::RuleAccepted(event) => policy::rule_accepted(event, &mut out),
+        Event::RuleRevoked(event) => policy::rule_revoked(event, &mut out),
+        Event::ToolAccepted(event) => policy::tool_accepted(event, &mut out),
         other => super::oversight::write(other, &mut out),
     }
     *buffer = out.finish();
@@ -88,6 +92,7 @@ fn call_proposed(event: &CallProposed, out: &mut Writer) {
     out.uint(11, event.skewed.into());
     out.message(12, |inner| features(&event.features, inner));
     out.uint(13, event.category.number().into());
+    out.text(14, &event.schema_fault);
 }
 
 fn features(features: &CallFeatures, out: &mut Writer) {
@@ -144,10 +149,15 @@ fn call_completed(event: &CallCompleted, out: &mut Writer) {
     if let Some(words) = &event.words {
         out.bytes_present(7, &pack_words(words));
     }
+    let brought: Vec<u8> = event.brought.iter().flat_map(|value| value.to_le_bytes()).collect();
+    out.bytes(8, &brought);
 }
 
 fn policy_adopted(event: &PolicyAdopted, out: &mut Writer) {
     out.text(1, &event.text);
     out.bytes(2, &event.digest);
     out.uint(3, u64::from(event.mode == Mode::Observe));
+    out.text(4, &event.tenant);
+    out.text(5, &event.actor);
+    out.text(6, &event.comment);
 }

@@ -9,6 +9,7 @@ mod decode;
 mod encode;
 mod oversight;
 mod payload;
+mod policy;
 pub mod wire;
 
 pub use decode::decode;

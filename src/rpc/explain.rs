@@ -136,6 +136,9 @@ fn counterfactuals(decision: &Decision, names: &Names<'_>) -> Vec<String> {
             ));
             told.extend(without_each(&assessment.scores));
         }
+        Reason::WindowClosed | Reason::Unexpected | Reason::ConditionFailed | Reason::CompositionDenies => {
+            told.push(by_policy(decision));
+        }
         Reason::RuleReviews | Reason::RuleDenies => {
             let rule = shown(&decision.rule_id);
             let then = if quiet {
@@ -167,6 +170,27 @@ fn counterfactuals(decision: &Decision, names: &Names<'_>) -> Vec<String> {
         Reason::RuleAllows => {}
     }
     told
+}
+
+/// What would have changed a verdict that the policy gave for more than a rule's effect.
+fn by_policy(decision: &Decision) -> String {
+    let rule = shown(&decision.rule_id);
+    match decision.reason {
+        Reason::WindowClosed => {
+            format!("Inside the change window of rule `{rule}` it would have been as that rule says.")
+        }
+        Reason::Unexpected => format!("Had what rule `{rule}` expects held, it would have been allowed."),
+        Reason::ConditionFailed => {
+            format!(
+                "With arguments that the condition of rule `{rule}` can judge, that rule would have settled it."
+            )
+        }
+        _ => {
+            let rules: Vec<String> = decision.compositions.iter().map(|id| shown(id)).collect();
+            let rules = rules.join(", ");
+            format!("Without the calls before it that composition rule {rules} watches for.")
+        }
+    }
 }
 
 fn without_floors(assessment: &Assessment, limit: i32) -> String {

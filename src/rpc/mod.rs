@@ -30,6 +30,8 @@ mod options;
 mod ordered;
 mod outbox;
 mod page;
+mod policy;
+mod policy_history;
 mod replay;
 mod review_feed;
 mod reviews;

@@ -20,7 +20,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
@@ -114,7 +114,7 @@ async fn chosen(
         return Err(Failure::field("options.policy_text", "and policy_revision are both set; set one"));
     }
     if !options.policy_text.is_empty() {
-        let parsed = policy::parse(&options.policy_text, Mode::Enforce);
+        let parsed = policy::parse(&options.policy_text, Mode::Enforce, shared.engine.now());
         return parsed.map(Some).map_err(|faults| {
             let faults: Vec<String> = faults.iter().map(|fault| shown(&fault.to_string())).collect();
             Failure::new(ErrorCode::PolicyInvalid, format!("the policy has faults: {}", faults.join("; ")))
@@ -159,14 +159,19 @@ impl<T> Outbox<T> {
     }
 }
 
+/// The place of the one replay or backtest that may run.
+pub(super) fn permit(shared: &Arc<Shared>) -> Result<OwnedSemaphorePermit, Failure> {
+    Arc::clone(&shared.replays).try_acquire_owned().map_err(|_| {
+        Failure::new(ErrorCode::QuotaExceeded, "another replay runs").retry_after(Duration::from_secs(1))
+    })
+}
+
 /// Runs a replay beside everything else.
 fn begin<T: Send + 'static>(
     shared: &Arc<Shared>,
     run: impl FnOnce(&Engine, &Outbox<T>) -> Result<T, crate::engine::Error> + Send + 'static,
 ) -> Result<ReplayStream<T>, Failure> {
-    let permit = Arc::clone(&shared.replays).try_acquire_owned().map_err(|_| {
-        Failure::new(ErrorCode::QuotaExceeded, "another replay runs").retry_after(Duration::from_secs(1))
-    })?;
+    let permit = permit(shared)?;
     let (sender, receiver) = mpsc::channel(WAITING_MAX);
     let outbox =
         Outbox { sender: sender.clone(), runtime: Handle::current(), stall: shared.options.watcher_stall };

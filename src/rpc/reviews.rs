@@ -41,8 +41,14 @@ impl Reviews {
         Self { shared }
     }
 
-    fn votable(&self, asked: bool) -> Option<Arc<Policy>> {
-        asked.then(|| self.shared.engine.policy_in_force(0)).flatten()
+    fn votable(&self, asked: bool, tenant: &str) -> Option<Arc<Policy>> {
+        asked
+            .then(|| {
+                self.shared
+                    .engine
+                    .policy_in_force(self.shared.engine.partition_of(tenant_of(tenant)), tenant_of(tenant))
+            })
+            .flatten()
     }
 
     async fn list(
@@ -59,12 +65,13 @@ impl Reviews {
             "" => 0,
             token => tokens.open_number("page_token", token)? as usize,
         };
+        let votable = self.votable(request.votable_by_me, &request.tenant);
         let wanted = Wanted {
             tenant: request.tenant,
             identity,
             states: request.states.iter().map(|number| state_of(*number)).collect::<Result<_, _>>()?,
             stream: stream_filter(&request.session_key)?,
-            votable: self.votable(request.votable_by_me),
+            votable,
         };
         let page = size(request.page_size, 50, 1_000);
         let wanted_most = skip + page + 1;
@@ -180,7 +187,9 @@ impl Reviews {
         if !identity.may(super::identity::Need::Vote) {
             return Ok(Some("this credential does not vote".to_owned()));
         }
-        let Some(policy) = self.shared.engine.policy_in_force(partition) else { return Ok(None) };
+        let Some(policy) = self.shared.engine.policy_in_force(partition, &review.tenant) else {
+            return Ok(None);
+        };
         let (voter, review) = (identity.voter(), review.clone());
         let now = self.shared.engine.deadline_now();
         let fault = self
@@ -380,13 +389,8 @@ impl v1::review_service_server::ReviewService for Reviews {
         }
         let filters = v1::WatchReviewsRequest { resume_token: String::new(), ..request.clone() };
         let tokens = Tokens::new(self.shared.engine.key(""), "watch reviews", &filters);
-        let wanted = Wanted {
-            tenant: request.tenant,
-            identity,
-            states: Vec::new(),
-            stream: None,
-            votable: self.votable(request.votable_by_me),
-        };
+        let votable = self.votable(request.votable_by_me, &request.tenant);
+        let wanted = Wanted { tenant: request.tenant, identity, states: Vec::new(), stream: None, votable };
         let reader = feed::begin(&self.shared, ReviewFeed(wanted), tokens, &request.resume_token)?;
         Ok(Response::new(reader))
     }

@@ -6,6 +6,7 @@ use super::access::Access;
 use super::connection::{self, Http};
 use super::control::Control;
 use super::gateway::Gateway;
+use super::policy::Policies;
 use super::reviews::Reviews;
 use super::router::{Extra, Router};
 use super::shared::{Phase, Shared};
@@ -16,6 +17,7 @@ use crate::proto::FILE_DESCRIPTOR_SET;
 use crate::proto::v1::access_service_server::AccessServiceServer;
 use crate::proto::v1::control_service_server::ControlServiceServer;
 use crate::proto::v1::gateway_service_server::GatewayServiceServer;
+use crate::proto::v1::policy_service_server::PolicyServiceServer;
 use crate::proto::v1::review_service_server::ReviewServiceServer;
 use crate::proto::v1::timeline_service_server::TimelineServiceServer;
 use crate::proto::v1::tool_service_server::ToolServiceServer;
@@ -226,6 +228,7 @@ fn assemble(
         .add(AccessServiceServer::new(Access::new(Arc::clone(shared))).max_decoding_message_size(max))
         .add(TimelineServiceServer::new(Timeline::new(Arc::clone(shared))).max_decoding_message_size(max))
         .add(ToolServiceServer::new(Tools::new(Arc::clone(shared))).max_decoding_message_size(max))
+        .add(PolicyServiceServer::new(Policies::new(Arc::clone(shared))).max_decoding_message_size(max))
         .add(ControlServiceServer::new(Control::new(Arc::clone(shared))).max_decoding_message_size(max))
         .add(tonic_health::pb::health_server::HealthServer::new(health).max_decoding_message_size(max))
         .add(reflection().build_v1().map_err(unusable)?.max_decoding_message_size(max))

@@ -6,6 +6,7 @@
 use crate::decide::ingest::Violation;
 use crate::decide::lock::Fault as LockFault;
 use crate::decide::review::VoteFault;
+use crate::decide::ruling::Refusal;
 use crate::engine::Error;
 use crate::proto::v1::{self, CallError, ErrorCode};
 use std::collections::HashMap;
@@ -171,7 +172,10 @@ impl From<Error> for Failure {
             Error::Overloaded => plain(ErrorCode::Overloaded).retry_after(QUEUE_PAUSE),
             Error::CallIdTaken(_) => plain(ErrorCode::CallIdReused),
             Error::OutcomeTaken(_) => plain(ErrorCode::OutcomeConflict),
-            Error::NotFound(_) => plain(ErrorCode::NotFound),
+            Error::Refused(Refusal::Faults(_)) => plain(ErrorCode::PolicyInvalid),
+            Error::Refused(Refusal::Conflict(_)) => plain(ErrorCode::RevisionConflict),
+            Error::Refused(Refusal::Full(_)) => plain(ErrorCode::QuotaExceeded),
+            Error::NotFound(_) | Error::Refused(Refusal::Unknown(_)) => plain(ErrorCode::NotFound),
             Error::Vote(fault) => plain(of_vote(fault)),
             Error::Lock(fault) | Error::Token(fault) => plain(of_lock(fault)),
             Error::TenantsFull(_) => plain(ErrorCode::QuotaExceeded).retry_after(SPACE_PAUSE),

@@ -2,12 +2,15 @@
 
 use super::convert::event::definition_of;
 use super::convert::tool;
+use super::identity::identity_of;
 use super::page::{Tokens, size};
+use super::policy::check_comment;
 use super::shared::{Shared, tenant_of};
 use super::status::Failure;
-use super::unimplemented;
 use crate::decide::ingest::check_name;
-use crate::domain::event::Event;
+use crate::decide::ruling::{Refusal, Ruling};
+use crate::domain::event::{Event, ToolDefined};
+use crate::domain::position::Position;
 use crate::engine::{Error, EventView};
 use crate::projection::{Tool, tool_hash};
 use crate::proto::v1;
@@ -62,29 +65,75 @@ impl Tools {
         let tenant = tenant_of(&request.tenant).to_owned();
         check_name("tenant", &tenant, false).map_err(Failure::invalid)?;
         check_name("tool", &request.tool, true).map_err(Failure::invalid)?;
-        let (name, server, asked) = (tenant.clone(), request.server.clone(), request.tool.clone());
-        let known = self
-            .shared
-            .engine
-            .ask(&tenant, move |state| {
-                let inventory = &state.tenant(&name)?.inventory;
-                inventory.get(tool_hash(&state.key(), &server, &asked)).cloned()
-            })
-            .await?;
-        let unknown = || Error::NotFound(format!("tool `{}` of server `{}`", request.tool, request.server));
-        let known = known.ok_or_else(unknown)?;
-        let (name, at) = (tenant.clone(), known.defined_at);
-        let defined =
-            self.shared.read(move |engine| engine.log_events(&name, at, 1, EventView::Basic)).await?;
-        let definition = defined.into_iter().next().and_then(|event| match event.recorded.record.event {
-            Event::ToolDefined(defined) => Some(definition_of(defined)),
-            _ => None,
-        });
+        let known = self.known(&tenant, &request.server, &request.tool).await?;
+        let definition = self.defined_at(&tenant, known.defined_at).await?.map(definition_of);
+        // The same as `definition` unless it changed and nobody has accepted it.
+        let accepted = match known.accepted_at == known.defined_at {
+            true => None,
+            false => self.defined_at(&tenant, known.accepted_at).await?.map(definition_of),
+        };
         Ok(v1::GetToolResponse {
             tool: Some(tool::tool(&tenant, &known)),
             definition,
-            accepted_definition: None,
+            accepted_definition: accepted,
         })
+    }
+}
+
+impl Tools {
+    async fn accept(
+        &self,
+        request: v1::AcceptToolRequest,
+        actor: String,
+    ) -> Result<v1::AcceptToolResponse, Failure> {
+        let tenant = tenant_of(&request.tenant).to_owned();
+        check_name("tenant", &tenant, false).map_err(Failure::invalid)?;
+        check_name("tool", &request.tool, true).map_err(Failure::invalid)?;
+        check_comment("comment", &request.comment)?;
+        let digest: [u8; 32] = request
+            .definition_digest
+            .as_ref()
+            .try_into()
+            .map_err(|_| Failure::field("definition_digest", "is not 32 bytes long"))?;
+        let known = self.known(&tenant, &request.server, &request.tool).await?;
+        let definition = self.defined_at(&tenant, known.defined_at).await?;
+        let definition = definition.filter(|defined| defined.definition_hash == digest).ok_or_else(|| {
+            let message = "the definition is another one by now; look at it first".to_owned();
+            Failure::from(Error::Refused(Refusal::Conflict(message)))
+        })?;
+        let ruling = Ruling::AcceptTool {
+            tenant: tenant.clone(),
+            definition: Box::new(definition),
+            actor,
+            comment: request.comment,
+        };
+        let ruled = self.shared.engine.rule(&tenant, ruling).await?;
+        let known = self.known(&tenant, &request.server, &request.tool).await?;
+        let position = if ruled.repeated { 0 } else { ruled.position.get() };
+        Ok(v1::AcceptToolResponse { tool: Some(tool::tool(&tenant, &known)), position })
+    }
+
+    async fn known(&self, tenant: &str, server: &str, asked: &str) -> Result<Tool, Failure> {
+        let (name, of, tool) = (tenant.to_owned(), server.to_owned(), asked.to_owned());
+        let known = self
+            .shared
+            .engine
+            .ask(tenant, move |state| {
+                let inventory = &state.tenant(&name)?.inventory;
+                inventory.get(tool_hash(&state.key(), &of, &tool)).cloned()
+            })
+            .await?;
+        let unknown = || Error::NotFound(format!("tool `{asked}` of server `{server}`"));
+        Ok(known.ok_or_else(unknown)?)
+    }
+
+    async fn defined_at(&self, tenant: &str, at: Position) -> Result<Option<ToolDefined>, Failure> {
+        let name = tenant.to_owned();
+        let found = self.shared.read(move |engine| engine.log_events(&name, at, 1, EventView::Basic)).await?;
+        Ok(found.into_iter().next().and_then(|event| match event.recorded.record.event {
+            Event::ToolDefined(defined) => Some(defined),
+            _ => None,
+        }))
     }
 }
 
@@ -125,8 +174,9 @@ impl v1::tool_service_server::ToolService for Tools {
 
     async fn accept_tool(
         &self,
-        _: Request<v1::AcceptToolRequest>,
+        request: Request<v1::AcceptToolRequest>,
     ) -> Result<Response<v1::AcceptToolResponse>, Status> {
-        Err(unimplemented::status("ToolService/AcceptTool"))
+        let actor = identity_of(&request)?.actor();
+        Ok(Response::new(self.accept(request.into_inner(), actor).await?))
     }
 }

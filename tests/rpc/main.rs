@@ -14,6 +14,7 @@ mod input;
 mod late;
 mod load;
 mod lookback;
+mod policies;
 mod resolving;
 mod stop;
 mod support;

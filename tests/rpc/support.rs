@@ -121,6 +121,12 @@ impl Server {
         self.endpoint().connect().await.unwrap()
     }
 
+    /// Over the Unix socket, as the daemon's own user.
+    pub(crate) async fn socket(&self) -> Channel {
+        let endpoint = Endpoint::from_shared(format!("unix://{}", self.unix.display())).unwrap();
+        endpoint.connect().await.unwrap()
+    }
+
     pub(crate) async fn gateway(&self) -> GatewayServiceClient<Channel> {
         GatewayServiceClient::new(self.channel().await)
     }

@@ -123,6 +123,10 @@ pub(super) enum Macro {
 #[derive(Clone, Debug)]
 pub(super) enum Code {
     Literal(Literal),
+    /// Microseconds since 1970.
+    Time(i64),
+    /// Microseconds.
+    Span(i64),
     Fact(Fact),
     /// The variable of a macro, by its depth from the outside.
     Local(usize),

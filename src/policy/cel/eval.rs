@@ -59,6 +59,8 @@ impl<'f> Run<'_, 'f> {
         self.step(1)?;
         match code {
             Code::Literal(literal) => Ok(literal_value(literal)),
+            Code::Time(at) => Ok(Value::Time(*at)),
+            Code::Span(span) => Ok(Value::Span(*span)),
             Code::Fact(fact) => Ok(fact_value(*fact, self.facts)),
             Code::Local(index) => {
                 let missing = || Failure::Missing("macro variable".to_owned());
@@ -138,9 +140,8 @@ impl<'f> Run<'_, 'f> {
             Operator::In => self.contains(left, right).map(Value::Bool),
             Operator::Less | Operator::LessOrEqual | Operator::Greater | Operator::GreaterOrEqual => {
                 self.step(left.weight().min(right.weight()))?;
-                let no_order = || {
-                    Failure::Kind(format!("{} and {} have no order", left.kind(), right.kind()))
-                };
+                let no_order =
+                    || Failure::Kind(format!("{} and {} have no order", left.kind(), right.kind()));
                 let found = order(left, right).ok_or_else(no_order)?;
                 Ok(Value::Bool(match operator {
                     Operator::Less => found == Ordering::Less,
@@ -376,7 +377,9 @@ fn signal_value<'f>(fact: Fact, facts: &Facts<'f>) -> Value<'f> {
             let silent = scores.filter(|score| score.raw.is_none());
             Value::texts(silent.map(|score: &crate::domain::decision::Score| Detector::name(score.detector)))
         }
-        Fact::Floors => Value::texts(Floor::in_set(assessment.map_or(0, |found| found.floors)).map(Floor::name)),
+        Fact::Floors => {
+            Value::texts(Floor::in_set(assessment.map_or(0, |found| found.floors)).map(Floor::name))
+        }
         _ => Value::Int(assessment.map_or(0, |found| found.risk).into()),
     }
 }

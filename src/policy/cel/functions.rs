@@ -68,9 +68,7 @@ pub(super) fn call<'f>(function: &Function, values: &[Value<'f>]) -> Result<Valu
         (Function::EndsWith, [Value::Text(text), Value::Text(part)]) => {
             Ok(Value::Bool(text.ends_with(part.as_ref())))
         }
-        (Function::LowerAscii, [Value::Text(text)]) => {
-            Ok(Value::Text(Cow::Owned(text.to_ascii_lowercase())))
-        }
+        (Function::LowerAscii, [Value::Text(text)]) => Ok(Value::Text(Cow::Owned(text.to_ascii_lowercase()))),
         (Function::Int, [value]) => to_int(value).ok_or_else(|| wrong("int")),
         (Function::Double, [value]) => to_double(value).ok_or_else(|| wrong("double")),
         (Function::Text, [value]) => to_text(value).ok_or_else(|| wrong("string")),
@@ -90,7 +88,8 @@ fn local<'f>(
     part: impl FnOnce(&jiff::civil::DateTime) -> i64,
 ) -> Result<Value<'f>, Failure> {
     let instant = jiff::Timestamp::from_microsecond(at);
-    let instant = instant.map_err(|_| Failure::Range("the time is outside the years 1 to 9999".to_owned()))?;
+    let instant =
+        instant.map_err(|_| Failure::Range("the time is outside the years 1 to 9999".to_owned()))?;
     Ok(Value::Int(part(&zone.to_datetime(instant))))
 }
 

@@ -32,8 +32,9 @@ pub(super) fn tokens(text: &str) -> Result<Vec<(usize, Token)>, Fault> {
             at += rest.find('\n').unwrap_or(rest.len());
             continue;
         } else if first.is_ascii_alphabetic() || first == '_' {
-            let length =
-                rest.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').unwrap_or(rest.len());
+            let length = rest
+                .find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_')
+                .unwrap_or(rest.len());
             (Token::Name(rest.get(..length).unwrap_or("").to_owned()), length)
         } else if first.is_ascii_digit() {
             number(rest, at)?

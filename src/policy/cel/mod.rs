@@ -22,6 +22,7 @@ mod check;
 mod eval;
 mod facts;
 mod functions;
+mod known;
 mod lex;
 mod parse;
 mod value;

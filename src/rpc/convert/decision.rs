@@ -1,6 +1,7 @@
 //! Decisions as they are answered.
 
 use super::call::Echo;
+use super::finding;
 use super::key_of_stream;
 use super::review::{review_id, why};
 use crate::decide::SCORING_VERSION;
@@ -22,6 +23,7 @@ pub(in crate::rpc) fn decided(decided: &Decided, echo: Echo) -> v1::Decision {
     let names = if in_words { names_of(&echo.arguments) } else { Vec::new() };
     let context = Names { tool: &echo.tool, principal: &echo.principal, paths: &names };
     let mut answer = core(&decided.decision, decided.skewed, in_words.then_some(&context));
+    answer.findings.extend(finding::of_policy(&decided.decision, &decided.schema_fault));
     answer.position = decided.position.get();
     answer.session_key = key_of_stream(&decided.stream);
     answer.session_id.clone_from(&decided.session_id);
@@ -86,7 +88,7 @@ pub(in crate::rpc) fn core(decision: &Decision, skewed: bool, context: Option<&N
     let assessment = &decision.assessment;
     let failed = assessment.floors & Floor::DetectorFailed.bit() != 0;
     let mut findings = Vec::with_capacity(Detector::ALL.len() + 1);
-    findings.extend(assessment.scores.iter().map(|score| finding(score, failed, context)));
+    findings.extend(assessment.scores.iter().map(|score| scored(score, failed, context)));
     if skewed {
         findings.push(clock_finding());
     }
@@ -115,7 +117,7 @@ pub(in crate::rpc) fn core(decision: &Decision, skewed: bool, context: Option<&N
     }
 }
 
-fn finding(score: &Score, failed: bool, context: Option<&Names<'_>>) -> v1::Finding {
+fn scored(score: &Score, failed: bool, context: Option<&Names<'_>>) -> v1::Finding {
     let Some(raw) = score.raw else {
         let status = if failed { v1::FindingStatus::Failed } else { v1::FindingStatus::Abstained };
         return silent(score.detector, status);
@@ -163,6 +165,8 @@ fn floor(floor: Floor) -> v1::Floor {
         Floor::DetectorFailed => v1::FloorKind::DetectorFailed,
         Floor::TargetFromStranger => v1::FloorKind::UntrustedValue,
         Floor::SecretLeaves => v1::FloorKind::SecretValueLeaves,
+        Floor::SchemaMismatch => v1::FloorKind::SchemaMismatch,
+        Floor::Composition => v1::FloorKind::Composition,
     };
     v1::Floor {
         kind: kind.into(),
@@ -190,6 +194,9 @@ fn reason_code(decision: &Decision) -> v1::ReasonCode {
         (Reason::ToolLocked, _) => Code::ToolLocked,
         (Reason::ServerLocked, _) => Code::ServerLocked,
         (Reason::TenantLocked, _) => Code::TenantLocked,
+        (Reason::WindowClosed, _) => Code::WindowClosed,
+        (Reason::Unexpected | Reason::ConditionFailed, _) => Code::ExpectationFailed,
+        (Reason::CompositionDenies, _) => Code::DeniedByRule,
     }
 }
 
@@ -211,6 +218,13 @@ fn reason_sentence(decision: &Decision) -> String {
             sentences.join("; ")
         }
         Reason::RiskDenies => "its risk is at or over the threshold for denial".to_owned(),
+        Reason::WindowClosed => format!("it is outside the change window of rule `{rule}`"),
+        Reason::Unexpected => format!("rule `{rule}` allows it only while it is calm, and it is not"),
+        Reason::ConditionFailed => format!("the condition of rule `{rule}` could not be evaluated"),
+        Reason::CompositionDenies => {
+            let ids = decision.compositions.join("`, `");
+            format!("it completes a chain of calls that a composition rule denies (`{ids}`)")
+        }
         Reason::Imported => "history, recorded as it happened".to_owned(),
         Reason::SessionLocked => "a lock covers its session".to_owned(),
         Reason::PrincipalLocked => "a lock covers a principal it acts for".to_owned(),

@@ -1,13 +1,13 @@
 //! Events as timelines show them.
 
 use super::decision::{confidence, core, names_of, source};
-use super::{key_of_stream, oversight, timestamp, tool};
+use super::{finding, key_of_stream, oversight, policy, timestamp, tool};
 use crate::detector::sentence::Names;
 use crate::domain::call::{Origin, OutcomeStatus};
 use crate::domain::decision::Verdict;
 use crate::domain::event::{
-    CallCompleted, CallDecided, CallProposed, CloseReason, Event, Payload, Pending, PolicyAdopted, Recorded,
-    SessionClosed, SessionOpened, ToolDefined, kind,
+    CallCompleted, CallDecided, CallProposed, CloseReason, Event, Payload, Pending, Recorded, SessionClosed,
+    SessionOpened, ToolDefined, kind,
 };
 use crate::domain::stream::CallKey;
 use crate::domain::time::Timestamp;
@@ -18,7 +18,11 @@ use prost::bytes::Bytes;
 /// The tenant of an event; none for an event of the daemon as a whole.
 pub(in crate::rpc) fn tenant_of_event(event: &TimelineEvent) -> Option<&str> {
     match &event.recorded.record.event {
-        Event::LogCreated(_) | Event::PolicyAdopted(_) => None,
+        Event::LogCreated(_) => None,
+        Event::PolicyAdopted(event) => (!event.tenant.is_empty()).then_some(event.tenant.as_str()),
+        Event::RuleAccepted(event) => Some(&event.tenant),
+        Event::RuleRevoked(event) => Some(&event.tenant),
+        Event::ToolAccepted(event) => Some(&event.tenant),
         Event::SessionOpened(event) => Some(&event.tenant),
         Event::SessionClosed(event) => Some(&event.tenant),
         Event::ToolDefined(event) => Some(&event.tenant),
@@ -41,6 +45,9 @@ pub(in crate::rpc) const fn type_of(event: &Event) -> v1::EventType {
         Event::CallDecided(_) => v1::EventType::CallDecided,
         Event::CallCompleted(_) => v1::EventType::CallCompleted,
         Event::PolicyAdopted(_) => v1::EventType::PolicyAdopted,
+        Event::RuleAccepted(_) => v1::EventType::RuleAccepted,
+        Event::RuleRevoked(_) => v1::EventType::RuleRevoked,
+        Event::ToolAccepted(_) => v1::EventType::ToolAccepted,
         other => oversight::type_of(other),
     }
 }
@@ -57,6 +64,10 @@ pub(in crate::rpc) fn call_id_of(event: &Event) -> Option<&str> {
 /// Who caused an event; empty where nobody is known to have.
 fn actor_of(event: &Event) -> &str {
     match event {
+        Event::PolicyAdopted(event) if !event.actor.is_empty() => &event.actor,
+        Event::RuleAccepted(event) => &event.actor,
+        Event::RuleRevoked(event) => &event.actor,
+        Event::ToolAccepted(event) => &event.actor,
         Event::LogCreated(_) | Event::PolicyAdopted(_) | Event::CallDecided(_) => "askance",
         Event::SessionClosed(closed) if closed.reason != CloseReason::Ended => "askance",
         Event::SessionOpened(_)
@@ -82,6 +93,7 @@ struct Proposed {
     tool: String,
     principal: String,
     skewed: bool,
+    schema_fault: String,
     digest: Bytes,
     path_names: Vec<String>,
 }
@@ -97,6 +109,7 @@ impl Converter {
             tool: proposed.tool.clone(),
             principal: proposed.principal_chain.last().cloned().unwrap_or_default(),
             skewed: proposed.skewed,
+            schema_fault: proposed.schema_fault.clone(),
             digest: Bytes::copy_from_slice(&proposed.digest),
             path_names: names_of(&record.payload.arguments),
         });
@@ -161,7 +174,21 @@ impl Converter {
             Event::CallProposed(event) => Data::CallProposed(call_proposed(event, payload, at)),
             Event::CallDecided(event) => Data::CallDecided(self.call_decided(&event, call, position)),
             Event::CallCompleted(event) => Data::CallCompleted(call_completed(event, payload, at)),
-            Event::PolicyAdopted(event) => Data::PolicyAdopted(policy_adopted(event, at, position)),
+            Event::PolicyAdopted(event) => Data::PolicyAdopted(v1::PolicyAdopted {
+                policy: Some(policy::revision(event, at, position, true)),
+            }),
+            Event::RuleAccepted(event) => {
+                Data::RuleAccepted(v1::RuleAccepted { grant: Some(policy::accepted(event, at)) })
+            }
+            Event::RuleRevoked(event) => {
+                Data::RuleRevoked(v1::RuleRevoked { grant_id: event.grant_id, reason: event.reason })
+            }
+            Event::ToolAccepted(event) => Data::ToolAccepted(v1::ToolAccepted {
+                server: event.server,
+                tool: event.tool,
+                definition_digest: Bytes::copy_from_slice(&event.definition_hash),
+                comment: event.comment,
+            }),
             other => return oversight::data(other, position, &stream, receive_time, partition),
         })
     }
@@ -178,6 +205,8 @@ impl Converter {
         let in_words = decision.verdict != Verdict::Allow;
         let skewed = proposed.is_some_and(|proposed| proposed.skewed);
         let mut answer = core(decision, skewed, in_words.then_some(&context));
+        let misfit = proposed.map_or("", |proposed| &proposed.schema_fault);
+        answer.findings.extend(finding::of_policy(decision, misfit));
         answer.position = position;
         answer.state_position = position.saturating_sub(2);
         answer.policy_revision = event.policy_revision.to_string();
@@ -283,17 +312,4 @@ fn call_completed(event: CallCompleted, payload: Payload, at: Timestamp) -> v1::
         ..v1::Outcome::default()
     };
     v1::CallCompleted { call_id: event.call_id, outcome: Some(outcome), breach: false }
-}
-
-fn policy_adopted(event: PolicyAdopted, at: Timestamp, position: u64) -> v1::PolicyAdopted {
-    v1::PolicyAdopted {
-        policy: Some(v1::Policy {
-            revision: position.to_string(),
-            text: event.text,
-            actor: "askance".to_owned(),
-            adopt_time: Some(timestamp(at)),
-            position,
-            ..v1::Policy::default()
-        }),
-    }
 }

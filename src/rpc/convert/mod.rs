@@ -6,7 +6,9 @@
 pub(super) mod call;
 pub(super) mod decision;
 pub(super) mod event;
+pub(super) mod finding;
 pub(super) mod oversight;
+pub(super) mod policy;
 pub(super) mod review;
 pub(super) mod session;
 pub(super) mod tool;
