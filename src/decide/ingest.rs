@@ -170,12 +170,7 @@ impl Ingest {
         }
     }
 
-    fn arguments(
-        &self,
-        text: &[u8],
-        words_key: &FingerprintKey,
-        faults: &mut Faults,
-    ) -> Option<Arguments> {
+    fn arguments(&self, text: &[u8], words_key: &FingerprintKey, faults: &mut Faults) -> Option<Arguments> {
         if text.len() > limits::ARGUMENTS_BYTES_MAX {
             faults.add("call.arguments_json", too_long(text.len(), limits::ARGUMENTS_BYTES_MAX));
             return None;

@@ -228,7 +228,9 @@ mod tests {
     #[test]
     fn the_short_way_is_the_long_way() {
         let long = "x1".repeat(200);
-        for text in ["0.0", "00.", ".5", "5.5.5", "7.é", "7é.5", "ÉTÉ s", "boss BOSS Items", "a.b", "12.3a", &long] {
+        for text in
+            ["0.0", "00.", ".5", "5.5.5", "7.é", "7é.5", "ÉTÉ s", "boss BOSS Items", "a.b", "12.3a", &long]
+        {
             assert_eq!(quickly(text), slowly(text), "{text}");
         }
         assert_eq!(quickly(&long).len(), 1);
