@@ -14,6 +14,7 @@ use crate::eventlog::{self, AnchorState};
 use crate::notify::{self, Endpoint};
 use crate::panic_button;
 use crate::policy;
+use crate::projection::Wanted;
 use crate::rpc::{self, Bound};
 use crate::telemetry;
 use anyhow::{Context, Result, anyhow, bail};
@@ -249,6 +250,7 @@ fn exit_now() -> ! {
 /// Settings of the engine, but for the policy and the key, which stand in files.
 fn engine_options(config: &Config, start: Start) -> engine::Options {
     let engine = &config.engine;
+    let narrow = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
     let micros = |duration: Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
     engine::Options {
         dir: config.data_dir().to_owned(),
@@ -264,6 +266,11 @@ fn engine_options(config: &Config, start: Start) -> engine::Options {
             gap_us: micros(engine.session_gap),
             skew_max_us: micros(engine.clock_skew_max),
             session_order: engine.session_order.0.clone(),
+            budget: Wanted {
+                rate_ppm: narrow(config.budget.rate_ppm),
+                reviews_per_day: narrow(config.budget.reviews_per_day),
+                audit_ppm: narrow(config.budget.audit_ppm),
+            },
         },
         log: eventlog::Options {
             accept_lost_tail: start.accept_lost_tail,

@@ -18,7 +18,7 @@
 //! | 5 | `eventlog`, `clock` | 0, 1 |
 //! | 6 | `engine` | 0 to 5 |
 //! | 7 | `rpc` | 0, 1, the engine's handle, the generated code |
-//! | 8 | `app`, `cli`, `config`, `offline`, `telemetry`, `main` | all |
+//! | 8 | `app`, `cli`, `config`, `mcp`, `offline`, `telemetry`, `main` | all |
 
 pub mod stats;
 
@@ -58,6 +58,8 @@ pub mod cli;
 pub mod config;
 #[cfg(feature = "server")]
 pub mod export;
+#[cfg(feature = "server")]
+pub mod mcp;
 #[cfg(feature = "server")]
 pub mod notify;
 #[cfg(feature = "server")]

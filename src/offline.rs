@@ -26,7 +26,7 @@ use crate::domain::position::{Position, Revision};
 use crate::domain::stream::{CallKey, StreamId};
 use crate::domain::time::Timestamp;
 use crate::policy::{Defaults, Effect, Policy, Thresholds};
-use crate::projection::{State, Tenant, Tool};
+use crate::projection::{State, Tenant, Tool, Wanted};
 use std::collections::BTreeMap;
 
 /// The key of all hashes: fixed, so that scores can be repeated.
@@ -92,6 +92,11 @@ impl Offline {
         }
     }
 
+    /// Sets the review budget of every tenant.
+    pub fn set_budget(&mut self, wanted: Wanted) {
+        self.settings.budget = wanted;
+    }
+
     /// From now on nothing is learnt: see the module.
     pub fn freeze(&mut self) {
         self.state.stop_learning();
@@ -134,6 +139,9 @@ impl Offline {
         let mut resolved = decide::resolve(&self.state, &call, &self.settings, &mut closed);
         if let Some(opened) = resolved.opened.take() {
             self.take_up(opened);
+        }
+        if let Some(budget) = decide::set_budget(&self.state, &tenant, now, &self.settings) {
+            self.take_up(budget);
         }
         self.calls += 1;
         let key = call_key(self.calls);

@@ -4,6 +4,7 @@
 //! golden is a broken log: a new format needs a new version, not a new golden.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test stops where something is wrong")]
 
+use askance::domain::account::{Account, Tier};
 use askance::domain::call::{ArgumentFeature, CallFeatures, CallWords, Origin, OutcomeStatus, SessionSource};
 use askance::domain::decision::{Assessment, Decision, Detector, Evidence, Mode, Reason, Score, Verdict};
 use askance::domain::event::*;
@@ -56,8 +57,23 @@ fn decision() -> Decision {
         category: RiskCategory::Medium,
         threshold: 7_781,
         counted: true,
+        account: Account::default(),
         compositions: Vec::new(),
         assessment: Assessment { scores, evidence: 12_345, combined_raw: 14_000, floors: 0b101, risk: 78 },
+    }
+}
+
+/// The same with an account.
+fn decision_on_account() -> Decision {
+    Decision {
+        account: Account {
+            tier: Tier::Joined,
+            audited: true,
+            muted: 0b10_0001,
+            session_evidence: 13_300,
+            principal_evidence: 9_001,
+        },
+        ..decision()
     }
 }
 
@@ -127,6 +143,41 @@ fn specimens() -> Vec<(&'static str, Event)> {
                 decision: decision(),
                 policy_revision: Position::new(2),
                 scoring_version: 1,
+            }),
+        ),
+        (
+            "CallDecidedOnAccount",
+            Event::CallDecided(CallDecided {
+                tenant: "acme".to_owned(),
+                decision: decision_on_account(),
+                policy_revision: Position::new(2),
+                scoring_version: 3,
+            }),
+        ),
+        (
+            "BudgetSet",
+            Event::BudgetSet(BudgetSet {
+                tenant: "acme".to_owned(),
+                rate_ppm: 10_000,
+                reviews_per_day: 20,
+                audit_ppm: 2_000,
+            }),
+        ),
+        (
+            "SessionUnlearned",
+            Event::SessionUnlearned(SessionUnlearned {
+                tenant: "acme".to_owned(),
+                session: StreamId::from_bytes([8; 16]),
+                reason: "a poisoned session".to_owned(),
+            }),
+        ),
+        (
+            "ModelAdopted",
+            Event::ModelAdopted(ModelAdopted {
+                revision: "0123456789abcdef".to_owned(),
+                name: "p_reject".to_owned(),
+                card: "# P(reject)\n".to_owned(),
+                parameters: b"askance-model 1 p_reject\n".to_vec(),
             }),
         ),
         (
@@ -399,6 +450,19 @@ fn oversight() -> Vec<(&'static str, Event)> {
                 expect_again: true,
                 comment: text("month's end"),
                 actor: actor(),
+                features: None,
+            }),
+        ),
+        (
+            "FeedbackGivenToLearn",
+            Event::FeedbackGiven(FeedbackGiven {
+                tenant: tenant(),
+                call_id: text("c-1"),
+                feedback: Feedback::FalseAlarm,
+                expect_again: true,
+                comment: text("month's end"),
+                actor: actor(),
+                features: Some(Box::new(features())),
             }),
         ),
         ("TokenCreated", Event::TokenCreated(TokenCreated { token, actor: actor() })),
@@ -467,7 +531,7 @@ fn any_protobuf_reader_reads_them_by_the_store_s_own_schema() {
         prost_reflect::DescriptorPool::from_file_descriptor_set(protox::compile([file], [root]).unwrap())
             .unwrap();
     let known_fields = |name: &str, body: &[u8]| {
-        let variants = ["WithWords", "ForTenant", "Misfit", "Composition", "Brought"];
+        let variants = ["WithWords", "ForTenant", "Misfit", "Composition", "Brought", "OnAccount", "ToLearn"];
         let name = variants.iter().fold(name, |name, variant| name.trim_end_matches(variant));
         let name = if name == "ToolRedefined" { "ToolDefined" } else { name };
         let schema = pool.get_message_by_name(&format!("askance.store.v1.{name}")).unwrap();

@@ -32,6 +32,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("app", 8),
     ("admin", 8),
     ("bench", 8),
+    ("mcp", 8),
     ("panic_button", 8),
     ("notify", 7),
     ("cli", 8),

@@ -106,7 +106,7 @@ pub(super) async fn scrape(engine: &Engine, door: &Door) -> Result<String, Error
 
 fn tenants(state: &State) -> Vec<TenantFigures> {
     let figures = |(name, tenant): (&String, &crate::projection::Tenant)| {
-        let tracker = &tenant.tracker;
+        let tracker = &tenant.budget.tracker;
         let counted = tracker.counted();
         TenantFigures {
             name: name.clone(),

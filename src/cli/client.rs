@@ -4,6 +4,7 @@ use super::Global;
 use super::output::Output;
 use crate::app::{App, Start, is_idle, listening};
 use crate::config::{Config, Listen, Socket};
+use crate::mcp::gate::{Boxed, Link};
 use anyhow::{Context, Result, anyhow, bail};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -81,10 +82,24 @@ impl Connection {
     /// Stops the daemon if it is inside this process, and waits until everything is on disk.
     pub(super) async fn close(self) -> Result<()> {
         drop(self.channel);
-        let Some(embedded) = self.embedded else { return Ok(()) };
-        let _gone_already = embedded.stop.send(());
-        let stopped = embedded.task.await.context("the daemon in this process died")?;
-        let _left_behind = std::fs::remove_dir_all(&embedded.dir);
+        match self.embedded {
+            Some(embedded) => embedded.close().await,
+            None => Ok(()),
+        }
+    }
+
+    /// The connection for a proxy.
+    pub(super) fn link(self) -> Link {
+        let close = self.embedded.map(|embedded| Box::pin(embedded.close()) as Boxed<Result<()>>);
+        Link { channel: self.channel, bearer: self.credential.0, close }
+    }
+}
+
+impl Embedded {
+    async fn close(self) -> Result<()> {
+        let _gone_already = self.stop.send(());
+        let stopped = self.task.await.context("the daemon in this process died")?;
+        let _left_behind = std::fs::remove_dir_all(&self.dir);
         stopped
     }
 }

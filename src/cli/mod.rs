@@ -1,8 +1,7 @@
 //! The command line: one binary, one file a command, no logic of the daemon's own.
 //!
 //! Every command speaks tables to people and, with `--json`, JSON to programs. Exit codes: 0 ok, 1 failure,
-//! 2 usage, 3 denied, 4 review pending. Deliberately absent: what only a later issue brings (`hook`,
-//! `mcp`).
+//! 2 usage, 3 denied, 4 review pending. Deliberately absent: what only a later issue brings (`hook`).
 
 mod bench;
 mod bench_memory;
@@ -15,6 +14,8 @@ mod export;
 mod export_otlp;
 mod import;
 mod lock;
+mod mcp;
+mod model;
 pub mod output;
 mod policy;
 pub mod refused;
@@ -26,6 +27,7 @@ pub mod score;
 mod serve;
 mod sessions;
 mod settings;
+mod status;
 mod timeline;
 mod token;
 mod tools;
@@ -106,6 +108,11 @@ enum Command {
     Replay(replay::Args),
     /// Check everything that was promised about the bytes on disk.
     Verify(verify::Args),
+    /// Show how the daemon is, and what its reviewers are asked.
+    Status(status::Args),
+    /// Look at what was learnt and what is fitted outside.
+    #[command(subcommand)]
+    Model(model::Action),
     /// Look at what waits for a human, and vote.
     #[command(subcommand)]
     Review(review::Action),
@@ -118,6 +125,9 @@ enum Command {
     /// Say who may do what.
     #[command(subcommand)]
     Token(token::Action),
+    /// Stand in front of an MCP server: ask before each call of a tool.
+    #[command(subcommand)]
+    Mcp(mcp::Action),
     /// Check, explain, test, adopt and try policies.
     Policy {
         /// The tenant.
@@ -166,6 +176,8 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
             None => replay::run(&args, &global, &output),
         },
         Command::Verify(args) => verify::run(&args, &global, &output),
+        Command::Status(args) => wait(status::run(args, &global, &output)),
+        Command::Model(action) => wait(model::run(action, &global, &output)),
         Command::Policy { tenant, action } => wait(policy::run(action, &tenant, &global, &output)),
         Command::Tools { tenant, action } => wait(tools::run(action, &tenant, &global, &output)),
         Command::Review(action) => wait(review::run(action, &global, &output)),
@@ -173,6 +185,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Unlock(args) => wait(lock::lift(args, &global, &output)),
         Command::Locks(args) => wait(lock::list(args, &global, &output)),
         Command::Token(action) => wait(token::run(action, &global, &output)),
+        Command::Mcp(action) => mcp::run(action, &global, &output),
         Command::Config(action) => settings::run(&action, &global, &output),
         Command::Bench(args) => bench::run(&args, &global, &output),
         Command::Doctor(args) => wait(doctor::run(args, &global, &output)),

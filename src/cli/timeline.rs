@@ -155,6 +155,10 @@ pub(super) fn event_json(event: &Event) -> Value {
         Some(Data::SessionClosed(closed)) => {
             ("session_closed", json!({ "end": short_name(closed.end().as_str_name(), "SESSION_END_") }))
         }
+        Some(Data::ToolDefined(defined)) => {
+            let name = defined.definition.as_ref().map(|definition| definition.name.as_str());
+            ("tool_defined", json!({ "server": defined.server, "tool": name }))
+        }
         _ => ("other", Value::Null),
     };
     json!({

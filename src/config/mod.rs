@@ -175,6 +175,18 @@ section! {
 }
 
 section! {
+    /// How much evidence may ask of reviewers.
+    BudgetSection, budget, "budget." {
+        /// Reviews a day that a tenant's evidence may ask for; 0: `rate_ppm` decides.
+        reviews_per_day: u64 = 0, "0".."100000";
+        /// Share of calls that evidence may send to review, parts per million, where `reviews_per_day` is 0 or there is no day to reckon with yet.
+        rate_ppm: u64 = 3_000, "1".."500000";
+        /// Share of allowed calls picked for a look afterwards, parts per million: the only unbiased view of what was missed.
+        audit_ppm: u64 = 2_000, "0".."1000000";
+    }
+}
+
+section! {
     /// Telling other systems.
     NotifySection, notify, "notify." {
         /// File (TOML) of the webhooks and Slack channels that are told of reviews and locks; none: nobody is.
@@ -195,6 +207,8 @@ pub struct Config {
     pub log: LogSection,
     /// `[engine]`
     pub engine: EngineSection,
+    /// `[budget]`
+    pub budget: BudgetSection,
     /// `[notify]`
     pub notify: NotifySection,
 }
@@ -208,6 +222,7 @@ impl Config {
             AdminSection::FIELDS,
             LogSection::FIELDS,
             EngineSection::FIELDS,
+            BudgetSection::FIELDS,
             NotifySection::FIELDS,
         ];
         sections.into_iter().flatten()

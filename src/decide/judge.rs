@@ -1,6 +1,7 @@
 //! Scores and decides a call in a session that is open.
 
 use super::SCORING_VERSION;
+use super::account::{Shown, ground};
 use super::lock::{lock_on_call, under_lock};
 use super::policed::{self, moment};
 use super::resolve::event_time;
@@ -18,7 +19,6 @@ use crate::domain::stream::{CallKey, StreamId};
 use crate::domain::time::Timestamp;
 use crate::policy::{Policy, category};
 use crate::projection::{Session, State, Tenant, Tool, principal_hash, tool_hash};
-use crate::stats::tracker::{Budget, Tracker};
 use hashbrown::HashMap;
 use std::borrow::Cow;
 
@@ -166,15 +166,19 @@ pub fn weigh(
     arguments: &[u8],
     now: Timestamp,
 ) -> Decision {
-    let threshold =
-        tenant.map_or_else(|| Tracker::new(Budget::default()).tau(), |tenant| tenant.tracker.tau());
+    let features = &proposed.features;
     let seen = policed::Seen { tenant, session, proposed, now };
-    let assess =
-        |category, floors| assess(tenant, session, &proposed.features, proposed.turn, category, floors);
-    let policed = policed::apply(&seen, policy, arguments, &assess);
-    settle(policy, policed, threshold.as_i32(), proposed.origin)
+    in_context(tenant, session, features, proposed.turn, |context| {
+        let assess = |category, floors| judge_call(tenant, session, features, context, category, floors);
+        let policed = policed::apply(&seen, policy, arguments, &assess);
+        let e_value = tenant.and_then(|tenant| tenant.models.e_value(features, context));
+        let shown = Shown { e_value, muted: context.muted };
+        let ground = ground(tenant, session, features, &shown, &proposed.call_id);
+        settle(policy, policed, &ground, proposed.origin)
+    })
 }
 
+/// What is odd about a call as of this state.
 pub(super) fn assess(
     tenant: Option<&Tenant>,
     session: Option<&Session>,
@@ -183,22 +187,47 @@ pub(super) fn assess(
     category: RiskCategory,
     floors: u16,
 ) -> Assessment {
+    in_context(tenant, session, features, turn, |context| {
+        judge_call(tenant, session, features, context, category, floors)
+    })
+}
+
+fn in_context<R>(
+    tenant: Option<&Tenant>,
+    session: Option<&Session>,
+    features: &CallFeatures,
+    turn: Option<u32>,
+    look: impl FnOnce(&SessionContext<'_>) -> R,
+) -> R {
     let reading = reading(tenant, session, features);
     let tool_words = tenant.map(|tenant| tenant.inventory.words(features)).unwrap_or_default();
     let context = SessionContext {
         seen: session.map_or(Capabilities::NONE, |session| session.seen),
         tools: session.map_or([0; 2], |session| session.tools),
+        muted: session.map_or(0, |session| session.muted_at(features.at)),
         reading: &reading,
         turn,
         tool_words: ToolWords { words: &tool_words },
     };
-    let own = session.map_or(0, |session| session_floors(tenant, session, features, turn, &reading));
+    look(&context)
+}
+
+fn judge_call(
+    tenant: Option<&Tenant>,
+    session: Option<&Session>,
+    features: &CallFeatures,
+    context: &SessionContext<'_>,
+    category: RiskCategory,
+    floors: u16,
+) -> Assessment {
+    let (turn, reading) = (context.turn, context.reading);
+    let own = session.map_or(0, |session| session_floors(tenant, session, features, turn, reading));
     let mut floors = floors | own;
     if tenant.and_then(|tenant| tenant.inventory.get(features.tool)).is_some_and(|tool| tool.changed) {
         floors |= Floor::DefinitionChanged.bit();
     }
     match tenant {
-        Some(tenant) => tenant.models.assess(features, &context, category.base_risk(), floors),
+        Some(tenant) => tenant.models.assess(features, context, category.base_risk(), floors),
         None => crate::detector::models::unknown(category.base_risk(), floors),
     }
 }

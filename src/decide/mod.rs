@@ -4,6 +4,7 @@
 //! [`resolve`] finds or opens the call's session, [`judge`] scores and decides. [`ingest`] stands before
 //! them: it checks, masks and digests, and needs no state. Deliberately absent: queues, logs, clocks.
 
+mod account;
 mod housekeep;
 pub mod ingest;
 mod judge;
@@ -14,15 +15,27 @@ mod resolve;
 pub mod review;
 pub mod ruling;
 mod settings;
+mod unlearn;
 mod verdict;
 
+#[cfg(test)]
+mod budget_tests;
+#[cfg(test)]
+mod learning_tests;
+#[cfg(test)]
+mod null_tests;
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use account::{Ground, HARD_EVIDENCE, set_budget};
 pub use housekeep::housekeep;
 pub use judge::{Aids, InferenceCache, Judged, judge, redecide, weigh};
 pub use observe::{complete, define_tool, end_session};
 pub use policed::moment;
 pub use resolve::{Resolved, event_time, resolve, stream_of};
 pub use settings::Settings;
-pub use verdict::{HARD_EVIDENCE, settle};
+pub use unlearn::{UNLEARNED_MAX, adopt_model, unlearn};
+pub use verdict::settle;
 
 /// Version of the scoring and decision code: stored with every decision. A replay compares only
 /// decisions of its own version.

@@ -3,6 +3,7 @@
 
 use crate::domain::call::SessionSource;
 use crate::domain::time::{DAY_US, HOUR_US, MINUTE_US};
+use crate::projection::Wanted;
 
 /// Limits and times of the decision steps.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub struct Settings {
     pub skew_max_us: i64,
     /// Which hints name the session, most trusted first.
     pub session_order: Vec<SessionSource>,
+    /// Every tenant's review budget.
+    pub budget: Wanted,
 }
 
 impl Default for Settings {
@@ -30,6 +33,7 @@ impl Default for Settings {
             gap_us: 30 * MINUTE_US,
             skew_max_us: 5 * MINUTE_US,
             session_order: SessionSource::ALL.to_vec(),
+            budget: Wanted::default(),
         }
     }
 }

@@ -1,13 +1,11 @@
 //! The decision table: policy first, then evidence, which may only tighten.
 
+use super::account::{Ground, tier};
 use super::policed::Policed;
+use crate::domain::account::{Account, Tier};
 use crate::domain::call::Origin;
 use crate::domain::decision::{Decision, Mode, Reason, Verdict};
 use crate::policy::{Cause, Effect, OnFire, Outcome, Policy};
-
-/// Evidence at or over which a call is escalated whatever the threshold, milli-bits: one chance in a
-/// million. Outside the review budget.
-pub const HARD_EVIDENCE: i32 = 20_000;
 
 /// Settles a call.
 ///
@@ -18,16 +16,17 @@ pub const HARD_EVIDENCE: i32 = 20_000;
 /// | 3 | a composition rule that denies is complete | DENY |
 /// | 3 | a rule matches, else the category's default | as the rule says; REVIEW outside its window, or if it expects what does not hold |
 /// | 4 | ALLOW so far, and a floor fired | REVIEW |
-/// | 5 | ALLOW so far, and evidence is 20 bits or more, or evidence plus the category's weight reaches the threshold | REVIEW |
+/// | 5 | ALLOW so far, and evidence plus the category's weight reaches 20 bits or the threshold, or the slow evidence of the session or the principal its line | REVIEW |
 /// | 6 | risk reaches the deny threshold | DENY |
 ///
-/// `threshold` is the tenant's review threshold in milli-bits.
-pub fn settle(policy: &Policy, policed: Policed<'_>, threshold: i32, origin: Origin) -> Decision {
+/// `ground`: what the review budget and the session say.
+pub fn settle(policy: &Policy, policed: Policed<'_>, ground: &Ground, origin: Origin) -> Decision {
     let Policed { outcome, assessment, compositions, fired } = policed;
-    let weighed = assessment.evidence + outcome.category.weight_millibits();
-    let soft = assessment.floors == 0 && assessment.evidence < HARD_EVIDENCE;
     let imported = origin == Origin::Imported;
     let by_rule = outcome.effect.verdict();
+    // Only what the policy would allow is evidence's to stop.
+    let open = imported || by_rule == Verdict::Allow;
+    let tier = if open { tier(&assessment, outcome.category.weight_millibits(), ground) } else { Tier::None };
     let (verdict, reason) = if imported {
         (Verdict::Allow, Reason::Imported)
     } else if outcome.effect == Effect::Deny {
@@ -36,9 +35,9 @@ pub fn settle(policy: &Policy, policed: Policed<'_>, threshold: i32, origin: Ori
         (Verdict::Deny, Reason::CompositionDenies)
     } else if policy.thresholds.deny.is_some_and(|risk| assessment.risk >= risk) {
         (Verdict::Deny, Reason::RiskDenies)
-    } else if by_rule == Verdict::Allow && assessment.floors != 0 {
+    } else if tier == Tier::Floor {
         (Verdict::Review, Reason::FloorFired)
-    } else if by_rule == Verdict::Allow && (assessment.evidence >= HARD_EVIDENCE || weighed >= threshold) {
+    } else if tier != Tier::None {
         (Verdict::Review, Reason::Anomaly)
     } else {
         (by_rule, rule_reason(&outcome))
@@ -49,8 +48,13 @@ pub fn settle(policy: &Policy, policed: Policed<'_>, threshold: i32, origin: Ori
         reason,
         rule_id: outcome.rule.map_or_else(String::new, |rule| rule.id.clone()),
         category: outcome.category,
-        threshold,
-        counted: soft && (imported || by_rule == Verdict::Allow),
+        threshold: ground.threshold,
+        counted: open && !ground.joins && matches!(tier, Tier::None | Tier::Soft | Tier::Session),
+        account: Account {
+            tier,
+            audited: ground.account.audited && !imported && verdict == Verdict::Allow,
+            ..ground.account
+        },
         compositions,
         assessment,
     }

@@ -11,6 +11,7 @@ pub mod features;
 pub mod learn;
 pub mod models;
 pub mod novelty;
+pub mod p_reject;
 pub mod reading;
 pub mod requests;
 pub mod results;

@@ -22,6 +22,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// Calibrated surprise from which a finding gets its figures: one chance in twenty.
 pub const NOTABLE: i32 = 4_322;
 
+/// How much a person's word weighs when a call is to be expected again: so many sessions, so many active hours.
+pub const EXPECTED: u8 = 3;
+
 /// What a call is judged against besides what was learnt: its session so far.
 #[derive(Clone, Copy, Debug)]
 pub struct SessionContext<'a> {
@@ -29,6 +32,8 @@ pub struct SessionContext<'a> {
     pub seen: Capabilities,
     /// The last two tools, latest first; zero for none.
     pub tools: [u64; 2],
+    /// Detectors left out of the combination, one bit each.
+    pub muted: u8,
     /// What it has read, this call's own request included.
     pub reading: &'a Reading,
     /// Number of the message that made the call.
@@ -106,7 +111,8 @@ impl Models {
         let scores = Detector::ALL.map(|detector| {
             let raw = raw[detector.index()];
             let surprise = raw.map(|raw| self.calibrators[detector.index()].calibrate(raw));
-            match (surprise, detector) {
+            let heard = session.muted >> detector.index() & 1 == 0;
+            match (surprise.filter(|_| heard), detector) {
                 (None, _) => {}
                 (Some(_), Detector::Results) => results = surprise,
                 (Some(surprise), Detector::Time | Detector::Rate) => {
@@ -141,6 +147,13 @@ impl Models {
                 self.results.explain(features, session.reading, session.turn, session.tool_words)
             }
         }
+    }
+
+    /// The e-value of a call for its session's slow evidence (detection.md 5); none where sequences are not
+    /// judged yet.
+    pub fn e_value(&self, features: &CallFeatures, session: &SessionContext<'_>) -> Option<f64> {
+        let day = local_hour_and_day(features).map_or(0, |(_, day, _)| day);
+        self.sequence.e_value(features, session.tools, self.novelty.tools_known(), day)
     }
 
     /// Whether a call aims at something new that the user did not name: a short text that was never given in
@@ -178,6 +191,22 @@ impl Models {
         self.rate.allowed(features);
     }
 
+    /// A person says that calls like this are to be expected again: as if [`EXPECTED`] sessions had made it, at
+    /// its hour, with its tool and its arguments. What came before it in its session is not known here.
+    pub fn expect(&mut self, features: &CallFeatures) {
+        let mut lesson = Lesson::default();
+        lesson.note(0, features, &unknown(0, 0));
+        let time = local_hour_and_day(features);
+        let day = time.map_or(0, |(_, day, _)| day);
+        if let Some((hour, day, _)) = time {
+            self.time.expect(features.principal, features.tool, hour, day, EXPECTED);
+        }
+        for _ in 0..EXPECTED {
+            self.arguments.learn(&lesson, week_of(day));
+            self.novelty.learn(&lesson, week_of(day));
+        }
+    }
+
     /// Learns a session that is over.
     pub fn learn(&mut self, lesson: &Lesson, reading: &Reading) {
         if lesson.tools.is_empty() {
@@ -211,17 +240,11 @@ impl Models {
     }
 }
 
-/// The surprises of detectors that judged, combined as [`Models::assess`] does before its last
-/// calibration; `left_out`: as if this one had abstained.
+/// What the scores of a call come to, before calibration, as if detector `left_out` had abstained.
 pub fn combined(scores: &[Score; DETECTORS], left_out: Option<Detector>) -> MilliBits {
-    let mut present = [MilliBits::ZERO; DETECTORS];
-    let mut count = 0;
-    let judged = scores.iter().filter(|score| score.raw.is_some() && Some(score.detector) != left_out);
-    for (slot, score) in present.iter_mut().zip(judged) {
-        *slot = MilliBits::new(score.surprise);
-        count += 1;
-    }
-    combine(&present[..count])
+    let judged: Vec<Score> =
+        scores.iter().filter(|score| Some(score.detector) != left_out).cloned().collect();
+    together(&judged, None)
 }
 
 /// What the scores of a call come to, before calibration; `left_out` counts as nothing odd.

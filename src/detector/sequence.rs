@@ -7,6 +7,7 @@
 use super::learn::{Lesson, tool_key};
 use crate::domain::call::CallFeatures;
 use crate::domain::decision::Evidence;
+use crate::stats::edetector::e_value;
 use crate::stats::fingerprint::mix;
 use crate::stats::millibits::MilliBits;
 use crate::stats::pitman_yor::{Contexts, PitmanYor};
@@ -51,6 +52,21 @@ impl SequenceModel {
         let [last, before] = tools.map(|tool| u64::from(tool_key(tool)));
         let contexts = contexts(features.principal, last, before);
         Some(self.tools.surprise(&contexts, tool_key(features.tool).into(), alphabet, week_of(day)))
+    }
+
+    /// How much likelier the tool is for anybody at all than for this principal here: half the tenant's tools
+    /// as they are used, half all alike.
+    pub fn e_value(&self, features: &CallFeatures, tools: [u64; 2], alphabet: u32, day: i32) -> Option<f64> {
+        if self.calls < CALLS_MIN {
+            return None;
+        }
+        let [last, before] = tools.map(|tool| u64::from(tool_key(tool)));
+        let contexts = contexts(features.principal, last, before);
+        let (symbol, week) = (tool_key(features.tool).into(), week_of(day));
+        let model = self.tools.probability(&contexts, symbol, alphabet, week);
+        let uniform = 1.0 / f64::from(alphabet + 5);
+        let other = 0.5 * self.tools.unigram(symbol, alphabet, week) + 0.5 * uniform;
+        Some(e_value(other, model))
     }
 
     /// How often the tool followed the two and the one before it.

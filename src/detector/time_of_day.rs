@@ -75,6 +75,17 @@ impl TimeModel {
         }
     }
 
+    /// A person says that calls at this hour are to be expected: as good as `hours` active hours there.
+    pub fn expect(&mut self, principal: u64, tool: u64, hour_of_week: u8, day: i32, hours: u8) {
+        let new = || Hours(Box::new(Presence::new(day)));
+        if let Some(known) = self.principals.entry(principal, new) {
+            known.0.expect(hour_of_week.into(), hours);
+        }
+        if let Some(known) = self.tools.entry(tool_key(tool).into(), new) {
+            known.0.expect(hour_of_week.into(), hours);
+        }
+    }
+
     /// Learns one executed call.
     pub fn learn(&mut self, principal: u64, observed: &Observation) {
         if observed.hour_of_week == u8::MAX {

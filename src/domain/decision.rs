@@ -1,5 +1,6 @@
 //! A decision as a value: verdict, score, and the findings behind it.
 
+use super::account::Account;
 use super::risk::RiskCategory;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -420,6 +421,8 @@ pub struct Decision {
     pub threshold: i32,
     /// Whether the call counts against the review budget.
     pub counted: bool,
+    /// Who pays for it, and what its session has shown so far.
+    pub account: Account,
     /// Ids of composition rules that the call completes.
     pub compositions: Vec<String>,
     /// The assessment.

@@ -6,6 +6,7 @@ use super::position::{Position, Revision};
 use super::risk::{Capabilities, RiskCategory};
 use super::stream::{CallKey, StreamId};
 use super::time::Timestamp;
+use serde::{Deserialize, Serialize};
 
 pub use super::oversight::{
     CallRefused, CallReleased, FeedbackGiven, LockLifted, LockPlaced, ReviewDelegated, ReviewJoined,
@@ -46,7 +47,7 @@ pub mod kind {
     pub const LOCK_LIFTED: u8 = 15;
     /// [`super::PolicyAdopted`]
     pub const POLICY_ADOPTED: u8 = 16;
-    /// A fitted model was adopted.
+    /// [`super::ModelAdopted`]
     pub const MODEL_ADOPTED: u8 = 17;
     /// A whitelist rule was suggested.
     pub const RULE_SUGGESTED: u8 = 18;
@@ -58,6 +59,10 @@ pub mod kind {
     pub const CHECKPOINT_SIGNED: u8 = 21;
     /// A payload was erased.
     pub const PAYLOAD_ERASED: u8 = 22;
+    /// [`super::BudgetSet`]
+    pub const BUDGET_SET: u8 = 32;
+    /// [`super::SessionUnlearned`]
+    pub const SESSION_UNLEARNED: u8 = 33;
     /// A granted rule was taken back.
     pub const RULE_REVOKED: u8 = 23;
     /// A tool's changed definition was accepted.
@@ -91,6 +96,12 @@ pub enum Event {
     CallCompleted(CallCompleted),
     /// A policy came into force.
     PolicyAdopted(PolicyAdopted),
+    /// A tenant's review budget was set.
+    BudgetSet(BudgetSet),
+    /// What a session taught was taken back.
+    SessionUnlearned(SessionUnlearned),
+    /// A fitted model was adopted.
+    ModelAdopted(ModelAdopted),
     /// A review was opened.
     ReviewOpened(ReviewOpened),
     /// A reviewer voted.
@@ -141,6 +152,9 @@ impl Event {
             Self::CallDecided(_) => kind::CALL_DECIDED,
             Self::CallCompleted(_) => kind::CALL_COMPLETED,
             Self::PolicyAdopted(_) => kind::POLICY_ADOPTED,
+            Self::BudgetSet(_) => kind::BUDGET_SET,
+            Self::SessionUnlearned(_) => kind::SESSION_UNLEARNED,
+            Self::ModelAdopted(_) => kind::MODEL_ADOPTED,
             Self::ReviewOpened(_) => kind::REVIEW_OPENED,
             Self::VoteCast(_) => kind::VOTE_CAST,
             Self::ReviewResolved(_) => kind::REVIEW_RESOLVED,
@@ -393,6 +407,44 @@ pub struct ToolAccepted {
     pub actor: String,
     /// What was said about it.
     pub comment: String,
+}
+
+/// A tenant's review budget was set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BudgetSet {
+    /// Tenant.
+    pub tenant: String,
+    /// Share of counted calls that evidence may send to review, parts per million.
+    pub rate_ppm: u32,
+    /// Reviews a day that the share is made of; 0: the share is as it stands.
+    pub reviews_per_day: u32,
+    /// Share of allowed calls looked at afterwards, parts per million.
+    pub audit_ppm: u32,
+}
+
+/// What a session taught was taken back: from here on, what is learnt of the tenant is what a log would have
+/// taught in which the session taught nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionUnlearned {
+    /// Tenant.
+    pub tenant: String,
+    /// The session's stream.
+    pub session: StreamId,
+    /// Why.
+    pub reason: String,
+}
+
+/// A fitted model was adopted, for all tenants.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelAdopted {
+    /// First 8 bytes of the SHA-256 of the parameters, in hex digits.
+    pub revision: String,
+    /// Its name.
+    pub name: String,
+    /// What it is, from which data, measured how, its limits: Markdown.
+    pub card: String,
+    /// The parameters: a line `askance-model 1 NAME`, then one number a line, the bits of a float in hex digits.
+    pub parameters: Vec<u8>,
 }
 
 /// What lies beside a record's commitment and can be erased.

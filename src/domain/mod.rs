@@ -2,6 +2,7 @@
 //!
 //! Values only. Deliberately absent: storage, wire formats, clocks, learnt state.
 
+pub mod account;
 pub mod call;
 pub mod decision;
 pub mod event;

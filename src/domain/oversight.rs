@@ -1,7 +1,7 @@
 //! Events of reviews, locks and tokens. Those of a review are in the stream of its call's session; those of
 //! locks and tokens in the partition's own.
 
-use super::call::Digest;
+use super::call::{CallFeatures, Digest};
 use super::identity::Token;
 use super::lock::Lock;
 use super::position::Position;
@@ -155,6 +155,8 @@ pub struct FeedbackGiven {
     pub comment: String,
     /// Who.
     pub actor: String,
+    /// What is learnt of the call where such calls are to be expected again.
+    pub features: Option<Box<CallFeatures>>,
 }
 
 /// A token was made. In the own stream of partition 0.

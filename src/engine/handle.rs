@@ -10,6 +10,7 @@ use super::partition::{Command, Reply, Ruled};
 use super::policies::book;
 use super::recovery::{Recovered, recover};
 use super::registry::Registry;
+use super::relearn::Relearning;
 use super::schemas::Schemas;
 use super::snapshots;
 use super::ticker;
@@ -27,6 +28,7 @@ use crate::domain::time::Timestamp;
 use crate::eventlog::{self, Log, OpenReport, Writer};
 use crate::projection::{STATE_VERSION, State};
 use crate::stats::fingerprint::FingerprintKey;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -219,6 +221,16 @@ impl Engine {
         Self::ask_of(self.partition(tenant), question).await
     }
 
+    /// Gives a partition a command and waits for the answer.
+    pub(super) async fn call_numbered<T: Send + 'static>(
+        &self,
+        partition: usize,
+        make: impl FnOnce(Reply<T>) -> Command,
+    ) -> Result<T, Error> {
+        let unknown = || Error::NotFound(format!("partition {partition}"));
+        Self::call_to(self.partitions.get(partition).ok_or_else(unknown)?, make).await
+    }
+
     /// Asks a partition's state.
     pub(super) async fn ask_partition<T: Send + 'static>(
         &self,
@@ -292,6 +304,24 @@ impl Engine {
             if over { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
         })
         .await;
+    }
+
+    /// Folds the log of a tenant's partition anew, with a session that teaches nothing. Blocks for as long as
+    /// that takes; give the outcome to [`Command::Unlearn`].
+    pub fn relearning(
+        &self,
+        tenant: &str,
+        session: StreamId,
+        mut unlearned: BTreeSet<StreamId>,
+    ) -> Result<Relearning, Error> {
+        let log = self.log(tenant);
+        if session.is_none() || log.stream_last(session)?.is_none() {
+            return Err(Error::NotFound(format!("session {session}")));
+        }
+        unlearned.insert(session);
+        let mut relearning = Relearning::new(tenant, unlearned);
+        relearning.follow(log, log.position())?;
+        Ok(relearning)
     }
 
     /// Finishes what is queued, writes a last snapshot, and stops every partition.

@@ -3,6 +3,7 @@
 use super::Error;
 use super::counters::CountersView;
 use super::handle::Engine;
+use super::partition::{Command, Reply};
 use crate::domain::position::Position;
 use crate::eventlog::keys::Family;
 use crate::eventlog::{Log, Space};
@@ -58,6 +59,15 @@ impl Engine {
                 }
             })
             .collect()
+    }
+
+    /// Gives a partition a command and waits for the answer.
+    pub async fn call_partition<T: Send + 'static>(
+        &self,
+        partition: usize,
+        make: impl FnOnce(Reply<T>) -> Command,
+    ) -> Result<T, Error> {
+        self.call_numbered(partition, make).await
     }
 
     /// Asks every partition's state the same; answers come once everything they speak of is durable. None:

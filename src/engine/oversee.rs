@@ -241,10 +241,17 @@ impl Worker {
         }
     }
 
-    fn feedback(&mut self, event: FeedbackGiven) -> Result<Position, Error> {
+    /// Writes a judgement down, with what is to be learnt of the call.
+    fn feedback(&mut self, mut event: FeedbackGiven) -> Result<Position, Error> {
         let key = self.call_key(&event.tenant, &event.call_id);
         let known = self.known_by(key)?;
         let known = known.ok_or_else(|| Error::NotFound(format!("call_id `{}`", event.call_id)))?;
+        if event.expect_again
+            && let Event::CallProposed(proposed) =
+                super::query::event_at(&self.log, known.proposed_at)?.record.event
+        {
+            event.features = Some(Box::new(proposed.features));
+        }
         let tenant = event.tenant.clone();
         Ok(self.put(&tenant, known.stream, (key, Event::FeedbackGiven(event)), known.proposed_at))
     }

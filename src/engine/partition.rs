@@ -2,10 +2,12 @@
 
 use super::Error;
 use super::overseer::Oversight;
+use super::relearn::Relearning;
 use crate::decide::observe::Definition;
 use crate::decide::ruling::Ruling;
 use crate::domain::call::{Call, Digest, Outcome, SessionSource};
 use crate::domain::decision::Decision;
+use crate::domain::event::ModelAdopted;
 use crate::domain::position::Position;
 use crate::domain::review::Why;
 use crate::domain::stream::StreamId;
@@ -136,6 +138,30 @@ pub enum Command {
         /// When we learnt of it.
         now: Timestamp,
         /// Answered with the position of `SessionClosed`; none if it was not live.
+        reply: Reply<Option<Position>>,
+    },
+    /// Take what a session taught out of what is learnt.
+    Unlearn {
+        /// Tenant.
+        tenant: String,
+        /// The session's stream.
+        session: StreamId,
+        /// Why.
+        reason: String,
+        /// The tenant's statistics without it, almost up to the present.
+        relearning: Box<Relearning>,
+        /// When we learnt of it.
+        now: Timestamp,
+        /// Answered with the position of `SessionUnlearned`; none if it was unlearnt already.
+        reply: Reply<Option<Position>>,
+    },
+    /// Adopt a fitted model.
+    AdoptModel {
+        /// The model.
+        model: Box<ModelAdopted>,
+        /// When we learnt of it.
+        now: Timestamp,
+        /// Answered with the position of `ModelAdopted`; none if it is in use already.
         reply: Reply<Option<Position>>,
     },
     /// A person's decision about rules: what, and when.

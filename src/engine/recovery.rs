@@ -2,6 +2,7 @@
 
 use super::Error;
 use super::query::decode;
+use super::relearn;
 use crate::domain::event::Payload;
 use crate::domain::position::Position;
 use crate::eventlog::Log;
@@ -45,7 +46,10 @@ pub fn fold(log: &Log, state: &mut State, to: Position) -> Result<(), Error> {
     let mut fault = None;
     log.scan(state.position.next(), to, |view| match decode(&view, Payload::default()) {
         Ok(recorded) => {
-            state.apply(&recorded);
+            if let Err(error) = relearn::apply(log, state, &recorded) {
+                fault = Some(error);
+                return ControlFlow::Break(());
+            }
             ControlFlow::Continue(())
         }
         Err(error) => {

@@ -4,6 +4,7 @@
 use super::Error;
 use super::policies::not_accepted;
 use super::query::{arguments_at, decode};
+use super::relearn;
 use crate::decide::{SCORING_VERSION, moment, redecide};
 use crate::domain::decision::{Decision, Verdict};
 use crate::domain::event::{Event, Payload, Recorded};
@@ -134,6 +135,7 @@ pub fn replay_with(
     mut told: impl FnMut(Step<'_>) -> ControlFlow<()>,
 ) -> Result<ReplayReport, Error> {
     let mut run = Run {
+        log,
         state: State::empty(),
         book: Book::default(),
         expected: None,
@@ -152,6 +154,7 @@ pub fn replay_with(
 }
 
 struct Run<'p> {
+    log: &'p Log,
     state: State,
     book: Book,
     /// Of the call proposed last: its id, and what came out now.
@@ -208,7 +211,7 @@ impl Run<'_> {
             }
             _ => {}
         }
-        self.state.apply(recorded);
+        relearn::apply(self.log, &mut self.state, recorded)?;
         self.report.records += 1;
         if flow.is_continue() && self.state.position.get().is_multiple_of(PROGRESS_RECORDS) {
             flow = told(Step::Progress(self.state.position, self.report.decided));

@@ -3,6 +3,7 @@
 
 use super::Error;
 use super::query::decode;
+use super::relearn;
 use crate::domain::event::Payload;
 use crate::domain::position::Position;
 use crate::eventlog::{Hooks, Log, PayloadRef, Progress, RecordView, VerifyReport};
@@ -60,7 +61,10 @@ impl Fold<'_> {
         if !self.in_step {
             return None;
         }
-        self.state.apply(&recorded);
+        if let Err(fault) = relearn::apply(self.log, &mut self.state, &recorded) {
+            self.in_step = false;
+            return Some(fault.to_string());
+        }
         if !self.due.contains(&self.state.position) {
             return None;
         }

@@ -5,6 +5,7 @@ use super::committer::{Deferred, Group, Shared};
 use super::counters::add;
 use super::directory;
 use super::handover::ClosesHandover;
+use super::known::Lookup;
 use super::overseer::{Overseer, Reviewed};
 use super::partition::{Command, Completed, Decided, Import, Imported, Reply};
 use super::registry::{Known, Registry};
@@ -43,31 +44,6 @@ pub(super) struct Worker {
     pub(super) overseer: Overseer,
 }
 
-/// What the log's index said of a call before it was taken up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Indexed {
-    /// It was not asked.
-    Unasked,
-    /// It knew nothing of it.
-    Nowhere,
-    /// It was proposed here.
-    At(Position),
-}
-
-/// A call's key, and what is known of it.
-#[derive(Clone, Copy, Debug)]
-struct Lookup {
-    key: CallKey,
-    indexed: Indexed,
-}
-
-impl Lookup {
-    /// Of a call that the index was not asked for.
-    const fn of(key: CallKey) -> Self {
-        Self { key, indexed: Indexed::Unasked }
-    }
-}
-
 impl Worker {
     /// Runs until it is told to stop or every handle is gone; hands the state and the last reply back.
     pub(super) fn run(mut self) -> (State, Option<Reply<Position>>) {
@@ -98,28 +74,6 @@ impl Worker {
             self.hand_over();
         }
         (self.state, stop)
-    }
-
-    /// Asks the log's index for all drained calls at once. What is taken up in between is at hand.
-    fn look_up(&self, drained: &[Command], lookups: &mut Vec<Lookup>) {
-        lookups.clear();
-        let key_of = |command: &Command| match command {
-            Command::Evaluate(call, _) => self.call_key(&call.tenant, &call.call_id),
-            Command::Import(import, _) => self.call_key(&import.call.tenant, &import.call.call_id),
-            _ => CallKey::NONE,
-        };
-        lookups
-            .extend(drained.iter().map(|command| Lookup { key: key_of(command), indexed: Indexed::Unasked }));
-        let is_asked = |lookup: &Lookup| !lookup.key.is_none() && self.registry.get(&lookup.key).is_none();
-        let asked: Vec<CallKey> = lookups.iter().filter(|lookup| is_asked(lookup)).map(|l| l.key).collect();
-        if asked.len() < 2 {
-            return;
-        }
-        // Each is asked again by itself after an error, and then fails by itself.
-        let Ok(found) = self.log.find_calls(&asked) else { return };
-        for (lookup, position) in lookups.iter_mut().filter(|lookup| is_asked(lookup)).zip(found) {
-            lookup.indexed = position.map_or(Indexed::Nowhere, Indexed::At);
-        }
     }
 
     /// Leaves what was decided to the committer. If that has ended, nobody gets an answer any more: the
@@ -158,6 +112,13 @@ impl Worker {
                 let ended = self.end_session(&tenant, &stream, now);
                 self.defer(reply, ended);
             }
+            Command::Unlearn { tenant, session, reason, relearning, now, reply } => {
+                match self.unlearn(&tenant, session, &reason, *relearning, now) {
+                    Ok(position) => self.defer(reply, position),
+                    Err(error) => reply(Err(error)),
+                }
+            }
+            Command::AdoptModel { model, now, reply } => self.adopt_model(*model, now, reply),
             Command::Rule(ruling, now, reply) => self.rule(*ruling, now, reply),
             Command::Ask(question) => {
                 let answer = question(Ok(&self.state));
@@ -277,6 +238,10 @@ impl Worker {
         if let Some(opened) = resolved.opened.take() {
             self.take_up(opened);
         }
+        if let Some(budget) = decide::set_budget(&self.state, &call.tenant, call.receive_time, &self.settings)
+        {
+            self.take_up(budget);
+        }
         resolved
     }
 
@@ -322,7 +287,7 @@ impl Worker {
     ) {
         let key = self.call_key(&tenant, &call_id);
         let fingerprint = outcome_fingerprint(&outcome);
-        let known = match self.known(Lookup { key, indexed: Indexed::Unasked }) {
+        let known = match self.known(Lookup::of(key)) {
             Ok(Some(known)) => known,
             Ok(None) => return reply(Err(Error::NotFound(format!("call_id `{call_id}`")))),
             Err(error) => return reply(Err(error)),
@@ -380,50 +345,6 @@ impl Worker {
 
     pub(super) fn call_key(&self, tenant: &str, call_id: &str) -> CallKey {
         super::query::call_key(&self.state.key(), tenant, call_id)
-    }
-
-    /// The decision on record for this `call_id`, if there is one; an error if it is of another call.
-    fn recorded(&mut self, lookup: Lookup, call: &Call) -> Result<Option<Decided>, Error> {
-        let Some(known) = self.known(lookup)? else { return Ok(None) };
-        if known.digest != call.digest {
-            return Err(Error::CallIdTaken(call.call_id.clone()));
-        }
-        self.decided_again(known).map(Some)
-    }
-
-    pub(super) fn decided_again(&self, known: Known) -> Result<Decided, Error> {
-        let mut decided = match self.registry.decided(known.proposed_at) {
-            Some(decided) => Decided::clone(decided),
-            None => self.read_decided(&known)?,
-        };
-        decided.repeated = true;
-        Ok(decided)
-    }
-
-    /// What is known of a call: at hand, or from the log.
-    pub(super) fn known_by(&mut self, key: CallKey) -> Result<Option<Known>, Error> {
-        self.known(Lookup::of(key))
-    }
-
-    fn known(&mut self, lookup: Lookup) -> Result<Option<Known>, Error> {
-        let key = lookup.key;
-        if let Some(known) = self.registry.get(&key) {
-            return Ok(Some(*known));
-        }
-        let found = match lookup.indexed {
-            Indexed::Unasked => self.log.find_call(key)?,
-            Indexed::Nowhere => None,
-            Indexed::At(position) => Some(position),
-        };
-        let Some(proposed_at) = found else { return Ok(None) };
-        let known = super::query::known_call(&self.log, proposed_at)?;
-        self.registry.insert(key, known);
-        Ok(Some(known))
-    }
-
-    fn read_decided(&self, known: &Known) -> Result<Decided, Error> {
-        let session = super::query::session_of(&self.log, known.stream)?;
-        super::query::decided_at(&self.log, known.proposed_at, known.digest, session)
     }
 }
 
@@ -485,7 +406,9 @@ pub(super) fn refuse(command: Command, error: Error) {
         Command::Import(_, reply) => reply(Err(error)),
         Command::Complete { reply, .. } => reply(Err(error)),
         Command::DefineTools { reply, .. } => reply(Err(error)),
-        Command::EndSession { reply, .. } => reply(Err(error)),
+        Command::EndSession { reply, .. }
+        | Command::Unlearn { reply, .. }
+        | Command::AdoptModel { reply, .. } => reply(Err(error)),
         Command::Oversee(oversight) => oversight.refuse(error),
         Command::Wake => {}
         Command::Rule(_, _, reply) => reply(Err(error)),

@@ -34,10 +34,19 @@ impl State {
                 self.follow(&event.tenant, recorded);
             }
             Event::ReviewResolved(event) => {
+                let assessment = self.reviews.assessment_of(event.review).cloned();
                 let held = self.reviews.resolve(event, recorded);
                 self.follow(&event.tenant, recorded);
-                if let (Some(held), ReviewState::Denied) = (held, event.state) {
-                    self.denied(&event.tenant, &recorded.record.stream, held.features.tool);
+                let (tenant, stream) = (&event.tenant, &recorded.record.stream);
+                match (event.state, held, assessment) {
+                    (ReviewState::Denied, Some(held), _) => {
+                        self.denied(tenant, stream, held.features.tool);
+                        self.rejected(tenant, stream);
+                    }
+                    (ReviewState::Approved, _, Some(assessment)) => {
+                        self.approved(tenant, stream, &assessment, at);
+                    }
+                    _ => {}
                 }
             }
             Event::ReviewJoined(event) => {
@@ -60,7 +69,12 @@ impl State {
                 self.reviews.refuse(event, recorded);
                 self.follow(&event.tenant, recorded);
             }
-            Event::FeedbackGiven(event) => self.follow(&event.tenant, recorded),
+            Event::FeedbackGiven(event) => {
+                self.follow(&event.tenant, recorded);
+                if let Some(features) = &event.features {
+                    self.expected_again(&event.tenant, features);
+                }
+            }
             Event::LockPlaced(event) => self.locks.place(event, recorded),
             Event::LockLifted(event) => self.locks.lift(event, at),
             Event::TokenCreated(event) => self.access.create(event, recorded),
@@ -92,10 +106,13 @@ impl State {
 
     /// An approved call counts as one that was allowed: its session will teach it, and compositions see it.
     fn let_go(&mut self, tenant: &str, stream: &StreamId, held: &Held, made: Made) {
+        let teaches = self.teaches(stream);
         let call = made.call;
         let tenant = self.tenant_mut(tenant);
         if let Some(session) = tenant.sessions.get_mut(stream) {
-            session.lesson.note(call, &held.features, &held.assessment);
+            if teaches && !session.rejected {
+                session.lesson.note(call, &held.features, &held.assessment);
+            }
             let values = held.features.arguments.iter().map(|argument| argument.value);
             let origin = Origin {
                 tool: tool_key(held.features.tool),
@@ -103,7 +120,9 @@ impl State {
                 capabilities: held.features.capabilities,
             };
             session.reading.called(call, origin, values);
-            tenant.models.allowed(&held.features);
+            if teaches {
+                tenant.models.allowed(&held.features);
+            }
             tenant.remember(*stream, made);
         }
     }

@@ -149,6 +149,12 @@ impl Reviews {
         self.finals.get(call)
     }
 
+    /// What was odd about the call of a review, while something can still happen to it.
+    pub fn assessment_of(&self, id: Position) -> Option<&Assessment> {
+        let held = self.known.get(&id)?.held.as_ref()?;
+        Some(&held.assessment)
+    }
+
     /// All reviews at hand in the order they were opened.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Review> {
         self.known.values()

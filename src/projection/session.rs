@@ -3,14 +3,21 @@
 //! Bounded: at most `SESSIONS_MAX` sessions, each at most about 4 KB (see the constants). Sessions that
 //! are over are not here: the log has them.
 
+use super::budget::SESSION_TICKETS_MAX;
 use super::trail::Trail;
 use crate::detector::learn::Lesson;
+use crate::detector::models::NOTABLE;
 use crate::detector::reading::Reading;
+use crate::domain::account::Tier;
 use crate::domain::call::SessionSource;
+use crate::domain::decision::{Assessment, Decision};
+use crate::domain::event::Recorded;
 use crate::domain::position::{Position, Revision};
 use crate::domain::risk::Capabilities;
 use crate::domain::stream::StreamId;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{HOUR_US, Timestamp};
+use crate::stats::edetector::{EDetector, FINDING};
+use crate::stats::millibits::MilliBits;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -60,6 +67,94 @@ pub struct Session {
     pub trail: Trail,
     /// What it will teach when it closes.
     pub lesson: Lesson,
+    /// What its calls have added up to.
+    pub evidence: EDetector,
+    /// Reviews that evidence asked for and the budget or the session's own evidence paid.
+    pub tickets: u8,
+    /// A reviewer said no to one of its calls: it teaches nothing.
+    pub rejected: bool,
+    /// Detectors that an approval muted, one bit each.
+    muted: u8,
+    /// Until when.
+    muted_until: Timestamp,
+}
+
+/// How long an approval mutes what was odd about the approved call.
+const MUTED_US: i64 = HOUR_US;
+
+impl Session {
+    /// Whether further reviews join the one that is open.
+    pub const fn is_held(&self) -> bool {
+        self.tickets >= SESSION_TICKETS_MAX
+    }
+
+    /// Detectors that are muted at this time, one bit each.
+    pub fn muted_at(&self, at: Option<Timestamp>) -> u8 {
+        if at.is_none_or(|at| at < self.muted_until) { self.muted } else { 0 }
+    }
+
+    /// A reviewer approved a call of this assessment: what was odd about it is muted here for an hour.
+    pub fn approve(&mut self, assessment: &Assessment, at: Timestamp) {
+        if self.muted_at(Some(at)) == 0 {
+            self.muted = 0;
+        }
+        let odd = assessment.scores.iter().filter(|score| score.surprise >= NOTABLE);
+        self.muted |= odd.fold(0, |bits, score| bits | 1 << score.detector.index());
+        self.muted_until = at.plus_micros(MUTED_US);
+    }
+
+    /// A reviewer said no: nothing of this session will be learnt.
+    pub fn reject(&mut self) {
+        self.rejected = true;
+        self.lesson = Lesson::default();
+    }
+
+    /// Notes a decision on its account; true if the session is held from now on.
+    pub(super) fn on_account(&mut self, decision: &Decision) -> bool {
+        let account = &decision.account;
+        self.evidence = EDetector::at(MilliBits::new(account.session_evidence));
+        if self.evidence.is_finding() || MilliBits::new(account.principal_evidence) >= FINDING {
+            self.evidence = EDetector::new();
+        }
+        if !matches!(account.tier, Tier::Soft | Tier::Session) {
+            return false;
+        }
+        let before = self.is_held();
+        self.tickets = self.tickets.saturating_add(1);
+        !before && self.is_held()
+    }
+
+    /// A session that just opened.
+    pub(super) fn new(opened: &Recorded, session_id: String, source: SessionSource, principal: &str) -> Self {
+        let record = &opened.record;
+        Self {
+            session_id,
+            source,
+            principal: principal.to_owned(),
+            opened_at: opened.position,
+            gap_key: 0,
+            parent: StreamId::NONE,
+            opened: record.event_time,
+            active: record.event_time,
+            last_position: opened.position,
+            revision: record.revision,
+            calls: 0,
+            verdicts: [0; 3],
+            risk_max: 0,
+            seen: Capabilities::NONE,
+            tools: [0; 2],
+            denied_tools: Vec::new(),
+            root: record.stream,
+            trail: Trail::default(),
+            reading: Reading::default(),
+            lesson: Lesson::default(),
+            evidence: EDetector::new(),
+            tickets: 0,
+            rejected: false,
+            muted: 0,
+            muted_until: Timestamp::from_micros(i64::MIN),
+        }
+    }
 }
 
 /// All live sessions of a tenant.

@@ -1,33 +1,31 @@
 //! The whole state of a partition, folded from its log by one pure function.
 
 use super::access::Access;
-use super::inventory::Inventory;
 use super::locks::Locks;
-use super::policies::Policies;
 use super::reviews::{Held, Reviews};
-use super::session::{DENIED_TOOLS_MAX, Session, Sessions};
-use super::trail::{Made, Trail, Trails};
-use crate::detector::learn::{Lesson, tool_key};
-use crate::detector::models::Models;
-use crate::detector::reading::{Origin, Reading};
-use crate::domain::call::{CallFeatures, OutcomeStatus};
-use crate::domain::decision::Verdict;
+use super::session::{DENIED_TOOLS_MAX, Session};
+use super::tenant::Tenant;
+use super::trail::Made;
+use crate::detector::learn::tool_key;
+use crate::detector::reading::Origin as ReadFrom;
+use crate::domain::call::{CallFeatures, Origin, OutcomeStatus};
+use crate::domain::decision::{Assessment, Verdict};
 use crate::domain::event::{
-    CallCompleted, CallDecided, CallProposed, Event, LogCreated, Recorded, SessionClosed, SessionOpened,
-    ToolDefined,
+    CallCompleted, CallDecided, CallProposed, Event, LogCreated, ModelAdopted, Recorded, SessionClosed,
+    SessionOpened, SessionUnlearned, ToolDefined,
 };
 use crate::domain::position::{Position, Revision};
-use crate::domain::risk::Capabilities;
 use crate::domain::stream::StreamId;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{DAY_US, Timestamp};
+use crate::stats::edetector::FINDING;
 use crate::stats::fingerprint::FingerprintKey;
-use crate::stats::tracker::{Budget, Tracker};
+use crate::stats::millibits::MilliBits;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Version of the fold and the scoring: a snapshot of another version is not used, and a replay of
 /// decisions of another version is not compared.
-pub const STATE_VERSION: u32 = 4;
+pub const STATE_VERSION: u32 = 5;
 /// Tenants of a partition.
 pub const TENANTS_MAX: usize = 256;
 /// Closed sessions whose last revision is kept at hand. More than the log's unindexed records, so that
@@ -52,6 +50,9 @@ pub struct State {
     tenants: BTreeMap<String, Tenant>,
     pub(super) closed: ClosedSessions,
     proposed: Option<Proposed>,
+    /// Sessions that teach nothing.
+    unlearned: BTreeSet<StreamId>,
+    model: Option<ModelAdopted>,
     /// Open and settled reviews.
     pub reviews: Reviews,
     /// Locks.
@@ -71,32 +72,8 @@ struct Proposed {
     call: u32,
     turn: Option<u32>,
     features: CallFeatures,
+    imported: bool,
     made: Made,
-}
-
-/// What is known of a tenant.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Tenant {
-    /// The latest event time seen.
-    pub clock: Timestamp,
-    /// Its policy and grants.
-    pub policies: Policies,
-    /// What each principal called lately, by hash.
-    pub principals: Trails<u64>,
-    /// What was called lately in trees of nested sessions, by their root.
-    pub trees: Trails<StreamId>,
-    /// Live sessions.
-    pub sessions: Sessions,
-    /// Registered tools.
-    pub inventory: Inventory,
-    /// Learnt statistics.
-    pub models: Models,
-    /// The review threshold.
-    pub tracker: Tracker,
-    /// Calls decided, by verdict.
-    pub verdicts: [u64; 3],
-    /// Sessions closed because too many were live.
-    pub evicted_sessions: u64,
 }
 
 /// Last revisions of sessions closed not long ago, oldest forgotten first.
@@ -132,11 +109,35 @@ impl State {
             tenants: BTreeMap::new(),
             closed: ClosedSessions::default(),
             proposed: None,
+            unlearned: BTreeSet::new(),
+            model: None,
             reviews: Reviews::default(),
             locks: Locks::default(),
             access: Access::default(),
             asked: None,
             learning_stopped: false,
+        }
+    }
+
+    /// The state before the first record, of a fold in which these sessions teach nothing.
+    pub fn without(unlearned: BTreeSet<StreamId>) -> Self {
+        Self { unlearned, ..Self::empty() }
+    }
+
+    /// Sessions that teach nothing.
+    pub const fn unlearned(&self) -> &BTreeSet<StreamId> {
+        &self.unlearned
+    }
+
+    /// The fitted model in use.
+    pub const fn model(&self) -> Option<&ModelAdopted> {
+        self.model.as_ref()
+    }
+
+    /// Takes what is learnt of a tenant from another fold of the same log.
+    pub fn relearn(&mut self, tenant: &str, mut from: Self) {
+        if let (Some(known), Some(learnt)) = (self.tenants.get_mut(tenant), from.tenants.remove(tenant)) {
+            known.models = learnt.models;
         }
     }
 
@@ -198,6 +199,9 @@ impl State {
             Event::CallProposed(event) => self.call_proposed(event, recorded),
             Event::CallDecided(event) => self.call_decided(event, recorded),
             Event::CallCompleted(event) => self.call_completed(event, recorded),
+            Event::BudgetSet(event) => self.tenant_mut(&event.tenant).budget.set(event),
+            Event::SessionUnlearned(event) => self.session_unlearned(event),
+            Event::ModelAdopted(event) => self.model = Some(event.clone()),
             Event::RuleAccepted(event) => {
                 let at = recorded.record.receive_time;
                 self.tenant_mut(&event.tenant).policies.granted(event, recorded.position, at);
@@ -225,7 +229,7 @@ impl State {
 
     pub(super) fn tenant_mut(&mut self, name: &str) -> &mut Tenant {
         if !self.tenants.contains_key(name) {
-            self.tenants.insert(name.to_owned(), Tenant::new());
+            self.tenants.insert(name.to_owned(), Tenant::new(self.hash_key));
         }
         self.tenants.get_mut(name).expect("it was just put there")
     }
@@ -235,29 +239,11 @@ impl State {
         let gap_key = gap_key(&self.key(), principal, &event.client);
         let record = &recorded.record;
         let root = self.root_of(&event.tenant, record.stream, event.parent);
-        let session = Session {
-            session_id: event.session_id.clone(),
-            source: event.source,
-            principal: principal.to_owned(),
-            opened_at: recorded.position,
-            gap_key,
-            parent: event.parent,
-            opened: record.event_time,
-            active: record.event_time,
-            last_position: recorded.position,
-            revision: record.revision,
-            calls: 0,
-            verdicts: [0; 3],
-            risk_max: 0,
-            seen: Capabilities::NONE,
-            tools: [0; 2],
-            denied_tools: Vec::new(),
-            root,
-            trail: Trail::default(),
-            reading: Reading::default(),
-            lesson: Lesson::default(),
-        };
+        let mut session = Session::new(recorded, event.session_id.clone(), event.source, principal);
+        (session.gap_key, session.parent, session.root) = (gap_key, event.parent, root);
         let tenant = self.tenant_mut(&event.tenant);
+        tenant.budget.advance(record.event_time);
+        tenant.budget.session_opened();
         if root != record.stream {
             let start = tenant.sessions.get(&root).map(|root| root.trail.clone()).unwrap_or_default();
             tenant.trees.entry(root, || start);
@@ -276,14 +262,49 @@ impl State {
 
     fn session_closed(&mut self, event: &SessionClosed, recorded: &Recorded) {
         self.closed.set(recorded.record.stream, recorded.record.revision);
-        let learns = !self.learning_stopped;
+        let teaches = !self.learning_stopped && !self.unlearned.contains(&recorded.record.stream);
         let tenant = self.tenant_mut(&event.tenant);
         tenant.evicted_sessions += u64::from(event.reason == crate::domain::event::CloseReason::Evicted);
-        if let Some(session) = tenant.sessions.close(&recorded.record.stream)
-            && learns
-        {
-            tenant.models.learn(&session.lesson, &session.reading);
+        if let Some(session) = tenant.sessions.close(&recorded.record.stream) {
+            let lesson = &session.lesson;
+            let day = lesson.calls.last().map_or(0, |call| call.day);
+            let calls = u32::try_from(lesson.tools.len()).unwrap_or(u32::MAX);
+            if teaches && !session.rejected && tenant.carried.may_teach(lesson.principal, day, calls) {
+                tenant.models.learn(lesson, &session.reading);
+            }
         }
+    }
+
+    /// A reviewer approved a call of a live session: what was odd about it is muted there for an hour.
+    pub fn approved(&mut self, tenant: &str, stream: &StreamId, assessment: &Assessment, at: Timestamp) {
+        if let Some(session) = self.tenant_mut(tenant).sessions.get_mut(stream) {
+            session.approve(assessment, at);
+        }
+    }
+
+    /// A person said that calls like this one are to be expected again.
+    pub fn expected_again(&mut self, tenant: &str, features: &CallFeatures) {
+        self.tenant_mut(tenant).models.expect(features);
+    }
+
+    /// A reviewer rejected a call of a live session: the session teaches nothing.
+    pub fn rejected(&mut self, tenant: &str, stream: &StreamId) {
+        if let Some(session) = self.tenant_mut(tenant).sessions.get_mut(stream) {
+            session.reject();
+        }
+    }
+
+    /// Whoever folds takes the statistics from a fold without the session next: see [`State::relearn`].
+    fn session_unlearned(&mut self, event: &SessionUnlearned) {
+        self.unlearned.insert(event.session);
+        if let Some(session) = self.tenant_mut(&event.tenant).sessions.get_mut(&event.session) {
+            session.reject();
+        }
+    }
+
+    /// Whether what is allowed in this session may teach.
+    pub(super) fn teaches(&self, stream: &StreamId) -> bool {
+        self.unlearned.is_empty() || !self.unlearned.contains(stream)
     }
 
     fn tool_defined(&mut self, event: &ToolDefined, recorded: &Recorded) {
@@ -297,6 +318,7 @@ impl State {
         let features = &event.features;
         let tenant = self.tenant_mut(&event.tenant);
         tenant.clock = tenant.clock.max(record.event_time);
+        tenant.budget.advance(record.event_time);
         tenant.models.attempt(features);
         if let Some(session) =
             tenant.sessions.touch(&record.stream, recorded.position, record.revision, record.event_time)
@@ -311,6 +333,7 @@ impl State {
             call: call_number(recorded),
             turn: event.turn,
             features: features.clone(),
+            imported: event.origin == Origin::Imported,
             made: Made::new(call_number(recorded), record.event_time, (&event.server, &event.tool), features),
         });
     }
@@ -319,34 +342,47 @@ impl State {
         let Some(proposed) = self.proposed.take() else { return };
         let record = &recorded.record;
         let decision = &event.decision;
+        let learns = !self.learning_stopped;
+        let teaches = self.teaches(&record.stream);
         let tenant = self.tenant_mut(&event.tenant);
         tenant.verdicts[decision.verdict as usize] += 1;
         if decision.verdict == Verdict::Allow {
             tenant.policies.used(&decision.rule_id);
         }
-        if decision.counted {
-            let weighed = decision.assessment.evidence + decision.category.weight_millibits();
-            tenant.tracker.update(weighed >= decision.threshold);
+        let touched =
+            tenant.sessions.touch(&record.stream, recorded.position, record.revision, record.event_time);
+        let first = touched.as_ref().is_some_and(|session| session.verdicts[Verdict::Review as usize] == 0);
+        if learns {
+            tenant.budget.note(decision, first, proposed.imported);
+            let evidence = MilliBits::new(decision.account.principal_evidence);
+            let evidence = if evidence >= FINDING { MilliBits::ZERO } else { evidence };
+            let features = &proposed.features;
+            tenant.carried.set_evidence(features.principal, day_of(features.at), evidence);
         }
-        let Some(session) =
-            tenant.sessions.touch(&record.stream, recorded.position, record.revision, record.event_time)
-        else {
-            return;
-        };
+        let Some(session) = touched else { return };
+        if session.on_account(decision) {
+            tenant.budget.session_held();
+        }
         session.verdicts[decision.verdict as usize] += 1;
         session.risk_max = session.risk_max.max(decision.assessment.risk);
-        let Proposed { call, turn, features, made } = proposed;
+        let Proposed { call, turn, features, imported, made } = proposed;
         session.seen = session.seen.with(features.capabilities);
         session.tools = [features.tool, session.tools[0]];
         // Only what was let through is learnt; in observe mode everything was.
         match decision.answer() {
             Verdict::Allow => {
-                session.lesson.note(call, &features, &decision.assessment);
+                // Where nothing is enforced, what a floor fired on passes too; it must not become usual by that.
+                let unfloored = imported || decision.assessment.floors == 0;
+                if teaches && unfloored && !session.rejected {
+                    session.lesson.note(call, &features, &decision.assessment);
+                }
                 let values = features.arguments.iter().map(|argument| argument.value);
                 let origin =
-                    Origin { tool: tool_key(features.tool), turn, capabilities: features.capabilities };
+                    ReadFrom { tool: tool_key(features.tool), turn, capabilities: features.capabilities };
                 session.reading.called(call, origin, values);
-                tenant.models.allowed(&features);
+                if teaches {
+                    tenant.models.allowed(&features);
+                }
                 tenant.remember(record.stream, made);
             }
             Verdict::Deny if session.denied_tools.len() < DENIED_TOOLS_MAX => {
@@ -389,39 +425,9 @@ impl State {
     }
 }
 
-impl Tenant {
-    /// Notes a call that was made on the trails of its session, its tree and its principal.
-    pub(super) fn remember(&mut self, stream: StreamId, made: Made) {
-        let Some(session) = self.sessions.get_mut(&stream) else { return };
-        session.trail.push(made.clone());
-        let root = session.root;
-        if root != stream || self.trees.get(&root).is_some() {
-            self.trees.entry(root, Trail::default).push(made.clone());
-        }
-        self.principals.entry(made.principal, Trail::default).push(made);
-    }
-
-    /// A tenant without history.
-    pub fn new() -> Self {
-        Self {
-            clock: Timestamp::from_micros(i64::MIN),
-            policies: Policies::default(),
-            principals: Trails::default(),
-            trees: Trails::default(),
-            sessions: Sessions::default(),
-            inventory: Inventory::default(),
-            models: Models::new(),
-            tracker: Tracker::new(Budget::default()),
-            verdicts: [0; 3],
-            evicted_sessions: 0,
-        }
-    }
-}
-
-impl Default for Tenant {
-    fn default() -> Self {
-        Self::new()
-    }
+/// The day of a call, days since 1970, UTC; 0: it has no time.
+fn day_of(at: Option<Timestamp>) -> i32 {
+    at.map_or(0, |at| i32::try_from(at.as_micros().div_euclid(DAY_US)).unwrap_or(0))
 }
 
 fn call_number(recorded: &Recorded) -> u32 {

@@ -1084,6 +1084,18 @@ pub struct Decision {
     /// The link of the principal chain whose policy was strictest. Empty: all alike, or not told.
     #[prost(string, tag = "27")]
     pub deciding_principal: ::prost::alloc::string::String,
+    /// Whether the call, allowed as it is, belongs to the sample that is looked at afterwards.
+    #[prost(bool, tag = "40")]
+    pub audited: bool,
+    /// Detectors left out because a reviewer approved the like in this session not long ago.
+    #[prost(enumeration = "Detector", repeated, tag = "41")]
+    pub muted: ::prost::alloc::vec::Vec<i32>,
+    /// What the session's calls have added up to, in millibits; 13,288 is the line.
+    #[prost(sint32, tag = "42")]
+    pub session_evidence_millibits: i32,
+    /// The same over all sessions of the principal.
+    #[prost(sint32, tag = "43")]
+    pub principal_evidence_millibits: i32,
 }
 /// What the gateway should do with a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -2146,22 +2158,65 @@ pub struct ReviewBudget {
     /// Share of them that was, since the log began.
     #[prost(double, tag = "2")]
     pub rate_spent: f64,
-    /// Reviews the budget allows a day, at the present traffic. 0 in this version.
+    /// Reviews the budget allows a day, at the traffic of the days before. 0: no day is over yet.
     #[prost(double, tag = "3")]
     pub reviews_per_day: f64,
-    /// Reviews a day over the last 7 days, all reasons together. 0 in this version.
+    /// Reviews a day over the last 7 days that had calls, all reasons together.
     #[prost(double, tag = "4")]
     pub reviews_per_day_spent: f64,
-    /// Share of sessions with at least one review, over the last 7 days. 0 in this version.
+    /// Share of sessions with at least one review, over the last 7 days that had calls.
     #[prost(double, tag = "5")]
     pub sessions_reviewed: f64,
     /// The tracked evidence threshold, in millibits.
     #[prost(sint32, tag = "6")]
     pub threshold_millibits: i32,
-    /// Escalations outside the budget over the last 7 days: floors and evidence of 20 bits or more. 0
-    /// in this version.
+    /// Escalations outside the budget over the last 7 days that had calls: floors, evidence of 20 bits or more,
+    /// slow evidence.
     #[prost(uint64, tag = "7")]
     pub hard_escalations: u64,
+    /// Reviews a session, over the last 7 days that had calls.
+    #[prost(double, tag = "8")]
+    pub reviews_per_session: f64,
+    /// Calls that counted against the budget, since the log began.
+    #[prost(uint64, tag = "9")]
+    pub counted: u64,
+    /// Of them sent to review, since the log began.
+    #[prost(uint64, tag = "10")]
+    pub soft_reviews: u64,
+    /// The most that any traffic, however chosen, could have made of them: a proven bound.
+    #[prost(uint64, tag = "11")]
+    pub soft_reviews_bound: u64,
+    /// Reviews because evidence reached 20 bits, since the log began.
+    #[prost(uint64, tag = "12")]
+    pub hard_reviews: u64,
+    /// Reviews because a floor fired, since the log began.
+    #[prost(uint64, tag = "13")]
+    pub floor_reviews: u64,
+    /// Reviews because slow evidence of a session or principal added up, since the log began.
+    #[prost(uint64, tag = "14")]
+    pub slow_reviews: u64,
+    /// Reviews that joined an open one because the session was held or there was a surge, since the log began.
+    #[prost(uint64, tag = "15")]
+    pub joined_reviews: u64,
+    /// Sessions that were held after five reviews, since the log began.
+    #[prost(uint64, tag = "16")]
+    pub sessions_held: u64,
+    /// Hours with more reviews than this tenant ever sees, since the log began.
+    #[prost(uint64, tag = "17")]
+    pub surges: u64,
+    /// Whether this is such an hour.
+    #[prost(bool, tag = "18")]
+    pub surging: bool,
+    /// Allowed calls in the sample to look at afterwards, since the log began.
+    #[prost(uint64, tag = "19")]
+    pub audited: u64,
+    /// How far the last week's surprises were from those of the first weeks: population stability index; 0.25
+    /// and more is an alarm.
+    #[prost(double, tag = "20")]
+    pub drift_index: f64,
+    /// Whether it was an alarm.
+    #[prost(bool, tag = "21")]
+    pub drifted: bool,
 }
 /// The disk.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -4343,7 +4398,7 @@ pub struct Event {
     /// What happened. A reader must pass over kinds it does not know.
     #[prost(
         oneof = "event::Data",
-        tags = "20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49"
+        tags = "20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 55, 49"
     )]
     pub data: ::core::option::Option<event::Data>,
 }
@@ -4439,6 +4494,9 @@ pub mod event {
         /// The log was created. Always its first event.
         #[prost(message, tag = "48")]
         LogCreated(super::LogCreated),
+        /// A tenant's review budget was set.
+        #[prost(message, tag = "55")]
+        BudgetSet(super::BudgetSet),
         /// A further call joined an open review.
         #[prost(message, tag = "49")]
         ReviewJoined(super::ReviewJoined),
@@ -4837,6 +4895,19 @@ pub struct TokenRevoked {
     #[prost(string, tag = "2")]
     pub reason: ::prost::alloc::string::String,
 }
+/// A tenant's review budget was set.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct BudgetSet {
+    /// Share of counted calls that evidence may send to review, 0 to 1.
+    #[prost(double, tag = "1")]
+    pub rate: f64,
+    /// Reviews a day that the share is made of. 0: the share is as it stands.
+    #[prost(uint32, tag = "2")]
+    pub reviews_per_day: u32,
+    /// Share of allowed calls looked at afterwards, 0 to 1.
+    #[prost(double, tag = "3")]
+    pub audit_rate: f64,
+}
 /// Kinds of events, for filters. Each number is the number of the field in Event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -4901,6 +4972,8 @@ pub enum EventType {
     TokenRevoked = 47,
     /// LogCreated.
     LogCreated = 48,
+    /// BudgetSet.
+    BudgetSet = 55,
     /// ReviewJoined.
     ReviewJoined = 49,
 }
@@ -4941,6 +5014,7 @@ impl EventType {
             Self::TokenCreated => "EVENT_TYPE_TOKEN_CREATED",
             Self::TokenRevoked => "EVENT_TYPE_TOKEN_REVOKED",
             Self::LogCreated => "EVENT_TYPE_LOG_CREATED",
+            Self::BudgetSet => "EVENT_TYPE_BUDGET_SET",
             Self::ReviewJoined => "EVENT_TYPE_REVIEW_JOINED",
         }
     }
@@ -4977,6 +5051,7 @@ impl EventType {
             "EVENT_TYPE_TOKEN_CREATED" => Some(Self::TokenCreated),
             "EVENT_TYPE_TOKEN_REVOKED" => Some(Self::TokenRevoked),
             "EVENT_TYPE_LOG_CREATED" => Some(Self::LogCreated),
+            "EVENT_TYPE_BUDGET_SET" => Some(Self::BudgetSet),
             "EVENT_TYPE_REVIEW_JOINED" => Some(Self::ReviewJoined),
             _ => None,
         }

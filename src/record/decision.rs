@@ -2,6 +2,7 @@
 
 use super::wire::{Field, Reader, Writer};
 use super::{Error, named};
+use crate::domain::account::{Account, Tier};
 use crate::domain::decision::{Assessment, DETECTORS, Decision, Detector, Evidence, Reason, Score, Verdict};
 use crate::domain::risk::RiskCategory;
 
@@ -20,6 +21,12 @@ pub(super) fn write_decision(decision: &Decision, out: &mut Writer) {
     out.sint(9, decision.assessment.combined_raw.into());
     out.uint(10, decision.assessment.floors.into());
     out.uint(11, decision.assessment.risk.into());
+    let account = &decision.account;
+    out.uint(15, account.tier.number().into());
+    out.uint(16, account.audited.into());
+    out.uint(17, account.muted.into());
+    out.sint(18, account.session_evidence.into());
+    out.sint(19, account.principal_evidence.into());
     let mut packed = [0_u8; DETECTORS * 4];
     for (score, slot) in decision.assessment.scores.iter().zip(packed.chunks_exact_mut(4)) {
         let raw = score.raw.map_or(ABSTAINED, millibits);
@@ -53,6 +60,7 @@ pub(super) fn read_decision(bytes: &[u8]) -> Result<Decision, Error> {
         category: RiskCategory::Critical,
         threshold: 0,
         counted: false,
+        account: Account::default(),
         compositions: Vec::new(),
         assessment: Assessment {
             scores: Detector::ALL.map(|detector| Score {
@@ -90,6 +98,11 @@ fn read_field(field: &Field<'_>, decision: &mut Decision) -> Result<(), Error> {
         12 => read_scores(field.bytes(), &mut assessment.scores),
         14 => decision.compositions.push(field.text()?),
         13 => read_evidence(field.bytes(), &mut assessment.scores)?,
+        15 => decision.account.tier = named(field, Tier::from_number)?,
+        16 => decision.account.audited = field.uint() != 0,
+        17 => decision.account.muted = field.fit()?,
+        18 => decision.account.session_evidence = field.sfit()?,
+        19 => decision.account.principal_evidence = field.sfit()?,
         _ => {}
     }
     Ok(())

@@ -8,8 +8,8 @@ use super::{Error, named, wire};
 use crate::domain::call::{ArgumentFeature, CallFeatures, Origin, OutcomeStatus, SessionSource};
 use crate::domain::decision::Mode;
 use crate::domain::event::{
-    CallCompleted, CallDecided, CallProposed, CloseReason, Event, LogCreated, PolicyAdopted, SessionClosed,
-    SessionOpened, ToolDefined, kind,
+    BudgetSet, CallCompleted, CallDecided, CallProposed, CloseReason, Event, LogCreated, ModelAdopted,
+    PolicyAdopted, SessionClosed, SessionOpened, SessionUnlearned, ToolDefined, kind,
 };
 use crate::domain::position::Position;
 use crate::domain::risk::{Capabilities, RiskCategory};
@@ -27,6 +27,9 @@ pub fn decode(event_kind: u8, body: &[u8]) -> Result<Event, Error> {
         kind::CALL_DECIDED => Event::CallDecided(call_decided(body)?),
         kind::CALL_COMPLETED => Event::CallCompleted(call_completed(body)?),
         kind::POLICY_ADOPTED => Event::PolicyAdopted(policy_adopted(body)?),
+        kind::BUDGET_SET => Event::BudgetSet(budget_set(body)?),
+        kind::SESSION_UNLEARNED => Event::SessionUnlearned(session_unlearned(body)?),
+        kind::MODEL_ADOPTED => Event::ModelAdopted(model_adopted(body)?),
         kind::RULE_ACCEPTED => Event::RuleAccepted(policy::read_rule_accepted(body)?),
         kind::RULE_REVOKED => Event::RuleRevoked(policy::read_rule_revoked(body)?),
         kind::TOOL_ACCEPTED => Event::ToolAccepted(policy::read_tool_accepted(body)?),
@@ -166,7 +169,7 @@ fn call_proposed(body: &[u8]) -> Result<CallProposed, Error> {
     Ok(event)
 }
 
-fn features(body: &[u8]) -> Result<CallFeatures, Error> {
+pub(super) fn features(body: &[u8]) -> Result<CallFeatures, Error> {
     let mut features = CallFeatures::default();
     each(body, |field| {
         match field.number {
@@ -280,6 +283,56 @@ fn policy_adopted(body: &[u8]) -> Result<PolicyAdopted, Error> {
             4 => event.tenant = field.text()?,
             5 => event.actor = field.text()?,
             6 => event.comment = field.text()?,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(event)
+}
+
+fn budget_set(body: &[u8]) -> Result<BudgetSet, Error> {
+    let mut event = BudgetSet { tenant: String::new(), rate_ppm: 0, reviews_per_day: 0, audit_ppm: 0 };
+    each(body, |field| {
+        match field.number {
+            1 => event.tenant = field.text()?,
+            2 => event.rate_ppm = field.fit()?,
+            3 => event.reviews_per_day = field.fit()?,
+            4 => event.audit_ppm = field.fit()?,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(event)
+}
+
+fn session_unlearned(body: &[u8]) -> Result<SessionUnlearned, Error> {
+    let mut event =
+        SessionUnlearned { tenant: String::new(), session: StreamId::NONE, reason: String::new() };
+    each(body, |field| {
+        match field.number {
+            1 => event.tenant = field.text()?,
+            2 => event.session = StreamId::from_bytes(field.array()?),
+            3 => event.reason = field.text()?,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(event)
+}
+
+fn model_adopted(body: &[u8]) -> Result<ModelAdopted, Error> {
+    let mut event = ModelAdopted {
+        revision: String::new(),
+        name: String::new(),
+        card: String::new(),
+        parameters: Vec::new(),
+    };
+    each(body, |field| {
+        match field.number {
+            1 => event.revision = field.text()?,
+            2 => event.name = field.text()?,
+            3 => event.card = field.text()?,
+            4 => event.parameters = field.bytes().to_vec(),
             _ => {}
         }
         Ok(())

@@ -6,8 +6,8 @@ use super::wire::Writer;
 use crate::domain::call::{ArgumentFeature, CallFeatures, Origin};
 use crate::domain::decision::Mode;
 use crate::domain::event::{
-    CallCompleted, CallDecided, CallProposed, Event, LogCreated, PolicyAdopted, SessionClosed, SessionOpened,
-    ToolDefined,
+    BudgetSet, CallCompleted, CallDecided, CallProposed, Event, LogCreated, ModelAdopted, PolicyAdopted,
+    SessionClosed, SessionOpened, SessionUnlearned, ToolDefined,
 };
 
 /// The body of an event's record.
@@ -30,6 +30,9 @@ pub fn encode_into(event: &Event, out: &mut Vec<u8>) {
         Event::CallDecided(event) => call_decided(event, &mut out),
         Event::CallCompleted(event) => call_completed(event, &mut out),
         Event::PolicyAdopted(event) => policy_adopted(event, &mut out),
+        Event::BudgetSet(event) => budget_set(event, &mut out),
+        Event::SessionUnlearned(event) => session_unlearned(event, &mut out),
+        Event::ModelAdopted(event) => model_adopted(event, &mut out),
         Event::RuleAccepted(event) => policy::rule_accepted(event, &mut out),
         Event::RuleRevoked(event) => policy::rule_revoked(event, &mut out),
         Event::ToolAccepted(event) => policy::tool_accepted(event, &mut out),
@@ -95,7 +98,7 @@ fn call_proposed(event: &CallProposed, out: &mut Writer) {
     out.text(14, &event.schema_fault);
 }
 
-fn features(features: &CallFeatures, out: &mut Writer) {
+pub(super) fn features(features: &CallFeatures, out: &mut Writer) {
     out.fixed64(1, features.tool);
     out.fixed64(2, features.principal);
     out.uint(3, features.capabilities.bits().into());
@@ -160,4 +163,24 @@ fn policy_adopted(event: &PolicyAdopted, out: &mut Writer) {
     out.text(4, &event.tenant);
     out.text(5, &event.actor);
     out.text(6, &event.comment);
+}
+
+fn budget_set(event: &BudgetSet, out: &mut Writer) {
+    out.text(1, &event.tenant);
+    out.uint(2, event.rate_ppm.into());
+    out.uint(3, event.reviews_per_day.into());
+    out.uint(4, event.audit_ppm.into());
+}
+
+fn session_unlearned(event: &SessionUnlearned, out: &mut Writer) {
+    out.text(1, &event.tenant);
+    out.bytes(2, event.session.as_bytes());
+    out.text(3, &event.reason);
+}
+
+fn model_adopted(event: &ModelAdopted, out: &mut Writer) {
+    out.text(1, &event.revision);
+    out.text(2, &event.name);
+    out.text(3, &event.card);
+    out.bytes(4, &event.parameters);
 }

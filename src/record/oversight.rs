@@ -1,6 +1,7 @@
 //! Reviews, locks and tokens inside their records, both ways.
 
-use super::decode::each;
+use super::decode::{self, each};
+use super::encode;
 use super::wire::{Field, Reader, Writer};
 use super::{Error, named};
 use crate::domain::event::{
@@ -72,6 +73,9 @@ pub(super) fn write(event: &Event, out: &mut Writer) {
             out.uint(4, event.expect_again.into());
             out.text(5, &event.comment);
             out.text(6, &event.actor);
+            if let Some(features) = &event.features {
+                out.message(7, |inner| encode::features(features, inner));
+            }
         }
         Event::TokenCreated(event) => token_created(event, out),
         Event::TokenRevoked(event) => {
@@ -415,6 +419,7 @@ fn read_feedback(body: &[u8]) -> Result<FeedbackGiven, Error> {
         expect_again: false,
         comment: String::new(),
         actor: String::new(),
+        features: None,
     };
     each(body, |field| {
         match field.number {
@@ -424,6 +429,7 @@ fn read_feedback(body: &[u8]) -> Result<FeedbackGiven, Error> {
             4 => event.expect_again = field.uint() != 0,
             5 => event.comment = field.text()?,
             6 => event.actor = field.text()?,
+            7 => event.features = Some(Box::new(decode::features(field.bytes())?)),
             _ => {}
         }
         Ok(())

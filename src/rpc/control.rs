@@ -1,5 +1,6 @@
 //! `ControlService`: how the daemon is. What changes it is not available in this version.
 
+use super::convert::learning::budget;
 use super::convert::timestamp;
 use super::feed;
 use super::identity::identity_of;
@@ -77,9 +78,6 @@ impl Control {
 }
 
 fn describe(state: &State, name: &str, tenant: &Tenant) -> v1::TenantStatus {
-    let tracker = &tenant.tracker;
-    let counted = tracker.counted();
-    let spent = if counted == 0 { 0.0 } else { tracker.hits() as f64 / counted as f64 };
     v1::TenantStatus {
         tenant: name.to_owned(),
         policy_revision: state.policy_revision.to_string(),
@@ -96,12 +94,7 @@ fn describe(state: &State, name: &str, tenant: &Tenant) -> v1::TenantStatus {
             .held()
             .filter(|known| known.lock.on.tenant.is_empty() || known.lock.on.tenant == name)
             .count() as u64,
-        budget: Some(v1::ReviewBudget {
-            rate: f64::from(tracker.budget().eps_ppm) / 1e6,
-            rate_spent: spent,
-            threshold_millibits: tracker.tau().as_i32(),
-            ..v1::ReviewBudget::default()
-        }),
+        budget: Some(budget(&tenant.budget)),
         warming_up: tenant.models.sessions() < WARM_SESSIONS,
         ..v1::TenantStatus::default()
     }

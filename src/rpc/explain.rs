@@ -12,11 +12,13 @@ use crate::decide::HARD_EVIDENCE;
 use crate::decide::ingest::check_name;
 use crate::detector::models::{NOTABLE, together};
 use crate::detector::sentence::{Names, shown};
+use crate::domain::account::Tier;
 use crate::domain::decision::{Assessment, Decision, Floor, Reason, Score, Verdict};
 use crate::domain::event::{CallProposed, Event};
 use crate::engine::{Error, TimelineEvent};
 use crate::proto::v1;
 use crate::stats::combine::risk;
+use crate::stats::edetector::FINDING;
 use crate::stats::millibits::MilliBits;
 use prost::bytes::Bytes;
 
@@ -100,7 +102,7 @@ fn bits(millibits: i32) -> String {
 
 /// The evidence from which a call that the policy allows goes to a human.
 fn limit(decision: &Decision) -> i32 {
-    HARD_EVIDENCE.min(decision.threshold.saturating_sub(decision.category.weight_millibits()))
+    HARD_EVIDENCE.min(decision.threshold).saturating_sub(decision.category.weight_millibits())
 }
 
 /// What would have changed the verdict, the smallest change first.
@@ -116,6 +118,7 @@ fn counterfactuals(decision: &Decision, names: &Names<'_>) -> Vec<String> {
                 bits(limit.saturating_sub(evidence)), bits(evidence), decision.category, bits(limit)
             ));
         }
+        Reason::Anomaly if decision.account.tier == Tier::Session => told.push(added_up(decision)),
         Reason::Anomaly => {
             told.push(format!(
                 "With evidence under {} it would have been allowed; it had {}.",
@@ -170,6 +173,17 @@ fn counterfactuals(decision: &Decision, names: &Names<'_>) -> Vec<String> {
         Reason::RuleAllows => {}
     }
     told
+}
+
+fn added_up(decision: &Decision) -> String {
+    format!(
+        "The call itself was below the limit, with {}; the order of calls in its session had added up to {}, in all \
+         sessions of its principal to {}, and the line is {}.",
+        bits(decision.assessment.evidence),
+        bits(decision.account.session_evidence),
+        bits(decision.account.principal_evidence),
+        bits(FINDING.as_i32())
+    )
 }
 
 /// What would have changed a verdict that the policy gave for more than a rule's effect.

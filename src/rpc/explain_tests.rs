@@ -17,6 +17,7 @@ fn decision(reason: Reason, verdict: Verdict, surprises: [i32; 7], evidence: i32
         category: RiskCategory::Low,
         threshold: 9_000,
         counted: true,
+        account: crate::domain::account::Account::default(),
         compositions: Vec::new(),
         assessment: Assessment { scores, evidence, combined_raw: evidence, floors: 0, risk: 40 },
     }

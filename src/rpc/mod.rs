@@ -26,6 +26,7 @@ mod gateway;
 mod identity;
 mod intake;
 mod locks;
+mod models;
 mod options;
 mod ordered;
 mod outbox;

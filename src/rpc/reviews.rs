@@ -253,6 +253,7 @@ impl Reviews {
             expect_again: request.expect_again && choice == Choice::Approve,
             comment: String::new(),
             actor: identity.actor(),
+            features: None,
         });
         let ballot = Ballot {
             tenant: review.tenant,
@@ -313,6 +314,7 @@ impl Reviews {
             expect_again: request.expect_again,
             comment: request.comment,
             actor: identity.actor(),
+            features: None,
         };
         Ok(self.shared.engine.give_feedback(event).await?)
     }

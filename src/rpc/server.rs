@@ -6,6 +6,7 @@ use super::access::Access;
 use super::connection::{self, Http};
 use super::control::Control;
 use super::gateway::Gateway;
+use super::models::Models;
 use super::policy::Policies;
 use super::reviews::Reviews;
 use super::router::{Extra, Router};
@@ -17,6 +18,7 @@ use crate::proto::FILE_DESCRIPTOR_SET;
 use crate::proto::v1::access_service_server::AccessServiceServer;
 use crate::proto::v1::control_service_server::ControlServiceServer;
 use crate::proto::v1::gateway_service_server::GatewayServiceServer;
+use crate::proto::v1::model_service_server::ModelServiceServer;
 use crate::proto::v1::policy_service_server::PolicyServiceServer;
 use crate::proto::v1::review_service_server::ReviewServiceServer;
 use crate::proto::v1::timeline_service_server::TimelineServiceServer;
@@ -227,6 +229,7 @@ fn assemble(
         .add(ReviewServiceServer::new(Reviews::new(Arc::clone(shared))).max_decoding_message_size(max))
         .add(AccessServiceServer::new(Access::new(Arc::clone(shared))).max_decoding_message_size(max))
         .add(TimelineServiceServer::new(Timeline::new(Arc::clone(shared))).max_decoding_message_size(max))
+        .add(ModelServiceServer::new(Models::new(Arc::clone(shared))).max_decoding_message_size(max))
         .add(ToolServiceServer::new(Tools::new(Arc::clone(shared))).max_decoding_message_size(max))
         .add(PolicyServiceServer::new(Policies::new(Arc::clone(shared))).max_decoding_message_size(max))
         .add(ControlServiceServer::new(Control::new(Arc::clone(shared))).max_decoding_message_size(max))
@@ -301,6 +304,7 @@ const SERVICES: &[&str] = &[
     "askance.v1.AccessService",
     "askance.v1.TimelineService",
     "askance.v1.ToolService",
+    "askance.v1.ModelService",
     "askance.v1.ControlService",
 ];
 

@@ -9,9 +9,6 @@ pub(super) const TABLE: &[(&str, &str)] = &[
     ("TimelineService/GetInclusionProof", "proves that an event is in the log"),
     ("TimelineService/GetConsistencyProof", "proves that the log only grew"),
     ("TimelineService/GetCheckpoint", "returns the newest signed checkpoint"),
-    ("ModelService/ListModels", "lists fitted models"),
-    ("ModelService/AdoptModel", "puts a fitted model into force"),
-    ("ModelService/UnlearnSession", "takes back what a session taught"),
     ("ControlService/SetMode", "sets a tenant's mode; today the policy file does"),
     (
         "ControlService/TakeSnapshot",

@@ -9,7 +9,7 @@ use super::millibits::MilliBits;
 use serde::{Deserialize, Serialize};
 
 /// `log2(1 + 10^4)`: at or above, there is a finding.
-const FINDING: MilliBits = MilliBits::new(13_288);
+pub const FINDING: MilliBits = MilliBits::new(13_288);
 
 /// The e-value of one call, `1/2 + 1/2 Q(x) / P(x)`, at least 1/2.
 ///
@@ -41,7 +41,17 @@ impl EDetector {
 
     /// Halves R, for evidence carried over to the next day.
     pub fn halve(&mut self) {
-        self.set(0.5 * (self.log_one_plus_r.to_inverse_p() - 1.0));
+        let before = self.log_one_plus_r;
+        self.set(0.5 * (before.to_inverse_p() - 1.0));
+        // The last thousandth would round to itself for ever.
+        if self.log_one_plus_r == before {
+            self.log_one_plus_r = MilliBits::ZERO;
+        }
+    }
+
+    /// The detector with this `log2(1 + R)`, as [`EDetector::evidence`] gave it.
+    pub fn at(evidence: MilliBits) -> Self {
+        Self { log_one_plus_r: evidence }
     }
 
     /// Whether R has reached 10^4.

@@ -10,6 +10,7 @@ pub mod categorical;
 pub mod combine;
 pub mod counts;
 pub mod decay;
+pub mod drift;
 pub mod edetector;
 pub mod fingerprint;
 pub mod millibits;
@@ -19,6 +20,7 @@ pub mod pitman_yor;
 pub mod presence;
 pub mod rate;
 pub mod seen;
+pub mod surge;
 pub mod table;
 pub mod tracker;
 pub mod words;
@@ -27,12 +29,13 @@ mod array;
 #[cfg(test)]
 mod replay_tests;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use calibrator::Calibrator;
 pub use categorical::{CategoryModel, Occurrence};
 pub use combine::{combine, risk, risk_exact, truncated_cauchy};
 pub use counts::SeasonalCounts;
+pub use drift::Drift;
 pub use edetector::EDetector;
 pub use fingerprint::FingerprintKey;
 pub use millibits::MilliBits;
@@ -40,5 +43,6 @@ pub use numeric::NumberModel;
 pub use pitman_yor::PitmanYor;
 pub use presence::Presence;
 pub use rate::{Window, WindowCounts, WindowMoments};
+pub use surge::Surge;
 pub use table::SetTable;
 pub use tracker::{Budget, Tracker};

@@ -114,5 +114,5 @@ fn sizes_are_as_documented() {
     assert!(size_of::<SeasonalCounts>() <= 944, "{}", size_of::<SeasonalCounts>());
     assert!(size_of::<CategoryModel>() <= 150, "and 16 a value: {}", size_of::<CategoryModel>());
     assert_eq!(size_of::<NumberModel>(), 516);
-    assert_eq!(size_of::<Tracker>(), 40);
+    assert_eq!(size_of::<Tracker>(), 56);
 }

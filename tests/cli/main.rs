@@ -15,6 +15,7 @@ mod evaluating;
 mod exporting;
 mod importing;
 mod looking;
+mod models;
 mod overseeing;
 mod scoring;
 mod setup;

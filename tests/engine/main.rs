@@ -11,3 +11,4 @@
 mod restart;
 mod stories;
 mod support;
+mod unlearn;

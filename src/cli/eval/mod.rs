@@ -51,6 +51,9 @@ pub(super) struct Args {
     /// Score and learn everything, but count calls from this time on only.
     #[arg(long, value_name = "TIME")]
     pub from: Option<String>,
+    /// Share of calls that evidence may send to review.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.01)]
+    pub rate: f64,
     /// Alternative draws of planted calls: each is added to the test calls in turn.
     #[arg(long, value_name = "FILE", conflicts_with = "scores")]
     pub replicas: Option<PathBuf>,
@@ -83,14 +86,26 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<ExitCode> {
     let mut refusals = Refusals::default();
     let mut bench = read_bench(args, output, &mut refusals)?;
     let train = read_calls(&args.train, output, &mut refusals)?;
-    let test = read_calls(&args.test, output, &mut refusals)?;
-    let way = Way { frozen: args.frozen, from: from.map(Timestamp::as_micros) };
+    let mut test = read_calls(&args.test, output, &mut refusals)?;
+    // As a daemon would see them; the order within one moment is that of the files.
+    if test.iter().all(|call| call.line.ts.is_some()) {
+        test.sort_by_key(|call| call.line.ts);
+    }
+    if !(1e-6..=0.5).contains(&args.rate) {
+        bail!("--rate: {} is not between 0.000001 and 0.5", args.rate);
+    }
+    let rate_ppm = (args.rate * 1e6).round() as u32;
+    let way = Way { frozen: args.frozen, from: from.map(Timestamp::as_micros), rate_ppm };
     let mut trials = Trials::default();
     let (mut count, mut order) = (1, Vec::new());
     if let Some(path) = &args.scores {
         score_file::join(path, &test, &bench, &mut trials, &mut order)?;
     } else if let Some(path) = &args.replicas {
-        let planted = read_calls(std::slice::from_ref(path), output, &mut refusals)?;
+        let mut planted = Vec::new();
+        each_line(path, output, &mut refusals, |_, text| {
+            planted.push(planted::parse(text)?);
+            Ok(())
+        })?;
         let train = teaching(&train, &bench.sessions);
         count = planted::run(&mut bench, &train, &test, &planted, way, &mut trials);
     } else if args.protocol == Protocol::Files {

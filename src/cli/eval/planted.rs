@@ -1,9 +1,20 @@
 //! Alternative draws of planted attacks: each in turn is put into the calls it was made for.
 
+use super::super::trace_line::{LineFault, parse_call};
+use super::labels::call_truth;
 use super::run::{Bench, Labelled, Way};
 use crate::evaluate::trial::Trials;
 use hashbrown::{HashMap, HashSet};
 use std::collections::BTreeMap;
+
+/// Reads a planted call. It has no place in its session yet.
+pub(super) fn parse(line: &[u8]) -> Result<Labelled, LineFault> {
+    let mut fields: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(line)
+        .map_err(|fault| LineFault { field: "line".to_owned(), why: fault.to_string() })?;
+    fields.insert("index".to_owned(), u64::MAX.into());
+    let text = serde_json::to_vec(&fields).unwrap_or_default();
+    Ok(Labelled { line: parse_call(&text)?, truth: call_truth(&text)? })
+}
 
 /// Runs every draw over a fresh engine; gives how many there were.
 pub(super) fn run(

@@ -7,6 +7,7 @@ use crate::domain::decision::Floor;
 use crate::domain::time::DAY_US;
 use crate::evaluate::trial::{Marks, Trial, Trials};
 use crate::offline::{Offline, Scored, Take};
+use crate::projection::Wanted;
 use crate::stats::combine::risk_exact;
 use crate::stats::millibits::MilliBits;
 use hashbrown::{HashMap, HashSet};
@@ -36,6 +37,8 @@ pub(super) struct Way {
     pub(super) frozen: bool,
     /// Calls before this time are scored and learnt from but not counted; microseconds.
     pub(super) from: Option<i64>,
+    /// Share of calls that evidence may send to review, parts per million.
+    pub(super) rate_ppm: u32,
 }
 
 /// Everything that is needed beside the calls.
@@ -51,6 +54,7 @@ impl Bench {
     /// Lets a fresh engine learn from `train`, then score `test`, into `into`.
     pub(super) fn run(&mut self, train: &[&Labelled], test: &[&Labelled], way: Way, into: &mut Trials) {
         let mut offline = Offline::new();
+        offline.set_budget(Wanted { rate_ppm: way.rate_ppm, ..Wanted::default() });
         for tool in &self.tools {
             if offline.define(tool.clone()).is_err() {
                 self.refused += 1;
@@ -126,7 +130,7 @@ fn marks(scored: &Scored) -> Marks {
         floor,
         scores: assessment.scores.clone(),
         evidence: assessment.evidence,
-        session_evidence: 0,
+        session_evidence: decision.account.session_evidence,
         threshold: decision.threshold,
         counted: decision.counted,
         verdict: decision.verdict,

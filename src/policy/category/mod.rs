@@ -17,6 +17,16 @@ use words::{
     PLACES, PRODUCTION, VERBS, WORD_CAPABILITIES,
 };
 
+/// The table of words: verbs by category, strictest first.
+pub const fn verbs() -> [(RiskCategory, &'static [&'static str]); 4] {
+    VERBS
+}
+
+/// The table of words: capabilities by what a reading tool reads (first) and by any word of the name (second).
+pub const fn capabilities() -> [&'static [(Capabilities, &'static [&'static str])]; 2] {
+    [NOUNS, WORD_CAPABILITIES]
+}
+
 /// What was inferred, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inferred {

@@ -54,6 +54,7 @@ impl History {
             category: RiskCategory::Medium,
             threshold: 0,
             counted: false,
+            account: crate::domain::account::Account::default(),
             compositions: Vec::new(),
             assessment: Assessment {
                 scores: Detector::ALL.map(score),

@@ -7,6 +7,7 @@ use super::review::{review_id, why};
 use crate::decide::SCORING_VERSION;
 use crate::detector::features::path_names;
 use crate::detector::sentence::{Names, render, shown};
+use crate::domain::account::Tier;
 use crate::domain::call::SessionSource;
 use crate::domain::decision::{Decision, Detector, Floor, Mode, Reason, Score, Verdict};
 use crate::domain::json::Json;
@@ -113,8 +114,17 @@ pub(in crate::rpc) fn core(decision: &Decision, skewed: bool, context: Option<&N
         computed_verdict: v1::Verdict::from(decision.verdict).into(),
         floors,
         threshold_millibits: decision.threshold,
+        audited: decision.account.audited,
+        muted: muted(decision.account.muted),
+        session_evidence_millibits: decision.account.session_evidence,
+        principal_evidence_millibits: decision.account.principal_evidence,
         ..v1::Decision::default()
     }
+}
+
+fn muted(bits: u8) -> Vec<i32> {
+    let chosen = Detector::ALL.into_iter().filter(|detector| bits >> detector.index() & 1 != 0);
+    chosen.map(|detector| v1::Detector::from(detector).into()).collect()
 }
 
 fn scored(score: &Score, failed: bool, context: Option<&Names<'_>>) -> v1::Finding {
@@ -211,7 +221,7 @@ fn reason_sentence(decision: &Decision) -> String {
             let default = decision.verdict;
             format!("no rule matches; the default of the risk category {category} is {default}")
         }
-        Reason::Anomaly => "the call is unusual for whoever makes it".to_owned(),
+        Reason::Anomaly => anomaly_sentence(decision.account.tier).to_owned(),
         Reason::FloorFired => {
             let floors = Floor::in_set(decision.assessment.floors);
             let sentences: Vec<&str> = floors.map(Floor::sentence).collect();
@@ -231,6 +241,16 @@ fn reason_sentence(decision: &Decision) -> String {
         Reason::ToolLocked => "a lock covers its tool".to_owned(),
         Reason::ServerLocked => "a lock covers its server".to_owned(),
         Reason::TenantLocked => "a lock covers its tenant".to_owned(),
+    }
+}
+
+fn anomaly_sentence(tier: Tier) -> &'static str {
+    match tier {
+        Tier::Session => "the order of the calls of this session or principal adds up to what is not its own",
+        Tier::Joined => {
+            "the call is unusual for whoever makes it, like others before it that are under review"
+        }
+        _ => "the call is unusual for whoever makes it",
     }
 }
 

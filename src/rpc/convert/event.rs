@@ -1,7 +1,7 @@
 //! Events as timelines show them.
 
 use super::decision::{confidence, core, names_of, source};
-use super::{finding, key_of_stream, oversight, policy, timestamp, tool};
+use super::{finding, key_of_stream, learning, oversight, policy, timestamp, tool};
 use crate::detector::sentence::Names;
 use crate::domain::call::{Origin, OutcomeStatus};
 use crate::domain::decision::Verdict;
@@ -29,6 +29,9 @@ pub(in crate::rpc) fn tenant_of_event(event: &TimelineEvent) -> Option<&str> {
         Event::CallProposed(event) => Some(&event.tenant),
         Event::CallDecided(event) => Some(&event.tenant),
         Event::CallCompleted(event) => Some(&event.tenant),
+        Event::BudgetSet(event) => Some(&event.tenant),
+        Event::SessionUnlearned(event) => Some(&event.tenant),
+        Event::ModelAdopted(_) => None,
         other => oversight::tenant_of(other),
     }
 }
@@ -45,6 +48,9 @@ pub(in crate::rpc) const fn type_of(event: &Event) -> v1::EventType {
         Event::CallDecided(_) => v1::EventType::CallDecided,
         Event::CallCompleted(_) => v1::EventType::CallCompleted,
         Event::PolicyAdopted(_) => v1::EventType::PolicyAdopted,
+        Event::BudgetSet(_) => v1::EventType::BudgetSet,
+        Event::SessionUnlearned(_) => v1::EventType::SessionUnlearned,
+        Event::ModelAdopted(_) => v1::EventType::ModelAdopted,
         Event::RuleAccepted(_) => v1::EventType::RuleAccepted,
         Event::RuleRevoked(_) => v1::EventType::RuleRevoked,
         Event::ToolAccepted(_) => v1::EventType::ToolAccepted,
@@ -189,6 +195,11 @@ impl Converter {
                 definition_digest: Bytes::copy_from_slice(&event.definition_hash),
                 comment: event.comment,
             }),
+            Event::BudgetSet(event) => Data::BudgetSet(learning::budget_set(&event)),
+            Event::SessionUnlearned(event) => Data::SessionUnlearned(learning::session_unlearned(event)),
+            Event::ModelAdopted(event) => {
+                Data::ModelAdopted(v1::ModelAdopted { model: Some(learning::model(event, at, position)) })
+            }
             other => return oversight::data(other, position, &stream, receive_time, partition),
         })
     }

@@ -7,6 +7,7 @@ pub(super) mod call;
 pub(super) mod decision;
 pub(super) mod event;
 pub(super) mod finding;
+pub(super) mod learning;
 pub(super) mod oversight;
 pub(super) mod policy;
 pub(super) mod review;

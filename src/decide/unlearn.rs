@@ -1,0 +1,47 @@
+//! The events that take learning back and that adopt what was fitted outside.
+
+use crate::domain::event::{Event, ModelAdopted, Payload, Pending, SessionUnlearned};
+use crate::domain::position::Position;
+use crate::domain::stream::{CallKey, StreamId};
+use crate::domain::time::Timestamp;
+use crate::projection::State;
+
+/// Sessions of a partition that may be unlearnt; each costs 16 bytes and is kept for good.
+pub const UNLEARNED_MAX: usize = 10_000;
+
+/// The event that unlearns a session; none if it is unlearnt already.
+pub fn unlearn(
+    state: &State,
+    tenant: &str,
+    session: StreamId,
+    reason: &str,
+    now: Timestamp,
+) -> Option<Pending> {
+    if state.unlearned().contains(&session) {
+        return None;
+    }
+    let event = SessionUnlearned { tenant: tenant.to_owned(), session, reason: reason.to_owned() };
+    Some(own(state, Event::SessionUnlearned(event), now))
+}
+
+/// The event that adopts a model; none if it is in use already.
+pub fn adopt_model(state: &State, model: ModelAdopted, now: Timestamp) -> Option<Pending> {
+    if state.model().is_some_and(|known| known.revision == model.revision) {
+        return None;
+    }
+    Some(own(state, Event::ModelAdopted(model), now))
+}
+
+/// An event of the partition's own stream.
+pub(super) fn own(state: &State, event: Event, now: Timestamp) -> Pending {
+    Pending {
+        stream: StreamId::NONE,
+        revision: state.own_revision.next(),
+        event_time: now,
+        receive_time: now,
+        call: CallKey::NONE,
+        causation: Position::ZERO,
+        event,
+        payload: Payload::default(),
+    }
+}

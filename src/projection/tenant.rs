@@ -1,0 +1,69 @@
+//! What is known of a tenant.
+
+use super::budget::ReviewBudget;
+use super::inventory::Inventory;
+use super::policies::Policies;
+use super::principal::Principals;
+use super::session::Sessions;
+use super::trail::{Made, Trail, Trails};
+use crate::detector::models::Models;
+use crate::domain::stream::StreamId;
+use crate::domain::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// What is known of a tenant.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tenant {
+    /// The latest event time seen.
+    pub clock: Timestamp,
+    /// Its policy and grants.
+    pub policies: Policies,
+    /// What each principal called lately, by hash.
+    pub principals: Trails<u64>,
+    /// What was called lately in trees of nested sessions, by their root.
+    pub trees: Trails<StreamId>,
+    /// Live sessions.
+    pub sessions: Sessions,
+    /// Registered tools.
+    pub inventory: Inventory,
+    /// Learnt statistics.
+    pub models: Models,
+    /// The review budget.
+    pub budget: ReviewBudget,
+    /// What is carried from session to session.
+    pub carried: Principals,
+    /// Calls decided, by verdict.
+    pub verdicts: [u64; 3],
+    /// Sessions closed because too many were live.
+    pub evicted_sessions: u64,
+}
+
+impl Tenant {
+    /// Notes a call that was made on the trails of its session, its tree and its principal.
+    pub(super) fn remember(&mut self, stream: StreamId, made: Made) {
+        let Some(session) = self.sessions.get_mut(&stream) else { return };
+        session.trail.push(made.clone());
+        let root = session.root;
+        if root != stream || self.trees.get(&root).is_some() {
+            self.trees.entry(root, Trail::default).push(made.clone());
+        }
+        self.principals.entry(made.principal, Trail::default).push(made);
+    }
+
+    /// A tenant without history. `key`: of the log's hashes.
+    pub fn new(key: [u8; 16]) -> Self {
+        Self {
+            clock: Timestamp::from_micros(i64::MIN),
+            policies: Policies::default(),
+            principals: Trails::default(),
+            trees: Trails::default(),
+            sessions: Sessions::default(),
+            inventory: Inventory::default(),
+            models: Models::new(),
+            budget: ReviewBudget::new(key),
+            carried: Principals::default(),
+            verdicts: [0; 3],
+            evicted_sessions: 0,
+        }
+    }
+}
