@@ -1,8 +1,9 @@
 //! From a call to a ruling: ask, hold while people look, and what holds when nobody can be asked.
 
-use super::book::Ticket;
+use super::book::{Answered, Ticket};
+use super::carry::{Brought, Carrier};
 use super::gate::{Gate, Trouble};
-use super::peek::Call;
+use super::peek::{Call, Id};
 use super::recorder::{Recorder, ended};
 use super::refusal::{self, Refusal};
 use super::scan::Found;
@@ -38,6 +39,34 @@ pub struct Settings {
     pub hold: Duration,
     /// Whether calls of low risk run when the daemon cannot be asked.
     pub low_runs_unasked: bool,
+    /// Address of a review's page with `{review}` in it, for clients that open pages.
+    pub review_page: Option<String>,
+}
+
+/// A call as it is asked about.
+#[derive(Clone, Debug)]
+pub struct Envelope {
+    /// The call.
+    pub call: ToolCall,
+    /// How its client carries a review.
+    carries: Carries,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Carries {
+    /// It waits for an answer.
+    Waits,
+    /// It can be asked to open the review's page.
+    Opens,
+    /// It was asked; whether its user opened the page.
+    Opened(bool),
+}
+
+impl Envelope {
+    /// Whether the message holds an answer to us, which the server must not see.
+    pub const fn brings_answer(&self) -> bool {
+        matches!(self.carries, Carries::Opened(_))
+    }
 }
 
 /// What is to be done with a call.
@@ -49,6 +78,8 @@ pub enum Ruling {
     Refuse(Refusal),
     /// People must look.
     Hold(Box<Decision>),
+    /// People must look, and the client is to open the review's page.
+    Open(Box<Decision>),
 }
 
 /// Rules calls.
@@ -59,6 +90,7 @@ pub struct Guard {
     categories: Mutex<Categories>,
     /// The server's name for itself.
     told_name: Mutex<String>,
+    carrier: Option<Carrier>,
     /// Names this run of ours, so that ids are its own.
     run: String,
     calls: AtomicU64,
@@ -68,8 +100,11 @@ pub struct Guard {
 impl Guard {
     /// A guard that asks through `gate`. Needs a tokio runtime around it.
     pub fn new(gate: Arc<Gate>, settings: Settings) -> Result<Self> {
-        let mut random = [0; 12];
+        let (mut random, mut key) = ([0; 12], [0; 32]);
         getrandom::fill(&mut random).map_err(|fault| anyhow!("no random bytes: {fault}"))?;
+        getrandom::fill(&mut key).map_err(|fault| anyhow!("no random bytes: {fault}"))?;
+        let carrier = settings.review_page.clone().map(|page| Carrier::new(key, page));
+        let carrier = carrier.transpose().map_err(|fault| anyhow!("--review-page: {fault}"))?;
         let run = random.iter().fold(String::new(), |id, byte| id + &format!("{byte:02x}"));
         let recorder = Recorder::start(Arc::clone(&gate), settings.fixed.tenant.clone());
         Ok(Self {
@@ -78,6 +113,7 @@ impl Guard {
             settings,
             categories: Mutex::default(),
             told_name: Mutex::default(),
+            carrier,
             run,
             calls: AtomicU64::new(0),
             unasked: AtomicU64::new(0),
@@ -119,13 +155,14 @@ impl Guard {
     }
 
     /// The call as the daemon is asked about it.
-    pub fn envelope(&self, call: &Call<'_>, connection: &str, client: &str) -> ToolCall {
+    pub fn envelope(&self, call: &Call<'_>, connection: &str, client: &str) -> Envelope {
         let told = if call.meta.client.is_empty() { client } else { &call.meta.client };
         let client = self.settings.client.as_deref().unwrap_or(told);
         let scope = scope(&self.settings.fixed, connection, client, &call.meta);
         let number = self.calls.fetch_add(1, Ordering::Relaxed);
-        ToolCall {
-            call_id: format!("mcp-{}-{number}", self.run),
+        let (call_id, carries) = self.carried(call, format!("mcp-{}-{number}", self.run));
+        let asked = ToolCall {
+            call_id,
             tool: call.tool.clone(),
             server: self.server(),
             arguments_json: Bytes::copy_from_slice(call.arguments),
@@ -135,13 +172,50 @@ impl Guard {
             trace: scope.trace,
             client: if is_name(client) { client.to_owned() } else { String::new() },
             ..ToolCall::default()
+        };
+        Envelope { call: asked, carries }
+    }
+
+    /// The id a call is asked about with, and how its client carries a review.
+    fn carried(&self, call: &Call<'_>, new: String) -> (String, Carries) {
+        let Some(carrier) = &self.carrier else { return (new, Carries::Waits) };
+        match carrier.brought(call.request_state.as_deref()) {
+            Brought::Call(known) => (known, Carries::Opened(call.is_accepted)),
+            Brought::Foreign => (new, Carries::Opened(false)),
+            Brought::Nothing if Carrier::can_ask(call) => (new, Carries::Opens),
+            Brought::Nothing => (new, Carries::Waits),
         }
     }
 
     /// Asks about a call.
-    pub async fn ask(&self, call: &ToolCall) -> Ruling {
+    pub async fn ask(&self, asked: &Envelope) -> Ruling {
         self.recorder.settle().await;
-        self.ruled(call, self.gate.evaluate(call, Duration::ZERO).await)
+        let ruling = self.ruled(&asked.call, self.gate.evaluate(&asked.call, Duration::ZERO).await);
+        match (ruling, asked.carries) {
+            (Ruling::Hold(decision), _) if decision.review_id.is_empty() => Ruling::Hold(decision),
+            (Ruling::Hold(decision), Carries::Opens) => Ruling::Open(decision),
+            (Ruling::Hold(decision), Carries::Opened(false)) => Ruling::Refuse(Refusal::Waits(decision)),
+            (ruling, _) => ruling,
+        }
+    }
+
+    /// Asks the client to open a review's page.
+    pub fn open(&self, id: &Id, decision: Box<Decision>, is_modern: bool) -> Vec<u8> {
+        match &self.carrier {
+            Some(carrier) => carrier.ask(id, &decision),
+            None => Refusal::Waits(decision).answer(id, is_modern),
+        }
+    }
+
+    /// Notes what a server answered.
+    pub fn note(&self, answered: Answered<Instant>, found: Found, bytes: u64, message: &[u8]) {
+        match answered {
+            // The client is asked for more, and then calls again.
+            Answered::Call(ticket) if found.result_type == "input_required" => self.abandoned(ticket.call_id),
+            Answered::Call(ticket) => self.answered(ticket, found, bytes),
+            Answered::List => self.listed(message),
+            Answered::Initialize | Answered::Other => {}
+        }
     }
 
     /// Waits for people, at most the time that calls are held, and tells at every tick that it does.
@@ -212,7 +286,7 @@ impl Guard {
     }
 
     /// Takes the answer to a request to list tools.
-    pub fn listed(&self, answer: &[u8]) {
+    fn listed(&self, answer: &[u8]) {
         let (tools, unread) = definitions(answer);
         if unread > 0 {
             tracing::warn!(unread, "tools that the server lists are not registered: they cannot be read");
@@ -224,7 +298,7 @@ impl Guard {
     }
 
     /// Records how a call ended: by the answer that passed, of so many bytes.
-    pub fn answered(&self, ticket: Ticket<Instant>, found: Found, bytes: u64) {
+    fn answered(&self, ticket: Ticket<Instant>, found: Found, bytes: u64) {
         let failed = found.is_error || found.has_error;
         let status = if failed { OutcomeStatus::Error } else { OutcomeStatus::Ok };
         let latency = ticket.since.elapsed();

@@ -109,8 +109,10 @@ pub struct Call<'a> {
     pub arguments: &'a [u8],
     /// What is said beside them.
     pub meta: Meta,
-    /// What we gave the client to bring back.
+    /// What a client was given to bring back.
     pub request_state: Option<String>,
+    /// Whether it brings back that its user opened what we asked to be opened.
+    pub is_accepted: bool,
 }
 
 /// What `_meta` of a request says.
@@ -220,8 +222,9 @@ fn of_object(text: &str) -> Result<Peek<'_>, Malformed> {
 
 fn of_call(params: &str, id: Option<Id>) -> Result<Call<'_>, &'static str> {
     let unclear = "the parameters are no JSON object that has one meaning";
-    let [name, arguments, meta, state] =
-        fields(params, ["name", "arguments", "_meta", "requestState"]).map_err(|()| unclear)?;
+    let [name, arguments, meta, state, responses] =
+        fields(params, ["name", "arguments", "_meta", "requestState", "inputResponses"])
+            .map_err(|()| unclear)?;
     let name = name.ok_or("the tool's name is missing")?;
     let tool: Cow<'_, str> = serde_json::from_str(name.get()).map_err(|_| "the tool's name is no string")?;
     let arguments = arguments.map(RawValue::get).filter(|raw| *raw != "null").unwrap_or_default();
@@ -235,7 +238,55 @@ fn of_call(params: &str, id: Option<Id>) -> Result<Call<'_>, &'static str> {
         arguments: arguments.as_bytes(),
         meta,
         request_state: state.map(text_of).filter(|state| !state.is_empty()),
+        is_accepted: responses.is_some_and(|raw| is_accepted(raw.get())),
     })
+}
+
+fn is_accepted(responses: &str) -> bool {
+    let ours = fields(responses, [super::carry::ASKED]).ok().and_then(|[ours]| ours);
+    let action = ours.and_then(|raw| fields(raw.get(), ["action"]).ok()).and_then(|[action]| action);
+    action.is_some_and(|raw| text_of(raw) == "accept")
+}
+
+/// A call's message without what its client brings back, for a server that never gave it. None: it is no call.
+pub fn without_answers(message: &[u8]) -> Option<Vec<u8>> {
+    let text = std::str::from_utf8(message).ok()?;
+    let rewritten = |text: &str, change: &dyn Fn(&str, &str) -> Option<String>| {
+        let mut reader = serde_json::Deserializer::from_str(text);
+        let members = reader.deserialize_map(Members).ok()?;
+        let kept = members.into_iter().filter_map(|(key, raw)| {
+            change(&key, raw.get()).map(|value| format!("{}:{value}", serde_json::Value::from(key.as_ref())))
+        });
+        Some(format!("{{{}}}", kept.collect::<Vec<_>>().join(",")))
+    };
+    let strip =
+        |key: &str, raw: &str| (!matches!(key, "requestState" | "inputResponses")).then(|| raw.to_owned());
+    let params =
+        |key: &str, raw: &str| if key == "params" { rewritten(raw, &strip) } else { Some(raw.to_owned()) };
+    let mut out = rewritten(text, &params)?.into_bytes();
+    if message.ends_with(b"\n") {
+        out.push(b'\n');
+    }
+    Some(out)
+}
+
+/// All members of an object, in their order.
+struct Members;
+
+impl<'de> Visitor<'de> for Members {
+    type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
+        let mut members = Vec::new();
+        while let Some(key) = access.next_key_seed(Key)? {
+            members.push((key, access.next_value()?));
+        }
+        Ok(members)
+    }
 }
 
 fn meta_of(raw: &str) -> Result<Meta, ()> {
@@ -434,6 +485,20 @@ mod tests {
         assert_eq!((meta.traceparent.as_str(), meta.baggage.as_str()), ("00-x-y-01", "a=b"));
         let claims = Claims { session: "s".into(), parent: "p".into(), principals: vec!["agent:a".into()] };
         assert_eq!(meta.claims, claims);
+    }
+
+    #[test]
+    fn what_is_brought_back_is_taken_out_and_the_rest_stays() {
+        let text = r#"{"id":1, "method":"tools/call","params":{"name":"t","requestState":"s","arguments":{"a": 1.50},
+            "inputResponses":{"askance":{"action":"accept"}}},"x":[1,  2]}"#;
+        let found = call(text);
+        assert!(found.is_accepted && found.request_state.as_deref() == Some("s"));
+        let bare = without_answers(format!("{text}\n").as_bytes()).unwrap();
+        let expected =
+            r#"{"id":1,"method":"tools/call","params":{"name":"t","arguments":{"a": 1.50}},"x":[1,  2]}"#;
+        assert_eq!(String::from_utf8(bare).unwrap(), format!("{expected}\n"));
+        assert!(!call(&text.replace("accept", "decline")).is_accepted);
+        assert_eq!(without_answers(b"[]"), None);
     }
 
     #[test]

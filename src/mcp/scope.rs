@@ -59,7 +59,13 @@ pub fn scope(fixed: &Fixed, connection: &str, client: &str, meta: &Meta) -> Scop
     }
     let told = member(baggage, "askance.parent");
     let outer = [fixed.parent.as_str(), parent.as_str(), told.as_str()].into_iter().find(|id| is_name(id));
-    hints.parent_session_id = outer.unwrap_or_default().to_owned();
+    if let Some(outer) = outer {
+        // Parents are named by ids of their own, so that this one must be, too, to be found beneath them.
+        if !hints.host_session_id.is_empty() {
+            hints.session_id = std::mem::take(&mut hints.host_session_id);
+        }
+        hints.parent_session_id = outer.to_owned();
+    }
     let mut chain = fixed.principals.clone();
     let agent = format!("agent:{client}");
     let named = (fixed.names_client && is_name(client)).then_some(agent.as_str());

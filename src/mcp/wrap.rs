@@ -9,16 +9,16 @@
 //! Calls are asked about as they come and let through in the order they came; one that people must look at waits
 //! aside and holds up nobody. Messages of ours go between the server's lines, never into one.
 
-use super::book::{Answered, Book};
+use super::book::Book;
 use super::child::{Server, code};
-use super::guard::{Guard, Ruling};
+use super::guard::{Envelope, Guard, Ruling};
 use super::lines::{Lines, Piece};
-use super::peek::{Call, INVALID_REQUEST, Id, MESSAGE_BYTES_MAX, Malformed, Peek, peek};
+use super::peek::{Call, INVALID_REQUEST, Id, MESSAGE_BYTES_MAX, Malformed, Peek, peek, without_answers};
 use super::refusal::{self, Refusal};
 use super::scan::{Found, Scan};
 use super::stdio::{Out, read_stdin, write_stdout};
 use super::tools::LIST_BYTES_MAX;
-use crate::proto::v1::{Decision, ToolCall};
+use crate::proto::v1::Decision;
 use anyhow::Result;
 use rustix::process::Signal;
 use std::collections::BTreeMap;
@@ -56,7 +56,7 @@ struct Asked {
     id: Option<Id>,
     is_modern: bool,
     token: Option<String>,
-    call: ToolCall,
+    envelope: Envelope,
 }
 
 struct Session {
@@ -315,12 +315,14 @@ impl Session {
 
     fn asked(&self, call: &Call<'_>, line: &[u8]) -> Asked {
         let client = lock(&self.client).clone();
+        let envelope = self.guard.envelope(call, self.guard.run(), &client);
+        let bare = envelope.brings_answer().then(|| without_answers(line)).flatten();
         Asked {
-            message: line.to_vec(),
+            message: bare.unwrap_or_else(|| line.to_vec()),
             id: call.id.clone(),
             is_modern: call.meta.is_modern(),
             token: call.meta.progress_token.clone(),
-            call: self.guard.envelope(call, self.guard.run(), &client),
+            envelope,
         }
     }
 
@@ -331,8 +333,8 @@ impl Session {
                 return self.answer(Refusal::TooMuch(why).answer(id, asked.is_modern)).await;
             }
         }
-        let (guard, call) = (Arc::clone(&self.guard), asked.call.clone());
-        let ruling = tokio::spawn(async move { guard.ask(&call).await });
+        let (guard, envelope) = (Arc::clone(&self.guard), asked.envelope.clone());
+        let ruling = tokio::spawn(async move { guard.ask(&envelope).await });
         // Waits where a great many calls without ids come, which the book does not count.
         let _gone = order.send((asked, ruling)).await;
     }
@@ -349,13 +351,13 @@ impl Session {
 
     /// Does with a call what was ruled.
     async fn settle(&self, asked: Asked, ruling: Ruling) {
-        let Asked { message, id, is_modern, call, .. } = asked;
+        let Asked { message, id, is_modern, envelope, .. } = asked;
         match (ruling, id) {
             (Ruling::Run(Some(ticket)), Some(id)) => {
                 if lock(&self.calls).run(&id, ticket) {
                     self.forward(message).await;
                 } else {
-                    self.guard.abandoned(call.call_id);
+                    self.guard.abandoned(envelope.call.call_id);
                 }
             }
             (Ruling::Run(ticket), None) => {
@@ -378,7 +380,12 @@ impl Session {
                     self.answer(Refusal::Waits(decision).answer(&id, is_modern)).await;
                 }
             }
-            (Ruling::Refuse(_) | Ruling::Hold(_), None) => {}
+            (Ruling::Open(decision), Some(id)) => {
+                if lock(&self.calls).refuse(&id) {
+                    self.answer(self.guard.open(&id, decision, is_modern)).await;
+                }
+            }
+            (Ruling::Refuse(_) | Ruling::Hold(_) | Ruling::Open(_), None) => {}
         }
     }
 
@@ -400,7 +407,7 @@ impl Session {
             }
         };
         let ruling = tokio::select! {
-            ruling = self.guard.hold(&asked.call, decision, tick) => Some(ruling),
+            ruling = self.guard.hold(&asked.envelope.call, decision, tick) => Some(ruling),
             _ = stopped => None,
         };
         if let Some(id) = &asked.id {
@@ -408,7 +415,7 @@ impl Session {
         }
         match ruling {
             Some(ruling) => self.settle(asked, ruling).await,
-            None => self.guard.abandoned(asked.call.call_id),
+            None => self.guard.abandoned(asked.envelope.call.call_id),
         }
     }
 
@@ -419,14 +426,6 @@ impl Session {
         }
         let Some(id) = found.id.as_ref().filter(|_| found.is_answer()) else { return };
         let answered = lock(&self.calls).answered(id);
-        match answered {
-            // The client is asked for more, and then calls again.
-            Answered::Call(ticket) if found.result_type == "input_required" => {
-                self.guard.abandoned(ticket.call_id);
-            }
-            Answered::Call(ticket) => self.guard.answered(ticket, found, bytes),
-            Answered::List => self.guard.listed(&line.unwrap_or_default()),
-            Answered::Initialize | Answered::Other => {}
-        }
+        self.guard.note(answered, found, bytes, &line.unwrap_or_default());
     }
 }

@@ -9,6 +9,8 @@
 )]
 
 mod clients;
+mod http;
+mod nested;
 mod packages;
 mod stdio;
 mod support;

@@ -1,5 +1,6 @@
 //! `askance mcp`: in front of an MCP server.
 
+mod proxy;
 mod wrap;
 
 use super::client::{Otherwise, connect};
@@ -28,6 +29,8 @@ pub(super) enum Action {
     ///
     /// Without a daemon, the data directory is opened in this process. Exits as the server does.
     Wrap(Box<wrap::Args>),
+    /// Pass on what clients and an HTTP server (streamable HTTP) say; each call of a tool is asked about first.
+    Proxy(Box<proxy::Args>),
     /// Become the server; the other half of `wrap`.
     #[command(hide = true)]
     Exec {
@@ -44,6 +47,7 @@ pub(super) enum Action {
 pub(super) fn run(action: Action, global: &Global, output: &Output) -> Result<ExitCode> {
     match action {
         Action::Wrap(args) => wait(wrap::run(*args, global, output)),
+        Action::Proxy(args) => wait(proxy::run(*args, global, output)),
         Action::Exec { parent, command } => {
             if let Err(fault) = child::become_command(&command, parent) {
                 output.note(&format!("askance: {fault:#}"));
@@ -84,6 +88,10 @@ struct Asking {
     /// How long a call that people must look at is held before its client is told to come back.
     #[arg(long, default_value = "45s", value_name = "TIME")]
     hold: String,
+    /// Address of a review's page, with `{review}` in it. Clients of MCP 2026-07-28 that can open pages for their user
+    /// are asked to, instead of being held.
+    #[arg(long, value_name = "URL")]
+    review_page: Option<String>,
     /// Time for a decision; then the daemon counts as away.
     #[arg(long, default_value = "2s", value_name = "TIME")]
     timeout: String,
@@ -124,6 +132,7 @@ impl Asking {
             client: self.client,
             hold: time("--hold", &self.hold)?,
             low_runs_unasked: self.when_away == WhenAway::Low,
+            review_page: self.review_page,
         })
     }
 

@@ -29,7 +29,12 @@ const client = new Client(
   { name: "everything-test", version: "1" },
   { capabilities: { roots: {}, sampling: {}, elicitation: { form: {} } } },
 );
-client.setRequestHandler(types.ListRootsRequestSchema, () => ({ roots: [{ uri: "file:///srv", name: "srv" }] }));
+let tellRoots;
+const rootsTold = new Promise((done) => (tellRoots = done));
+client.setRequestHandler(types.ListRootsRequestSchema, () => {
+  tellRoots();
+  return { roots: [{ uri: "file:///srv", name: "srv" }] };
+});
 client.setRequestHandler(types.CreateMessageRequestSchema, () => ({
   model: "none", role: "assistant", stopReason: "endTurn", content: { type: "text", text: "sampled" },
 }));
@@ -50,7 +55,8 @@ const tool = (name, args = {}, options) =>
 await client.connect(transport);
 await step("server", async () => [client.getServerVersion(), client.getServerCapabilities(), client.getInstructions()]);
 // The server registers more once it has asked for our roots.
-await new Promise((done) => setTimeout(done, 700));
+await rootsTold;
+await new Promise((done) => setTimeout(done, 1000));
 await step("ping", () => client.ping());
 await step("level", () => client.setLoggingLevel("error"));
 await step("tools", () => client.listTools());
