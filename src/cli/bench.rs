@@ -198,7 +198,7 @@ fn measure(args: &Args, output: &Output) -> Result<ExitCode> {
     let (server, address) = start(&scratch.0)?;
     let output = output.with_progress(report::TURNS, "measuring", false);
     // One thread for the load, so that it takes no more than a core from the daemon.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let report = runtime.block_on(async {
         let channel = super::client::dial(&address).await?;
         let calls = Calls::new(args.seed, "bench");

@@ -92,7 +92,7 @@ struct Soak {
 pub(super) fn soak(time: Duration, seed: u64, parent: &Path, output: &Output) -> Result<ExitCode> {
     let scratch = Scratch::make(parent)?;
     let (server, address) = start(&scratch.0)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let looks = runtime.block_on(async {
         let channel = super::client::dial(&address).await?;
         let calls = Calls::new(seed, "soak");

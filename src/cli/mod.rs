@@ -216,8 +216,12 @@ fn wait(command: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
     code
 }
 
+/// A runtime for requests. One core is left to the engine's and the committer's threads: on two cores a
+/// second thread for requests only makes all of them wait for each other.
 fn runtime() -> Result<tokio::runtime::Runtime> {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(cores.saturating_sub(1).max(1));
     builder.enable_all().thread_name("askance-rpc").build().context("cannot start the runtime")
 }
 

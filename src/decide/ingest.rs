@@ -98,7 +98,8 @@ impl Ingest {
         let mut faults = Faults::default();
         self.check_names(raw, &mut faults);
         let (call_time, timed) = check_times(raw, now, &mut faults);
-        let arguments = self.arguments(raw.arguments, &mut faults);
+        let words_key = self.key.for_words();
+        let arguments = self.arguments(raw.arguments, &words_key, &mut faults);
         let mut request = Cow::Borrowed(raw.user_request);
         if raw.user_request.len() > limits::REQUEST_BYTES_MAX {
             faults.add("call.user_request", too_long(raw.user_request.len(), limits::REQUEST_BYTES_MAX));
@@ -112,7 +113,7 @@ impl Ingest {
         let digest = digest(tenant, raw, &session);
         let masked_request = self.masker.mask_text(&mut request);
         let request_text = request.into_owned();
-        let request_words = self.request_words(&request_text, raw.request_words);
+        let request_words = self.request_words(&request_text, raw.request_words, &words_key);
         Ok(Call {
             call_id: raw.call_id.to_owned(),
             tenant: tenant.to_owned(),
@@ -138,7 +139,7 @@ impl Ingest {
             arguments_features: arguments.features,
             words: CallWords {
                 request: request_words,
-                tool: words(raw.tool, &self.key.for_words(), limits::TOOL_WORDS_MAX),
+                tool: words(raw.tool, &words_key, limits::TOOL_WORDS_MAX),
                 ..arguments.words
             },
             paths_dropped: arguments.dropped,
@@ -173,7 +174,7 @@ impl Ingest {
         }
     }
 
-    fn arguments(&self, text: &[u8], faults: &mut Faults) -> Option<Arguments> {
+    fn arguments(&self, text: &[u8], words_key: &FingerprintKey, faults: &mut Faults) -> Option<Arguments> {
         if text.len() > limits::ARGUMENTS_BYTES_MAX {
             faults.add("call.arguments_json", too_long(text.len(), limits::ARGUMENTS_BYTES_MAX));
             return None;
@@ -193,7 +194,7 @@ impl Ingest {
         let (danger, reach) = (category::danger(&json), category::reach(&json));
         let masked = self.masker.mask(&mut json);
         let (features, dropped) = features::of_arguments(&json, &self.key);
-        let words = features::words_of_arguments(&json, &self.key.for_words());
+        let words = features::words_of_arguments(&json, words_key);
         let text = if masked == 0 {
             text.to_vec()
         } else {
@@ -204,12 +205,17 @@ impl Ingest {
         Some(Arguments { text, features, words, dropped, masked: masked as u32, danger, reach })
     }
 
-    fn request_words(&self, text: &str, given: Option<(&str, &[u64])>) -> Vec<u32> {
+    fn request_words(
+        &self,
+        text: &str,
+        given: Option<(&str, &[u64])>,
+        words_key: &FingerprintKey,
+    ) -> Vec<u32> {
         let mut found: Vec<u32> = if text.is_empty() {
             let known = given.filter(|(id, _)| *id == self.key.words_id());
             known.map_or_else(Vec::new, |(_, prints)| prints.iter().map(|print| fold(*print)).collect())
         } else {
-            words(text, &self.key.for_words(), usize::MAX)
+            words(text, words_key, usize::MAX)
         };
         found.sort_unstable();
         found.dedup();

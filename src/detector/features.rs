@@ -24,6 +24,9 @@ pub mod kind {
     pub const EMPTY: u8 = 4;
 }
 
+/// Bytes of a text for each of its words, more or less: how much room its words are given at once.
+const WORD_BYTES_USUAL: usize = 8;
+
 /// Features of `arguments`, in document order, and how many scalars lay beyond the limit.
 pub fn of_arguments(arguments: &Json<'_>, key: &FingerprintKey) -> (Vec<ArgumentFeature>, u32) {
     let mut walk = Walk { key, features: Vec::with_capacity(8), dropped: 0 };
@@ -34,7 +37,7 @@ pub fn of_arguments(arguments: &Json<'_>, key: &FingerprintKey) -> (Vec<Argument
 /// Words of the scalars in `arguments`, in the order of [`of_arguments`]: numbers and texts, without words of
 /// one or two letters.
 pub fn words_of_arguments(arguments: &Json<'_>, key: &FingerprintKey) -> CallWords {
-    let mut found = CallWords::default();
+    let mut found = CallWords { counts: Vec::with_capacity(8), ..CallWords::default() };
     visit_words(arguments, key, &mut found);
     found
 }
@@ -47,6 +50,7 @@ fn visit_words(json: &Json<'_>, key: &FingerprintKey, found: &mut CallWords) {
         let room = limits::ARGUMENTS_WORDS_MAX.saturating_sub(found.arguments.len());
         let room = room.min(limits::ARGUMENT_WORDS_MAX);
         let before = found.arguments.len();
+        found.arguments.reserve((text.len() / WORD_BYTES_USUAL).min(room));
         each_word(text, key, |word| {
             let taken = found.arguments.len() - before;
             if word.letters > 2 && taken < room {

@@ -102,6 +102,15 @@ pub(super) struct Group {
 }
 
 impl Group {
+    /// A group with as much room as the last one took.
+    pub(super) fn like(last: &Self) -> Self {
+        Self {
+            records: Vec::with_capacity(last.records.len()),
+            deferred: Vec::with_capacity(last.deferred.len()),
+            ..Self::default()
+        }
+    }
+
     /// Whether there is nothing to do.
     pub(super) fn is_empty(&self) -> bool {
         self.records.is_empty() && self.deferred.is_empty()
@@ -187,6 +196,8 @@ fn settle(
 #[derive(Default)]
 pub(super) struct Press {
     batch: Batch,
+    /// Records that are not in use, with their buffers.
+    idle: Vec<NewRecord>,
     /// Buffers of payloads that are not in use.
     spare: Vec<Payload>,
 }
@@ -206,19 +217,20 @@ impl Press {
             let mut count = 0;
             while let Some(recorded) = records.next_if(|_| count < RECORDS_MAX) {
                 if count == self.batch.records.len() {
-                    self.batch.records.push(NewRecord::default());
+                    self.batch.records.push(self.idle.pop().unwrap_or_default());
                 }
                 make_record(recorded, &mut self.batch.records[count], &mut self.spare);
                 count += 1;
             }
-            self.batch.records.truncate(count);
+            self.idle.extend(self.batch.records.drain(count..));
             self.batch.directory = std::mem::take(&mut directory);
             salt(&mut self.batch.records)?;
             append(writer, before, &self.batch, shared)?;
             add(&shared.counters.batches_appended, 1);
             add(&shared.counters.records_appended, count as u64);
         }
-        let kept = self.batch.records.iter().map(|record| record.body.capacity() + payload_capacity(record));
+        let records = self.batch.records.iter().chain(&self.idle);
+        let kept = records.map(|record| record.body.capacity() + payload_capacity(record));
         if kept.sum::<usize>() + self.spare.iter().map(|payload| payload.bytes.capacity()).sum::<usize>()
             > BYTES_KEPT_MAX
         {

@@ -80,8 +80,12 @@ impl Worker {
     /// callers see their answer's sender gone.
     pub(super) fn hand_over(&mut self) {
         self.announce();
-        let group = std::mem::take(&mut self.group);
-        if !group.is_empty() && self.handover.0.put(group).is_err() {
+        if self.group.is_empty() {
+            return;
+        }
+        let next = Group::like(&self.group);
+        let group = std::mem::replace(&mut self.group, next);
+        if self.handover.0.put(group).is_err() {
             tracing::error!("the committer has ended");
         }
     }
