@@ -168,12 +168,8 @@ async fn list(args: ListArgs, client: &mut Client, output: &Output) -> Result<()
 }
 
 async fn get(id: &str, tenant: &str, events: u32, client: &mut Client) -> Result<GetReviewResponse> {
-    let request = GetReviewRequest {
-        tenant: tenant.to_owned(),
-        review_id: id.to_owned(),
-        session_events_max: events,
-        ..GetReviewRequest::default()
-    };
+    let request =
+        GetReviewRequest { tenant: tenant.to_owned(), review_id: id.to_owned(), session_events_max: events };
     Ok(client.get_review(request).await.map_err(|status| refused(&status))?.into_inner())
 }
 

@@ -10,6 +10,7 @@ mod encode;
 mod oversight;
 mod payload;
 mod policy;
+mod tokens;
 pub mod wire;
 
 pub use decode::decode;

@@ -3,12 +3,11 @@
 use super::decode::{self, each};
 use super::encode;
 use super::wire::{Field, Reader, Writer};
-use super::{Error, named};
+use super::{Error, named, tokens};
 use crate::domain::event::{
     CallRefused, CallReleased, Event, FeedbackGiven, LockLifted, LockPlaced, ReviewDelegated, ReviewJoined,
-    ReviewOpened, ReviewResolved, TokenCreated, TokenRevoked, VoteCast, kind,
+    ReviewOpened, ReviewResolved, VoteCast, kind,
 };
-use crate::domain::identity::{Role, Token};
 use crate::domain::lock::{Lock, LockOrigin, LockScope, LockTarget};
 use crate::domain::position::Position;
 use crate::domain::review::{Choice, Feedback, OnDeadline, Remember, ReviewState, Terms, Vote, Why};
@@ -77,7 +76,7 @@ pub(super) fn write(event: &Event, out: &mut Writer) {
                 out.message(7, |inner| encode::features(features, inner));
             }
         }
-        Event::TokenCreated(event) => token_created(event, out),
+        Event::TokenCreated(event) => tokens::created(event, out),
         Event::TokenRevoked(event) => {
             out.text(1, &event.token_id);
             out.text(2, &event.reason);
@@ -100,17 +99,17 @@ pub(super) fn read(event_kind: u8, body: &[u8]) -> Result<Event, Error> {
         kind::LOCK_PLACED => Event::LockPlaced(LockPlaced { lock: read_lock(body)? }),
         kind::LOCK_LIFTED => Event::LockLifted(read_lock_lifted(body)?),
         kind::FEEDBACK_GIVEN => Event::FeedbackGiven(read_feedback(body)?),
-        kind::TOKEN_CREATED => Event::TokenCreated(read_token_created(body)?),
-        kind::TOKEN_REVOKED => Event::TokenRevoked(read_token_revoked(body)?),
+        kind::TOKEN_CREATED => Event::TokenCreated(tokens::read_created(body)?),
+        kind::TOKEN_REVOKED => Event::TokenRevoked(tokens::read_revoked(body)?),
         unknown => return Err(Error::UnknownKind(unknown)),
     })
 }
 
-fn texts(number: u32, texts: &[String], out: &mut Writer) {
+pub(super) fn texts(number: u32, texts: &[String], out: &mut Writer) {
     texts.iter().for_each(|text| out.bytes_present(number, text.as_bytes()));
 }
 
-fn instant(field: &Field<'_>) -> Timestamp {
+pub(super) fn instant(field: &Field<'_>) -> Timestamp {
     Timestamp::from_micros(field.sint())
 }
 
@@ -439,63 +438,6 @@ fn read_feedback(body: &[u8]) -> Result<FeedbackGiven, Error> {
             5 => event.comment = field.text()?,
             6 => event.actor = field.text()?,
             7 => event.features = Some(Box::new(decode::features(field.bytes())?)),
-            _ => {}
-        }
-        Ok(())
-    })?;
-    Ok(event)
-}
-
-fn token_created(event: &TokenCreated, out: &mut Writer) {
-    let token = &event.token;
-    out.text(1, &token.id);
-    out.text(2, &token.subject);
-    texts(3, &token.aliases, out);
-    out.uint(4, token.role.number().into());
-    texts(5, &token.groups, out);
-    texts(6, &token.tenants, out);
-    out.sint_present(7, token.expires.map(Timestamp::as_micros));
-    out.bytes(8, &token.hash);
-    out.text(9, &event.actor);
-}
-
-fn read_token_created(body: &[u8]) -> Result<TokenCreated, Error> {
-    let mut token = Token {
-        id: String::new(),
-        subject: String::new(),
-        aliases: Vec::new(),
-        role: Role::Auditor,
-        groups: Vec::new(),
-        tenants: Vec::new(),
-        expires: None,
-        hash: [0; 32],
-    };
-    let mut actor = String::new();
-    each(body, |field| {
-        match field.number {
-            1 => token.id = field.text()?,
-            2 => token.subject = field.text()?,
-            3 => token.aliases.push(field.text()?),
-            4 => token.role = named(field, Role::from_number)?,
-            5 => token.groups.push(field.text()?),
-            6 => token.tenants.push(field.text()?),
-            7 => token.expires = Some(instant(field)),
-            8 => token.hash = field.array()?,
-            9 => actor = field.text()?,
-            _ => {}
-        }
-        Ok(())
-    })?;
-    Ok(TokenCreated { token, actor })
-}
-
-fn read_token_revoked(body: &[u8]) -> Result<TokenRevoked, Error> {
-    let mut event = TokenRevoked { token_id: String::new(), reason: String::new(), actor: String::new() };
-    each(body, |field| {
-        match field.number {
-            1 => event.token_id = field.text()?,
-            2 => event.reason = field.text()?,
-            3 => event.actor = field.text()?,
             _ => {}
         }
         Ok(())

@@ -160,7 +160,7 @@ async fn streams_end_with_their_credential() {
     };
     assert_eq!(ended(&mut free).await, Code::Unauthenticated, "there are tokens now");
 
-    let mut of = async |secret: &str| {
+    let of = async |secret: &str| {
         stage.reviews(&Who::with(secret)).await.watch_reviews(watch()).await.unwrap().into_inner()
     };
     let (mut bobs, mut eves) = (of(&bob.secret).await, of(&eve.secret).await);
