@@ -1,8 +1,8 @@
 //! The account of a decision: who pays for the review that evidence asks for, and what the session has
 //! shown so far.
 
+use super::lock::own;
 use super::settings::Settings;
-use super::unlearn::own;
 use crate::domain::account::{Account, Tier};
 use crate::domain::call::CallFeatures;
 use crate::domain::decision::Assessment;

@@ -1,14 +1,14 @@
 //! Decisions of people about rules: a policy adopted, a rule granted or taken back, a definition accepted.
 
+use super::lock::own;
 use crate::domain::call::Digest;
 use crate::domain::decision::Mode;
 use crate::domain::event::{
-    Event, Payload, Pending, PolicyAdopted, RuleAccepted, RuleRevoked, ToolAccepted, ToolDefined,
+    Event, Pending, PolicyAdopted, RuleAccepted, RuleRevoked, ToolAccepted, ToolDefined,
 };
 use crate::domain::json::Json;
 use crate::domain::position::Position;
 use crate::domain::review::{Choice, Remember};
-use crate::domain::stream::{CallKey, StreamId};
 use crate::domain::time::Timestamp;
 use crate::policy::{self, Effect, Fault, GRANTS_MAX, Severity, Surroundings, category};
 use crate::projection::{Review, State, tool_hash};
@@ -105,16 +105,7 @@ pub fn rule(state: &State, ruling: Ruling, now: Timestamp) -> Result<Option<Pend
             }
         }
     };
-    Ok(Some(Pending {
-        stream: StreamId::NONE,
-        revision: state.own_revision.next(),
-        event_time: now,
-        receive_time: now,
-        call: CallKey::NONE,
-        causation: Position::ZERO,
-        event,
-        payload: Payload::default(),
-    }))
+    Ok(Some(own(state, event, now)))
 }
 
 fn check_policy(text: &str, mode: Mode, now: Timestamp, around: &Surroundings) -> Result<(), Refusal> {

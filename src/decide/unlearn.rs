@@ -1,8 +1,8 @@
 //! The events that take learning back and that adopt what was fitted outside.
 
-use crate::domain::event::{Event, ModelAdopted, Payload, Pending, SessionUnlearned};
-use crate::domain::position::Position;
-use crate::domain::stream::{CallKey, StreamId};
+use super::lock::own;
+use crate::domain::event::{Event, ModelAdopted, Pending, SessionUnlearned};
+use crate::domain::stream::StreamId;
 use crate::domain::time::Timestamp;
 use crate::projection::State;
 
@@ -30,18 +30,4 @@ pub fn adopt_model(state: &State, model: ModelAdopted, now: Timestamp) -> Option
         return None;
     }
     Some(own(state, Event::ModelAdopted(model), now))
-}
-
-/// An event of the partition's own stream.
-pub(super) fn own(state: &State, event: Event, now: Timestamp) -> Pending {
-    Pending {
-        stream: StreamId::NONE,
-        revision: state.own_revision.next(),
-        event_time: now,
-        receive_time: now,
-        call: CallKey::NONE,
-        causation: Position::ZERO,
-        event,
-        payload: Payload::default(),
-    }
 }

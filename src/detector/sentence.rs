@@ -209,6 +209,8 @@ fn context(tool: &str, seen: u16, adds: u16, together: u32, sessions: u32) -> Wo
 
 fn argument(tool: &str, path: &str, aspect: u8, seen: u32, total: u32) -> Words {
     let calls = plural(total, "call");
+    // The empty pointer is the whole: an object or list without fields.
+    let path = if path.is_empty() { "empty arguments" } else { path };
     let (observed, expected, sentence) = match aspect {
         1 => (
             format!("size of {path}"),
@@ -273,6 +275,12 @@ mod tests {
         let paths = ["env".to_owned()];
         let names = Names { tool: "scale_replicas", principal: "agent:ops", paths: &paths };
         assert_eq!(render(&score, &names).sentence, sentence);
+    }
+
+    #[test]
+    fn arguments_without_fields_have_a_name() {
+        let words = argument("get_logs", "", 2, 0, 1_352);
+        assert_eq!(words.sentence, "get_logs was never given empty arguments in 1352 calls.");
     }
 
     #[test]
