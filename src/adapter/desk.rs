@@ -246,10 +246,10 @@ fn call_id(envelope: &Envelope, call: &Call) -> Option<String> {
     if call.id.is_empty() {
         return None;
     }
-    let session = key(&[&envelope.session]);
+    let session = key(&[&envelope.client, &envelope.session]);
     let id = format!("hook-{}-{}", session.get(..12).unwrap_or_default(), call.id);
     let fits = id.len() <= CALL_ID_BYTES_MAX && is_name(&id);
-    Some(if fits { id } else { format!("hook-{}", key(&[&envelope.session, &call.id])) })
+    Some(if fits { id } else { format!("hook-{}", key(&[&envelope.client, &envelope.session, &call.id])) })
 }
 
 fn random_id() -> Result<String, String> {

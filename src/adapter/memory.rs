@@ -5,6 +5,7 @@
 //! (with a key that nobody keeps) until the next call takes them to the daemon, ids until the call ends. Losing them
 //! loses an outcome or a request, never a refusal.
 
+use crate::clock::Clock;
 use crate::domain::call::limits::REQUEST_BYTES_MAX;
 use crate::domain::mask::Masker;
 use sha2::{Digest, Sha256};
@@ -14,7 +15,7 @@ use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// Files at a time; when there are as many, those older than [`AGE_MAX`] go, and nothing is noted until there are fewer.
 const FILES_MAX: usize = 4_096;
@@ -122,13 +123,13 @@ impl Memory {
 
 /// A name for a file that comes after those made before it, on one machine.
 fn unique() -> String {
-    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+    let micros = Clock::system().now().as_micros();
     let mut random = [0; 4];
     // Without randomness the process's number has to do.
     if getrandom::fill(&mut random).is_err() {
         random = std::process::id().to_le_bytes();
     }
-    format!("{nanos:024}-{:08x}", u32::from_le_bytes(random))
+    format!("{micros:020}-{:08x}", u32::from_le_bytes(random))
 }
 
 /// A name that says nothing of what it stands for.
@@ -156,6 +157,7 @@ fn clip(text: &str) -> &str {
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
+    use std::time::SystemTime;
 
     #[test]
     fn requests_are_taken_once_and_masked_until_then() {
@@ -198,7 +200,7 @@ mod tests {
         }
         assert!(memory.note_open(&["x"], "1").is_err());
         let old = fs::File::open(memory.dir.join("7.open")).unwrap();
-        old.set_modified(SystemTime::now() - 2 * AGE_MAX).unwrap();
+        old.set_modified(SystemTime::UNIX_EPOCH).unwrap();
         memory.note_open(&["x"], "1").unwrap();
     }
 }

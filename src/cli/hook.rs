@@ -85,7 +85,7 @@ impl Args {
 }
 
 enum Step {
-    Read(Message),
+    Read(Box<Message>),
     Ruled(Ruling),
 }
 
@@ -109,7 +109,7 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<ExitCode> {
     loop {
         let ruling = match told.recv_timeout(within.saturating_sub(since.elapsed())) {
             Ok(Step::Read(read)) => {
-                message = read;
+                message = *read;
                 continue;
             }
             Ok(Step::Ruled(ruling)) => ruling,
@@ -147,7 +147,7 @@ fn work(client: Client, terms: Terms, global: &Global, tell: &Sender<Step>) {
         })
     };
     // Nobody hears it once the time is over.
-    let _heard = tell.send(Step::Read(message));
+    let _heard = tell.send(Step::Read(Box::new(message)));
     let _heard = tell.send(Step::Ruled(ruling().unwrap_or(Ruling::Pass)));
 }
 

@@ -145,17 +145,12 @@ fn the_command_that_is_put_in_works_as_a_shell_runs_it() {
     let (code, told) = home.init(&["--yes", "--data-dir", "/tmp/no such place/it's here"]);
     assert_eq!(code, 0, "{told}");
     let ours = home.commands(".claude/settings.json", "PreToolUse").pop().unwrap();
-    let mut shell = home.place.askance();
-    let (envs, mut sh): (Vec<_>, Command) = (
-        shell.get_envs().map(|(k, v)| (k.to_owned(), v.map(ToOwned::to_owned))).collect(),
-        Command::new("sh"),
-    );
-    drop(std::mem::replace(&mut shell, Command::new("true")));
-    sh.env_clear().args(["-c", &ours]).stdin(Stdio::piped()).stdout(Stdio::piped());
-    envs.into_iter().for_each(|(key, value)| {
-        sh.env(key, value.unwrap_or_default());
+    let mut shell = Command::new("sh");
+    shell.env_clear().args(["-c", &ours]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    home.place.askance().get_envs().for_each(|(name, value)| {
+        shell.env(name, value.unwrap_or_default());
     });
-    let mut child = sh.spawn().unwrap();
+    let mut child = shell.spawn().unwrap();
     let message = crate::running::before("claude", "s", "Read", "1", &json!({}));
     std::io::Write::write_all(&mut child.stdin.take().unwrap(), message.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();

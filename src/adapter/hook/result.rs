@@ -23,7 +23,8 @@ pub(super) fn ended(result: Option<&RawValue>) -> Ending {
         _ => value,
     };
     let mut text = String::new();
-    gather(&value, &mut text);
+    // What the model is shown, where the client says it apart from what its user is shown.
+    gather(value.get("llmContent").unwrap_or(&value), &mut text);
     let failed = ["isError", "is_error"].iter().any(|name| value.get(name) == Some(&Value::Bool(true)));
     let error = value.get("error").filter(|error| !error.is_null());
     let status = if failed || error.is_some() { OutcomeStatus::Error } else { OutcomeStatus::Ok };
