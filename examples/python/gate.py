@@ -5,8 +5,9 @@ import grpc
 from askance.v1 import call_pb2, decision_pb2, gateway_service_pb2 as api, gateway_service_pb2_grpc
 from google.protobuf.duration_pb2 import Duration
 
-daemon = gateway_service_pb2_grpc.GatewayServiceStub(
-    grpc.insecure_channel(os.environ.get("ASKANCE_DAEMON", "127.0.0.1:4750")))
+daemon = gateway_service_pb2_grpc.GatewayServiceStub(grpc.insecure_channel(
+    os.environ.get("ASKANCE_DAEMON", "127.0.0.1:4750"),
+    options=[("grpc.default_authority", "askance")]))  # else a socket's path, which HTTP/2 servers in Rust refuse
 who = [f"user:{getpass.getuser()}", "agent:production-tools"]
 session = call_pb2.SessionHints(session_id=os.environ.get("ASKANCE_SESSION") or str(uuid.uuid4()))
 
