@@ -174,7 +174,11 @@ fn asked(envelope: &crate::adapter::envelope::Envelope, terms: Terms, global: &G
     });
     let memory = Memory::beside(config.data_dir());
     let desk = Desk::new(Gate::new(dial, terms.timeout), memory, terms.settings);
-    let ruling = runtime.block_on(desk.rule(envelope));
+    let ruling = runtime.block_on(async {
+        let ruling = desk.rule(envelope).await;
+        desk.close().await;
+        ruling
+    });
     runtime.shutdown_background();
     Ok(ruling)
 }

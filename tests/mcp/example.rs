@@ -73,7 +73,7 @@ fn the_tools_of_the_example_ask_first() {
     let (why, is_error) = answered(&client, 3);
     assert!(is_error && why.contains("askance:") && why.contains("no-legacy"), "{why}");
     client.call(4, "deploy_service", r#"{"service":"shop","version":"1.2","env":"production"}"#);
-    let (code, told) = place.run(&["review", "approve", &open_review(&place)]);
+    let (code, told) = place.run(&["review", "approve", "--yes", &open_review(&place)]);
     assert_eq!(code, 0, "{told}");
     assert_eq!(answered(&client, 4), ("shop 1.2 runs in production".to_owned(), false));
     let (alice, bob) = (reviewer(&place, "alice"), reviewer(&place, "bob"));
@@ -85,7 +85,7 @@ fn the_tools_of_the_example_ask_first() {
     let review = open_review(&place);
     for (secret, is_enough) in [(alice, false), (bob, true)] {
         assert!(client.within(Duration::from_millis(200)).is_none(), "one approver is not enough");
-        let (code, told) = place.run(&["--token", &secret, "review", "approve", &review]);
+        let (code, told) = place.run(&["--token", &secret, "review", "approve", "--yes", &review]);
         assert!(code == 0 || (!is_enough && code == 4), "{code} {told}");
     }
     assert_eq!(answered(&client, 5), ("0047_drop_legacy_users ran on prod-postgres".to_owned(), false));

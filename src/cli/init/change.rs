@@ -19,6 +19,10 @@ pub(super) fn put(text: &str, change: &Change) -> Result<String, String> {
             entries.iter().try_fold(cleared, |text, (event, entry)| add(&text, &["hooks", event], entry))?
         }
         Change::Wrap { program, before } => wrapped(text, program, before)?,
+        // Whatever stands there is its owner's.
+        Change::File(whole) => {
+            return Ok(if text.is_empty() { (*whole).to_owned() } else { text.to_owned() });
+        }
     };
     // Whatever we write must read as it should.
     read(&new).map(|_| new)
@@ -29,6 +33,7 @@ pub(super) fn take_out(text: &str, change: &Change) -> Result<String, String> {
     match change {
         Change::Hook { command, .. } => remove_commands(text, &of_us(command)),
         Change::Wrap { program, before } => unwrapped(text, program, before),
+        Change::File(_) => Err("it was changed since, and it is yours now".to_owned()),
     }
 }
 

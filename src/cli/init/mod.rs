@@ -76,7 +76,8 @@ pub(super) fn run(args: &Args, global: &Global, output: &Output) -> Result<ExitC
     let book = state.unwrap_or_else(|| home.join(".local/state")).join("askance/init.json");
     let mut ledger = Ledger::read(&book)?;
     let daemon = daemon(global, &home)?;
-    let places = places(args, &home, daemon.clone())?;
+    let policy = (global.daemon.is_none()).then(|| policy_path(&home));
+    let places = places(args, &home, daemon.clone(), policy.clone())?;
     let plans: Vec<Plan> = if args.undo {
         ledger.files.iter().map(|changed| undone(changed, &places)).collect()
     } else {
@@ -100,8 +101,10 @@ pub(super) fn run(args: &Args, global: &Global, output: &Output) -> Result<ExitC
         ledger.write(&book)?;
     }
     if !args.undo {
+        let policy = policy.map(|path| format!(" --policy {}", path.display())).unwrap_or_default();
         let words = daemon.join(" ");
-        output.note(&format!("the daemon must run, or every call is refused: `askance {words} serve`"));
+        output
+            .note(&format!("the daemon must run, or every call is refused: `askance {words} serve{policy}`"));
         plans.iter().filter(|plan| !plan.then.is_empty()).for_each(|plan| output.note(plan.then));
     }
     Ok(ExitCode::SUCCESS)
@@ -119,12 +122,18 @@ fn daemon(global: &Global, home: &Path) -> Result<Vec<String>> {
     Ok(vec!["--data-dir".to_owned(), dir.to_owned()])
 }
 
-fn places(args: &Args, home: &Path, daemon: Vec<String>) -> Result<Vec<Place>> {
+/// Where a policy for coding agents goes.
+fn policy_path(home: &Path) -> PathBuf {
+    let config = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).filter(|dir| dir.is_absolute());
+    config.unwrap_or_else(|| home.join(".config")).join("askance/coding-agents.yaml")
+}
+
+fn places(args: &Args, home: &Path, daemon: Vec<String>, policy: Option<PathBuf>) -> Result<Vec<Place>> {
     let program = std::env::current_exe().context("cannot tell where this program is")?;
     let program = program.to_str().context("this program's path is not UTF-8")?.to_owned();
     let project = std::env::current_dir().context("cannot tell the current directory")?;
     let env = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let machine = Machine { home, project: &project, env: &env, program, daemon };
+    let machine = Machine { home, project: &project, env: &env, program, daemon, policy };
     let wanted = if args.clients.is_empty() { Client::ALL.to_vec() } else { args.clients.clone() };
     Ok(machine.places(&wanted))
 }

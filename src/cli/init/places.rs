@@ -33,6 +33,8 @@ pub(super) enum Change {
         /// An entry for each event.
         entries: Vec<(&'static str, Value)>,
     },
+    /// A file of ours, where there is none.
+    File(&'static str),
     /// A wrapper around each stdio server under `mcpServers`.
     Wrap {
         /// Our program.
@@ -41,6 +43,9 @@ pub(super) enum Change {
         before: Vec<String>,
     },
 }
+
+/// A policy under which coding agents can work.
+const POLICY: &str = include_str!("coding-agents.yaml");
 
 /// Where to look.
 pub(super) struct Machine<'a> {
@@ -54,18 +59,27 @@ pub(super) struct Machine<'a> {
     pub(super) program: String,
     /// Its arguments that say where the daemon is.
     pub(super) daemon: Vec<String>,
+    /// Where a policy for it goes; none: it is somebody else's daemon.
+    pub(super) policy: Option<PathBuf>,
 }
 
 impl Machine<'_> {
     /// Every place for these clients' hooks, and the MCP configurations that no hook covers.
     pub(super) fn places(&self, wanted: &[Client]) -> Vec<Place> {
         let here: Vec<Client> = Client::ALL.into_iter().filter(|client| self.has(*client)).collect();
+        let policy = self.policy.iter().filter(|_| here.iter().any(|client| wanted.contains(client)));
+        let policy = policy.map(|path| Place {
+            owner: "a policy for coding agents",
+            path: path.clone(),
+            change: Change::File(POLICY),
+            then: "",
+        });
         let hooks = here.iter().filter(|client| wanted.contains(client)).map(|client| self.hook(*client));
         let covered = here.contains(&Client::Claude);
         let all = wanted.len() == Client::ALL.len();
         let configurations =
             self.configurations(covered).into_iter().filter(|place| all && place.path.exists());
-        hooks.chain(configurations).collect()
+        hooks.chain(configurations).chain(policy).collect()
     }
 
     fn dir(&self, variable: &str, usual: &str) -> PathBuf {
