@@ -1,4 +1,5 @@
-//! What the proxy adds to a call that is allowed: round trips of one client, one call at a time, with and without it.
+//! What the proxy adds to a call that is allowed: round trips of one client, one call at a time, with and without it;
+//! and how long a hook takes from the start of its process to the end of its answer.
 //!
 //! `cargo bench --bench mcp`; `ASKANCE_BENCH_CALLS` sets the calls of each run. The server answers at once, so that
 //! what is left is the transport, the decision and its durable record.
@@ -39,6 +40,52 @@ fn main() {
             added(99)
         );
     }
+    hooks(calls.min(500));
+}
+
+/// A hook a call, each a process of its own, beside a daemon.
+fn hooks(calls: usize) {
+    let dir = tempfile::tempdir().unwrap();
+    let command = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_askance"));
+        command
+            .current_dir(dir.path())
+            .env("ASKANCE_SERVER__LISTEN", "off")
+            .env("ASKANCE_ENGINE__MODE", "observe");
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command
+    };
+    let mut daemon = command(&["serve"]).spawn().unwrap();
+    let since = Instant::now();
+    while !dir.path().join("askance-data/askance.sock").exists() {
+        assert!(since.elapsed() < Duration::from_secs(30), "no daemon");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let run = |mut command: Command, message: &str| {
+        let mut child = command.spawn().unwrap();
+        // `--version` reads nothing.
+        let _unread = child.stdin.take().unwrap().write_all(message.as_bytes());
+        child.wait_with_output().unwrap()
+    };
+    let hook = timed(calls, |id| {
+        let message = format!(
+            r#"{{"session_id":"s","hook_event_name":"PreToolUse","permission_mode":"default","tool_name":"Bash","tool_input":{{"command":"cargo test"}},"tool_use_id":"{id}"}}"#
+        );
+        assert_eq!(run(command(&["hook", "claude"]), &message).stdout, b"{}\n");
+    });
+    let bare = timed(calls.min(100), |_| {
+        run(command(&["--version"]), "");
+    });
+    let at = |times: &[Duration], percent: usize| times[times.len() * percent / 100].as_micros();
+    println!(
+        "a hook from its start to its answer, {calls} processes: p50 {} p90 {} p99 {}",
+        at(&hook, 50),
+        at(&hook, 90),
+        at(&hook, 99)
+    );
+    println!("of that the process alone (`askance --version`): p50 {}", at(&bare, 50));
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
 }
 
 /// A stdio server that answers every line at once.

@@ -14,7 +14,7 @@ use super::client::{Otherwise, connect};
 use super::mcp::{WhenAway, time};
 use super::output::Output;
 use crate::adapter::desk::{Desk, Settings, this_user, unasked};
-use crate::adapter::envelope::{About, Ruling};
+use crate::adapter::envelope::{About, BUILT_IN, Envelope, Ruling};
 use crate::adapter::hook::{self, Answer, Client, MESSAGE_BYTES_MAX, Message};
 use crate::adapter::memory::Memory;
 use crate::mcp::gate::Gate;
@@ -51,6 +51,9 @@ pub(super) struct Args {
     /// What runs when the daemon cannot be asked: nothing, or calls of low risk, unrecorded.
     #[arg(long, value_enum, default_value = "none")]
     when_away: WhenAway,
+    /// Leave tools of MCP servers to `askance mcp wrap`, which must then stand in front of every server.
+    #[arg(long)]
+    built_in_only: bool,
 }
 
 pub(super) fn client(name: &str) -> Result<Client, String> {
@@ -61,6 +64,7 @@ pub(super) fn client(name: &str) -> Result<Client, String> {
 /// How a hook works, checked.
 struct Terms {
     settings: Settings,
+    built_in_only: bool,
     within: Duration,
     timeout: Duration,
 }
@@ -78,6 +82,7 @@ impl Args {
                 hold: time("--hold", &self.hold)?,
                 low_runs_unasked: self.when_away == WhenAway::Low,
             },
+            built_in_only: self.built_in_only,
             within: time("--within", &self.within)?,
             timeout: time("--timeout", &self.timeout)?,
         })
@@ -133,7 +138,11 @@ fn work(client: Client, terms: Terms, global: &Global, tell: &Sender<Step>) {
         Ok(bytes) => hook::read(client, &bytes),
         Err(fault) => Message::missing(&format!("standard input cannot be read: {fault}")),
     };
-    let envelope = message.read.as_ref().ok().cloned();
+    let left_to_others = |envelope: &Envelope| match &envelope.about {
+        About::Before(call) | About::After(call, _) => terms.built_in_only && call.server != BUILT_IN,
+        _ => false,
+    };
+    let envelope = message.read.as_ref().ok().filter(|envelope| !left_to_others(envelope)).cloned();
     let low_runs = terms.settings.low_runs_unasked;
     let ruling = || {
         let envelope = envelope?;
@@ -157,7 +166,7 @@ fn heard() -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn asked(envelope: &crate::adapter::envelope::Envelope, terms: Terms, global: &Global) -> Result<Ruling> {
+fn asked(envelope: &Envelope, terms: Terms, global: &Global) -> Result<Ruling> {
     if envelope.about == About::Nothing {
         return Ok(Ruling::Pass);
     }

@@ -66,7 +66,8 @@ impl Refusal {
                 category_name(*category)
             ),
             Self::Unacceptable(why) => format!(
-                "This call was not run: askance cannot judge it as it is. {}. Change the arguments accordingly.",
+                "This call was not run: askance cannot judge it as it is. {}. If this is about the arguments, change them; \
+                 else tell the user.",
                 sentence(why)
             ),
             Self::TooMuch(what) => {

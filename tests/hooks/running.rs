@@ -263,6 +263,11 @@ fn without_a_daemon_nothing_runs_but_what_is_said_to() {
         let shell = before(client, "s-1", "Bash", "2", &json!({ "command": "ls" }));
         assert!(no(&hook(&place, client, &["--when-away", "low"], &shell).line).is_some(), "{client}");
     }
+    let wrapped = before("claude", "s-1", "mcp__files__drop_all", "3", &json!({}));
+    assert!(no(&hook(&place, "claude", &[], &wrapped).line).is_some());
+    assert_eq!(hook(&place, "claude", &["--built-in-only"], &wrapped).line, json!({}));
+    let own = before("claude", "s-1", "Read", "4", &json!({}));
+    assert!(no(&hook(&place, "claude", &["--built-in-only"], &own).line).is_some());
     let end = r#"{"session_id":"s-1","hook_event_name":"SessionEnd","permission_mode":"default"}"#;
     let said = hook(&place, "claude", &[], end);
     assert_eq!((said.code, said.line), (0, json!({})), "nothing hangs on it");
