@@ -2,11 +2,13 @@
 //!
 //! The only file that knows every module. Deliberately absent: anything that decides or stores.
 
+mod listening;
 mod reload;
 
+use crate::adapter::listener::Listener;
 use crate::admin::Admin;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, HttpSection};
 use crate::decide::Settings;
 use crate::domain::position::Position;
 use crate::engine::{self, Engine, Opened};
@@ -18,6 +20,8 @@ use crate::projection::Wanted;
 use crate::rpc::{self, Bound};
 use crate::telemetry;
 use anyhow::{Context, Result, anyhow, bail};
+use listening::Listening;
+pub use listening::listening;
 use reload::PolicyFile;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Write};
@@ -47,6 +51,7 @@ pub struct Start {
 pub struct App {
     dir: PathBuf,
     admin: Option<SocketAddr>,
+    http: HttpSection,
     engine: Engine,
     server: rpc::Options,
     policy: PolicyFile,
@@ -79,7 +84,8 @@ impl App {
         let policy = PolicyFile { path: config.engine.policy.0.clone(), mode: config.engine.mode };
         let admin = config.admin.listen.0;
         let server = server_options(config);
-        Ok(Self { dir: dir.to_owned(), admin, engine, server, policy, endpoints, broken })
+        let http = config.http.clone();
+        Ok(Self { dir: dir.to_owned(), admin, http, engine, server, policy, endpoints, broken })
     }
 
     /// The engine.
@@ -102,10 +108,11 @@ impl App {
             anyhow::Ok(bound)
         });
         let admin = admin.transpose()?;
+        let adapters = Listener::open(&self.http, &self.dir)?;
         let panic = signal(SignalKind::user_defined1()).context("cannot listen for SIGUSR1")?;
         let told = Listening::tell(&self.dir, addresses);
         let Self { engine, dir, policy, endpoints, broken, .. } = self;
-        Ok(Running { engine, bound, data_dir: dir, policy, endpoints, panic, broken, told, admin })
+        Ok(Running { engine, bound, data_dir: dir, policy, endpoints, panic, broken, told, admin, adapters })
     }
 }
 
@@ -120,6 +127,7 @@ pub struct Running {
     broken: Arc<Notify>,
     told: Listening,
     admin: Option<Admin>,
+    adapters: Option<Listener>,
 }
 
 impl Running {
@@ -131,13 +139,17 @@ impl Running {
     /// Serves until `shutdown` comes; then drains, writes the last snapshot, and lets go of the data
     /// directory. An engine thread that dies ends it with an error.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<()> {
-        let Self { engine, bound, data_dir, policy, endpoints, panic, broken, told: noted, admin } = self;
+        let Self { engine, bound, data_dir, policy, endpoints, panic, broken, told: noted, admin, adapters } =
+            self;
         panic_button::before_serving(&engine, &data_dir).await;
         let mut beside = notify::start(&engine, &endpoints, &notify::Settings::new(data_dir.clone()));
         beside.push(tokio::spawn(panic_button::on_signal(engine.clone(), panic)));
         beside.push(tokio::spawn(panic_button::on_file(engine.clone(), data_dir)));
         beside.push(tokio::spawn(reload::on_hangup(engine.clone(), policy)));
         let admin = admin.map(|admin| tokio::spawn(admin.run(engine.clone(), bound.door())));
+        if let Some(adapters) = adapters {
+            beside.push(tokio::spawn(adapters.run(bound.inside())));
+        }
         let (tell, told) = oneshot::channel();
         let watched = engine.clone();
         let served = bound
@@ -174,43 +186,6 @@ impl Running {
         tracing::info!("stopped");
         Ok(())
     }
-}
-
-/// A file in the data directory that says where its daemon listens, for whoever finds the directory in use.
-/// Gone with the daemon; one that was killed leaves it behind.
-struct Listening(PathBuf);
-
-impl Listening {
-    const FILE: &str = "listening";
-
-    fn tell(dir: &Path, addresses: &rpc::server::Addresses) -> Self {
-        let path = dir.join(Self::FILE);
-        let unix = addresses.unix.iter().map(|path| {
-            let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
-            format!("unix:{}\n", path.display())
-        });
-        let lines: String =
-            unix.chain(addresses.tcp.iter().map(|address| format!("http://{address}\n"))).collect();
-        if let Err(fault) = std::fs::write(&path, lines) {
-            tracing::warn!(path = ?path, fault = %fault, "cannot note where we listen");
-        }
-        Self(path)
-    }
-}
-
-impl Drop for Listening {
-    fn drop(&mut self) {
-        let _gone_already = std::fs::remove_file(&self.0);
-    }
-}
-
-/// Where the daemon that has this data directory open listens; empty: none has, or it did not say.
-pub fn listening(dir: &Path) -> Vec<String> {
-    if is_idle(dir) {
-        return Vec::new();
-    }
-    let text = std::fs::read_to_string(dir.join(Listening::FILE)).unwrap_or_default();
-    text.lines().map(str::to_owned).collect()
 }
 
 /// SIGTERM and SIGINT, heard from the moment this is made.
