@@ -20,3 +20,4 @@ mod overseeing;
 mod scoring;
 mod setup;
 mod support;
+mod terminal;
