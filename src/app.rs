@@ -11,6 +11,7 @@ use crate::decide::Settings;
 use crate::domain::position::Position;
 use crate::engine::{self, Engine, Opened};
 use crate::eventlog::{self, AnchorState};
+use crate::export::otlp::live::{self, Live};
 use crate::notify::{self, Endpoint};
 use crate::panic_button;
 use crate::policy;
@@ -47,6 +48,7 @@ pub struct Start {
 pub struct App {
     dir: PathBuf,
     admin: Option<SocketAddr>,
+    otlp: Option<live::Settings>,
     engine: Engine,
     server: rpc::Options,
     policy: PolicyFile,
@@ -79,7 +81,15 @@ impl App {
         let policy = PolicyFile { path: config.engine.policy.0.clone(), mode: config.engine.mode };
         let admin = config.admin.listen.0;
         let server = server_options(config);
-        Ok(Self { dir: dir.to_owned(), admin, engine, server, policy, endpoints, broken })
+        let otlp = config.otlp.endpoint.0.clone().map(|endpoint| live::Settings {
+            endpoint,
+            data_dir: dir.to_owned(),
+            traces: config.otlp.traces,
+            arguments: config.otlp.arguments,
+            logs: config.otlp.logs,
+            metrics_every: config.otlp.metrics_every,
+        });
+        Ok(Self { dir: dir.to_owned(), admin, otlp, engine, server, policy, endpoints, broken })
     }
 
     /// The engine.
@@ -101,8 +111,8 @@ impl App {
         let admin = admin.transpose()?;
         let panic = signal(SignalKind::user_defined1()).context("cannot listen for SIGUSR1")?;
         let told = Listening::tell(&self.dir, addresses);
-        let Self { engine, dir, policy, endpoints, broken, .. } = self;
-        Ok(Running { engine, bound, data_dir: dir, policy, endpoints, panic, broken, told, admin })
+        let Self { engine, dir, policy, endpoints, broken, otlp, .. } = self;
+        Ok(Running { engine, bound, data_dir: dir, policy, endpoints, panic, broken, told, admin, otlp })
     }
 }
 
@@ -117,6 +127,7 @@ pub struct Running {
     broken: Arc<Notify>,
     told: Listening,
     admin: Option<Admin>,
+    otlp: Option<live::Settings>,
 }
 
 impl Running {
@@ -128,13 +139,15 @@ impl Running {
     /// Serves until `shutdown` comes; then drains, writes the last snapshot, and lets go of the data
     /// directory. An engine thread that dies ends it with an error.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<()> {
-        let Self { engine, bound, data_dir, policy, endpoints, panic, broken, told: noted, admin } = self;
+        let Self { engine, bound, data_dir, policy, endpoints, panic, broken, told: noted, admin, otlp } =
+            self;
         panic_button::before_serving(&engine, &data_dir).await;
         let mut beside = notify::start(&engine, &endpoints, &notify::Settings::new(data_dir.clone()));
         beside.push(tokio::spawn(panic_button::on_signal(engine.clone(), panic)));
         beside.push(tokio::spawn(panic_button::on_file(engine.clone(), data_dir)));
         beside.push(tokio::spawn(reload::on_hangup(engine.clone(), policy)));
         let admin = admin.map(|admin| tokio::spawn(admin.run(engine.clone(), bound.door())));
+        let live = otlp.map(|settings| Live::start(&engine, Some(bound.door()), &settings)).transpose()?;
         let (tell, told) = oneshot::channel();
         let watched = engine.clone();
         let served = bound
@@ -153,6 +166,9 @@ impl Running {
         beside.iter().for_each(tokio::task::JoinHandle::abort);
         if let Some(admin) = admin {
             admin.abort();
+        }
+        if let Some(live) = live {
+            live.stop().await;
         }
         // Serving may end before it began to listen for what ends it.
         let died = tokio::select! {

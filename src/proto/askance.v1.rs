@@ -4614,7 +4614,9 @@ pub struct CallProposed {
     /// for.
     #[prost(message, optional, tag = "1")]
     pub call: ::core::option::Option<ToolCall>,
-    /// Empty in this version.
+    /// Keyed digest (HMAC-SHA-256, 32 bytes) of the masked arguments: equal arguments have equal digests,
+    /// and nobody without the daemon's key can test a guess. Empty unless
+    /// EventFilter.include_argument_digests, or if the payload was erased.
     #[prost(bytes = "bytes", tag = "2")]
     pub arguments_digest: ::prost::bytes::Bytes,
     /// SHA-256 (32 bytes) that binds the whole call; see Decision.call_digest.
@@ -7229,6 +7231,10 @@ pub struct EventFilter {
     /// The partition, when the tenant is empty. Ignored otherwise.
     #[prost(uint32, tag = "7")]
     pub partition: u32,
+    /// Send CallProposed.arguments_digest: for those who may not have the arguments. Costs a read of each
+    /// payload.
+    #[prost(bool, tag = "8")]
+    pub include_argument_digests: bool,
 }
 /// List events.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

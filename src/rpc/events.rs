@@ -7,6 +7,7 @@ use super::convert::event::{Converter, tenant_of_event, type_of};
 use super::convert::stream_of_key;
 use super::shared::tenant_of;
 use super::status::Failure;
+use crate::domain::event::{Event, Payload};
 use crate::domain::position::{Position, Revision};
 use crate::domain::stream::StreamId;
 use crate::domain::time::Timestamp;
@@ -33,7 +34,9 @@ pub(super) struct Scope {
     call_id: String,
     types: Vec<EventType>,
     /// With payloads or without.
-    pub(super) view: EventView,
+    payloads: bool,
+    /// With keyed digests of arguments.
+    digests: bool,
 }
 
 impl Scope {
@@ -68,8 +71,12 @@ impl Scope {
             let most = engine.partitions() - 1;
             return Err(Failure::field("filter.partition", format!("is over {most}, the last")));
         }
-        let view = if filter.include_payloads { EventView::Full } else { EventView::Basic };
-        Ok(Self { tenant, partition, stream, call_id: filter.call_id, types, view })
+        let (payloads, digests) = (filter.include_payloads, filter.include_argument_digests);
+        Ok(Self { tenant, partition, stream, call_id: filter.call_id, types, payloads, digests })
+    }
+
+    const fn view(&self) -> EventView {
+        if self.payloads || self.digests { EventView::Full } else { EventView::Basic }
     }
 
     /// Whether to show an event. The converter must have noted it.
@@ -88,13 +95,36 @@ impl Scope {
 
     /// Up to `max` events from a place on, in the order of the scope. Blocks on disk reads.
     pub(super) fn read(&self, engine: &Engine, from: u64, max: u64) -> Result<Vec<TimelineEvent>, Error> {
-        let max = max as usize;
-        match self.stream {
-            Some(stream) => {
-                engine.session_events(self.tenant_counted(), stream, Revision::new(from), max, self.view)
+        let Some(stream) = self.stream else { return self.read_partition(engine, from, max) };
+        let (tenant, from) = (self.tenant_counted(), Revision::new(from));
+        let events = engine.session_events(tenant, stream, from, max as usize, self.view())?;
+        Ok(self.as_asked(engine, events))
+    }
+
+    /// Up to `max` events of the whole partition from a position on. Blocks on disk reads.
+    pub(super) fn read_partition(
+        &self,
+        engine: &Engine,
+        from: u64,
+        max: u64,
+    ) -> Result<Vec<TimelineEvent>, Error> {
+        let from = Position::new(from);
+        let events = engine.partition_events(self.partition, from, max as usize, self.view())?;
+        Ok(self.as_asked(engine, events))
+    }
+
+    /// The events with what was asked for of their payloads, and nothing else of them.
+    fn as_asked(&self, engine: &Engine, mut events: Vec<TimelineEvent>) -> Vec<TimelineEvent> {
+        for event in events.iter_mut().filter(|_| self.digests) {
+            let record = &mut event.recorded.record;
+            if matches!(record.event, Event::CallProposed(_)) && !event.erased {
+                event.arguments_digest = Some(engine.arguments_digest(&record.payload.arguments));
             }
-            None => engine.partition_events(self.partition, Position::new(from), max, self.view),
+            if !self.payloads {
+                record.payload = Payload::default();
+            }
         }
+        events
     }
 
     /// The place of an event in the order of the scope: its position, or its revision in a session.

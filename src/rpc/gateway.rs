@@ -41,14 +41,21 @@ impl Gateway {
         Self { shared }
     }
 
-    /// Hands a call to the engine and waits for its decision until then; after that, the fallback.
+    /// Hands a call to the engine and waits for its decision until then; after that, the fallback. `since`: when the
+    /// call came, if its answer counts.
     async fn decide(
         &self,
         echo: Echo,
         by: Instant,
         command: impl FnOnce(Reply<Arc<Decided>>) -> Command,
         wait: Option<Instant>,
+        since: Option<Instant>,
     ) -> Result<v1::Decision, Failure> {
+        let note = |echo: &Echo, verdict| {
+            if let Some(since) = since {
+                self.shared.tally.note(&echo.tenant, &echo.tool, verdict, since.elapsed());
+            }
+        };
         let (sender, receiver) = oneshot::channel();
         let reply: Reply<Arc<Decided>> = Box::new(move |answer| {
             let _gone = sender.send(answer);
@@ -56,6 +63,7 @@ impl Gateway {
         self.shared.engine.submit(&echo.tenant, command(reply));
         match timeout_at(by, receiver).await {
             Ok(Ok(Ok(decided))) => {
+                note(&echo, Some(decided.decision.answer()));
                 let decided = match wait {
                     Some(until) if !waiting::is_final(&decided) => {
                         let (tenant, call_id) = (&echo.tenant, &echo.call_id);
@@ -68,6 +76,7 @@ impl Gateway {
             Ok(Ok(Err(error))) => Err(error.into()),
             Ok(Err(_)) => Err(Error::Stopping.into()),
             Err(_) => {
+                note(&echo, None);
                 self.shared.engine.count(&echo.tenant, |counters| &counters.answers_degraded);
                 Ok(decision::fallback(self.shared.fallback(&echo.tenant), echo))
             }
@@ -254,6 +263,7 @@ impl v1::gateway_service_server::GatewayService for Gateway {
     ) -> Result<Response<v1::EvaluateResponse>, Status> {
         let by = self.answer_by(&request);
         let until = self.wait_until(&request)?;
+        let since = request.extensions().get::<Arrival>().map(|arrival| arrival.received);
         let identity = identity_of(&request)?;
         let request = request.into_inner();
         let (mut call, echo) = admit(&self.shared.engine, request.call, request.explain, Intake::Live)?;
@@ -264,7 +274,7 @@ impl v1::gateway_service_server::GatewayService for Gateway {
             None => Command::Evaluate(call, reply),
             Some(review) => Engine::claiming(call, review, reply),
         };
-        let decision = self.decide(echo, by, command, until).await?;
+        let decision = self.decide(echo, by, command, until, since).await?;
         Ok(Response::new(v1::EvaluateResponse { decision: Some(decision) }))
     }
 
@@ -288,7 +298,7 @@ impl v1::gateway_service_server::GatewayService for Gateway {
         }
         let (call, echo) = admit(&self.shared.engine, asked, request.explain, Intake::Live)?;
         identity.must_see(&echo.tenant)?;
-        let decision = self.decide(echo, by, |reply| Command::Score(call, reply), None).await?;
+        let decision = self.decide(echo, by, |reply| Command::Score(call, reply), None, None).await?;
         Ok(Response::new(v1::ScoreResponse { decision: Some(decision) }))
     }
 

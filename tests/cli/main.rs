@@ -16,7 +16,10 @@ mod exporting;
 mod importing;
 mod looking;
 mod models;
+#[path = "../kit/otlp.rs"]
+mod otlp;
 mod overseeing;
 mod scoring;
 mod setup;
 mod support;
+mod tracing;
