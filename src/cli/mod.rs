@@ -20,6 +20,7 @@ pub mod output;
 mod policy;
 pub mod refused;
 mod replay;
+mod replay_model;
 mod replay_session;
 pub mod requests;
 mod review;

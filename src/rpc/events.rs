@@ -5,6 +5,7 @@
 
 use super::convert::event::{Converter, tenant_of_event, type_of};
 use super::convert::stream_of_key;
+use super::kin::Kin;
 use super::shared::tenant_of;
 use super::status::Failure;
 use crate::domain::event::{Event, Payload};
@@ -31,6 +32,8 @@ pub(super) struct Scope {
     pub(super) partition: usize,
     /// Of this session; none: of all.
     pub(super) stream: Option<StreamId>,
+    /// Of a session and those nested in it; none: of all.
+    kin: Option<Kin>,
     call_id: String,
     types: Vec<EventType>,
     /// With payloads or without.
@@ -43,9 +46,8 @@ impl Scope {
     /// Checks a filter.
     pub(super) fn new(engine: &Engine, filter: Option<EventFilter>) -> Result<Self, Failure> {
         let filter = filter.unwrap_or_default();
-        if filter.include_children {
-            let what = "also shows the events of nested sessions";
-            return Err(Failure::unavailable_option("filter.include_children", what));
+        if filter.include_children && filter.session_key.is_empty() {
+            return Err(Failure::field("filter.session_key", "is missing; include_children needs it"));
         }
         let stream = match filter.session_key.as_str() {
             "" => None,
@@ -71,8 +73,12 @@ impl Scope {
             let most = engine.partitions() - 1;
             return Err(Failure::field("filter.partition", format!("is over {most}, the last")));
         }
+        // A session with those below it is read in the order of the log.
+        let kin = stream.filter(|_| filter.include_children).zip(tenant.as_deref());
+        let kin = kin.map(|(stream, tenant)| Kin::new(tenant, stream));
+        let stream = stream.filter(|_| kin.is_none());
         let (payloads, digests) = (filter.include_payloads, filter.include_argument_digests);
-        Ok(Self { tenant, partition, stream, call_id: filter.call_id, types, payloads, digests })
+        Ok(Self { tenant, partition, stream, kin, call_id: filter.call_id, types, payloads, digests })
     }
 
     const fn view(&self) -> EventView {
@@ -84,6 +90,7 @@ impl Scope {
         let record = &event.recorded.record;
         self.tenant.as_deref().is_none_or(|tenant| tenant_of_event(event) == Some(tenant))
             && self.stream.is_none_or(|stream| record.stream == stream)
+            && self.kin.as_ref().is_none_or(|kin| kin.includes(record.stream))
             && (self.types.is_empty() || self.types.contains(&type_of(&record.event)))
             && (self.call_id.is_empty() || converter.call_id(event) == self.call_id)
     }
@@ -110,6 +117,9 @@ impl Scope {
     ) -> Result<Vec<TimelineEvent>, Error> {
         let from = Position::new(from);
         let events = engine.partition_events(self.partition, from, max as usize, self.view())?;
+        if let Some(kin) = &self.kin {
+            kin.learn(engine, events.iter().map(|event| event.recorded.record.stream))?;
+        }
         Ok(self.as_asked(engine, events))
     }
 
@@ -125,6 +135,12 @@ impl Scope {
             }
         }
         events
+    }
+
+    /// The first place worth looking at. Blocks on disk reads.
+    pub(super) fn first(&self, engine: &Engine) -> Result<u64, Error> {
+        let begins = self.kin.as_ref().map(|kin| kin.begins(engine)).transpose()?;
+        Ok(begins.flatten().map_or(1, Position::get))
     }
 
     /// The place of an event in the order of the scope: its position, or its revision in a session.
@@ -180,7 +196,7 @@ impl Page {
 
     fn read_on(&self, engine: &Engine) -> Result<Read, Error> {
         let first = if self.scope.stream.is_some() { 1 } else { (*self.positions.start()).max(1) };
-        let mut next = self.resume.unwrap_or(first);
+        let mut next = self.resume.unwrap_or(first.max(self.scope.first(engine)?));
         let mut page = Filling::new(self.size);
         let mut looked_at = 0;
         while looked_at < LOOKED_AT_MAX {

@@ -25,6 +25,7 @@ mod feed;
 mod gateway;
 mod identity;
 mod intake;
+mod kin;
 mod locks;
 mod models;
 mod options;

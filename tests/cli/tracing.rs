@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 /// Calls of the log: position of the decision, with what the log says of it.
 #[derive(Debug)]
 struct Logged {
-    start_us: i64,
+    start_ms: i64,
     session_key: String,
     tool: String,
     call_id: String,
@@ -28,7 +28,7 @@ fn logged(place: &Place) -> BTreeMap<i64, Logged> {
         let text = |path: &str| at(path).as_str().unwrap().to_owned();
         let time = askance::domain::Timestamp::parse(&text("/@timestamp")).unwrap();
         let logged = Logged {
-            start_us: time.as_micros(),
+            start_ms: time.as_micros() / 1_000,
             session_key: text("/labels/askance_session_key"),
             tool: text("/gen_ai/tool/name"),
             call_id: text("/gen_ai/tool/call/id"),
@@ -53,7 +53,7 @@ fn check(place: &Place, got: &Got, calls: usize) -> usize {
         let call = log.get(&position).unwrap_or_else(|| panic!("{position} is no call of the log"));
         assert!(seen.insert(position), "position {position} has two spans");
         assert_eq!(span.name, format!("execute_tool {}", call.tool));
-        assert_eq!(i64::try_from(span.start_time_unix_nano / 1_000).unwrap(), call.start_us);
+        assert_eq!(i64::try_from(span.start_time_unix_nano / 1_000_000).unwrap(), call.start_ms);
         assert!(span.end_time_unix_nano >= span.start_time_unix_nano);
         assert_eq!(
             (text("gen_ai.tool.call.id"), text("askance.verdict"), text("askance.session.key")),
@@ -167,4 +167,64 @@ fn kills_of_daemon_and_receiver_lose_no_span() {
     for (id, span) in &live {
         assert_eq!(later.get(id), Some(span));
     }
+}
+
+/// Metrics are those of `/metrics`, with units; log records say what somebody should see, beside the spans.
+#[test]
+fn metrics_and_log_records_come_where_they_are_asked_for() {
+    use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+    let place = Place::new();
+    place.file("policy.yaml", "version: 1\nrules:\n  - {id: never, tool: drop_*, effect: deny}\n");
+    let receiver = Receiver::start();
+    let endpoint = format!("otlp.endpoint={}", receiver.endpoint());
+    let args = ["--policy", "policy.yaml", "--set", &endpoint, "--set", "otlp.logs=true", "--set"];
+    let daemon = place.serve(&[&args[..], &["otlp.metrics_every=200ms"]].concat());
+    let ask = |tool: &str, code: i32| {
+        place.run(&["evaluate", "--tool", tool, "--principal", "agent:x", "--call-id", tool]).exits(code);
+    };
+    ask("get_logs", 0);
+    ask("drop_table", 3);
+    let begun = Instant::now();
+    let answered = || {
+        let metrics = receiver.got.metrics();
+        let times = metrics.into_iter().find(|metric| metric.name == "askance_evaluate_duration_seconds");
+        match times.and_then(|metric| metric.data) {
+            Some(Data::Histogram(histogram)) => histogram.data_points,
+            _ => Vec::new(),
+        }
+    };
+    while receiver.got.logs().is_empty() || answered().iter().map(|point| point.count).sum::<u64>() < 2 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", receiver.got.logs());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let deny =
+        answered().into_iter().find(|point| text_of(&point.attributes, "verdict").as_deref() == Some("deny"));
+    let deny = deny.unwrap();
+    assert_eq!((deny.count, deny.bucket_counts.iter().sum::<u64>()), (1, 1));
+    assert_eq!(deny.bucket_counts.len(), deny.explicit_bounds.len() + 1);
+    assert!(deny.sum.unwrap() > 0.0 && deny.start_time_unix_nano < deny.time_unix_nano);
+    let metrics = receiver.got.metrics();
+    for known in askance::admin::METRICS {
+        let metric = metrics
+            .iter()
+            .find(|metric| metric.name == known.name)
+            .unwrap_or_else(|| panic!("{}", known.name));
+        assert_eq!(metric.unit, known.unit, "{}", known.name);
+    }
+    let tools = metrics.iter().find(|metric| metric.name == "askance_tool_calls_total").unwrap();
+    let Some(Data::Sum(tools)) = &tools.data else { panic!("{tools:?}") };
+    assert!(tools.is_monotonic && tools.aggregation_temporality == 2);
+    assert_eq!(tools.data_points.len(), 2);
+    // One record, of the call that was denied, beside its span; the one that was allowed makes none.
+    let denied = receiver.got.wait_for(1).into_iter().find(|span| span.name.ends_with("drop_table")).unwrap();
+    let logs = receiver.got.logs();
+    let about: Vec<_> = logs.iter().filter(|record| record.event_name == "askance.decision").collect();
+    assert_eq!(about.len(), 1, "{logs:?}");
+    assert_eq!((&about[0].span_id, &about[0].trace_id), (&denied.span_id, &denied.trace_id));
+    assert_eq!(
+        (about[0].severity_number, text_of(&about[0].attributes, "askance.rule.id").as_deref()),
+        (17, Some("never"))
+    );
+    assert_eq!(daemon.stop(), 0, "{}", place.log());
+    assert_eq!(place.run(&["serve", "--set", "otlp.endpoint=https://x:1"]).exits(1).code, 1);
 }

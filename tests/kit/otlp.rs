@@ -1,9 +1,19 @@
 //! A real OTLP receiver over gRPC: the services and messages that the OpenTelemetry project generates, behind a door
 //! that can be shut.
 
+#![allow(dead_code, reason = "each test binary looks at its part of what came")]
+
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{LogsService, LogsServiceServer};
+use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
+use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
+    MetricsService, MetricsServiceServer,
+};
+use opentelemetry_proto::tonic::collector::metrics::v1::{
+    ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,
 };
@@ -12,6 +22,8 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 };
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::logs::v1::LogRecord;
+use opentelemetry_proto::tonic::metrics::v1::Metric;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -26,6 +38,9 @@ use tower::ServiceExt;
 #[derive(Clone, Default)]
 pub struct Got {
     spans: Arc<Mutex<Vec<Span>>>,
+    logs: Arc<Mutex<Vec<LogRecord>>>,
+    /// Those of the last push.
+    metrics: Arc<Mutex<Vec<Metric>>>,
     batches: Arc<AtomicU64>,
     refuses: Arc<AtomicBool>,
 }
@@ -78,10 +93,21 @@ async fn serve(listener: std::net::TcpListener, got: Got, mut stopped: watch::Re
             _ = stopped.wait_for(|stop| *stop) => return,
             accepted = listener.accept() => {
                 let (stream, _) = accepted.unwrap();
-                let service = TraceServiceServer::new(got.clone());
+                let got = got.clone();
                 let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
-                    let service = service.clone();
-                    async move { Ok::<_, Infallible>(service.oneshot(request).await.unwrap()) }
+                    let got = got.clone();
+                    async move {
+                        let path = request.uri().path().to_owned();
+                        Ok::<_, Infallible>(match path {
+                            path if path.contains(".MetricsService/") => {
+                                MetricsServiceServer::new(got).oneshot(request).await.unwrap()
+                            }
+                            path if path.contains(".LogsService/") => {
+                                LogsServiceServer::new(got).oneshot(request).await.unwrap()
+                            }
+                            _ => TraceServiceServer::new(got).oneshot(request).await.unwrap(),
+                        })
+                    }
                 });
                 connections.spawn(async move {
                     let connection = http2::Builder::new(TokioExecutor::new());
@@ -113,7 +139,41 @@ impl TraceService for Got {
     }
 }
 
+#[tonic::async_trait]
+impl LogsService for Got {
+    async fn export(
+        &self,
+        request: Request<ExportLogsServiceRequest>,
+    ) -> Result<Response<ExportLogsServiceResponse>, Status> {
+        let records = request.into_inner().resource_logs.into_iter().flat_map(|of| of.scope_logs);
+        self.logs.lock().unwrap().extend(records.flat_map(|scope| scope.log_records));
+        Ok(Response::new(ExportLogsServiceResponse::default()))
+    }
+}
+
+#[tonic::async_trait]
+impl MetricsService for Got {
+    async fn export(
+        &self,
+        request: Request<ExportMetricsServiceRequest>,
+    ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
+        let metrics = request.into_inner().resource_metrics.into_iter().flat_map(|of| of.scope_metrics);
+        *self.metrics.lock().unwrap() = metrics.flat_map(|scope| scope.metrics).collect();
+        Ok(Response::new(ExportMetricsServiceResponse::default()))
+    }
+}
+
 impl Got {
+    /// Every log record.
+    pub fn logs(&self) -> Vec<LogRecord> {
+        self.logs.lock().unwrap().clone()
+    }
+
+    /// The metrics of the last push.
+    pub fn metrics(&self) -> Vec<Metric> {
+        self.metrics.lock().unwrap().clone()
+    }
+
     /// Every span, as often as it came.
     pub fn spans(&self) -> Vec<Span> {
         self.spans.lock().unwrap().clone()

@@ -18,7 +18,7 @@ use crate::rpc::reading;
 use crate::rpc::server::Door;
 use anyhow::{Context, Result, anyhow};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -75,6 +75,9 @@ impl Live {
     pub fn start(engine: &Engine, door: Option<Door>, settings: &Settings) -> Result<Self> {
         let (stop, stopping) = watch::channel(false);
         let (engine, settings) = (engine.clone(), settings.clone());
+        let followed = if settings.traces || settings.logs { engine.partitions() } else { 0 };
+        // Here and not on the thread: what is written from now on is sent.
+        (0..followed).try_for_each(|partition| checkpoint(&engine, &settings, partition).map(drop))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let run = move || {
             if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS)
@@ -84,7 +87,6 @@ impl Live {
             runtime.block_on(async {
                 let local = tokio::task::LocalSet::new();
                 let mut tasks = tokio::task::JoinSet::new();
-                let followed = if settings.traces || settings.logs { engine.partitions() } else { 0 };
                 for partition in 0..followed {
                     let (engine, settings) = (engine.clone(), settings.clone());
                     tasks.spawn_local_on(run(engine, settings, partition, stopping.clone()), &local);
@@ -189,10 +191,7 @@ struct Export {
 
 impl Export {
     fn open(engine: &Engine, settings: &Settings, partition: usize) -> Result<Self> {
-        let dir = settings.data_dir.join("otlp");
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
-        let path = dir.join(format!("spans.{partition}"));
-        let checkpoint = checkpoint(engine, partition, &path)?;
+        let (checkpoint, path) = checkpoint(engine, settings, partition)?;
         let collector = Collector::new(&settings.endpoint, instance(engine, 0))
             .map_err(|why| anyhow!("otlp.endpoint: {why}"))?;
         let filter = EventFilter {
@@ -296,22 +295,26 @@ impl Export {
 }
 
 /// Where a partition's export stands; a new one begins now.
-fn checkpoint(engine: &Engine, partition: usize, path: &Path) -> Result<Checkpoint> {
+fn checkpoint(engine: &Engine, settings: &Settings, partition: usize) -> Result<(Checkpoint, PathBuf)> {
+    let dir = settings.data_dir.join("otlp");
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
+    made.with_context(|| format!("cannot create {}", dir.display()))?;
+    let path = dir.join(format!("spans.{partition}"));
     let of = format!("spans of partition {partition}");
     let is_new = !path.exists();
     let mut checkpoint =
-        Checkpoint::read(path, &of).with_context(|| format!("the checkpoint {}", path.display()))?;
+        Checkpoint::read(&path, &of).with_context(|| format!("the checkpoint {}", path.display()))?;
     let end = engine.partition_tail(partition).map_or(0, |tail| tail.borrow().get()) + 1;
     if checkpoint.next > end {
         tracing::warn!(partition, "spans were sent of records that are lost since; it goes on with new ones");
     }
     if is_new || checkpoint.next > end {
         (checkpoint.next, checkpoint.held) = (end, Vec::new());
-        checkpoint.write(path).with_context(|| format!("cannot write {}", path.display()))?;
+        checkpoint.write(&path).with_context(|| format!("cannot write {}", path.display()))?;
     }
     let position = checkpoint.next - 1;
     engine.subscribers().note(NAME, partition, |standing| standing.checkpoint = position);
-    Ok(checkpoint)
+    Ok((checkpoint, path))
 }
 
 /// The log of a partition. Reads block the thread: there is nothing else on it.
