@@ -12,6 +12,7 @@ use crate::domain::position::Position;
 use crate::engine::{self, Engine, Opened};
 use crate::eventlog::{self, AnchorState};
 use crate::export::otlp::live::{self, Live};
+use crate::export::otlp::own::OwnSpans;
 use crate::notify::{self, Endpoint};
 use crate::panic_button;
 use crate::policy;
@@ -49,6 +50,7 @@ pub struct App {
     dir: PathBuf,
     admin: Option<SocketAddr>,
     otlp: Option<live::Settings>,
+    own_spans: Option<OwnSpans>,
     engine: Engine,
     server: rpc::Options,
     policy: PolicyFile,
@@ -89,7 +91,13 @@ impl App {
             logs: config.otlp.logs,
             metrics_every: config.otlp.metrics_every,
         });
-        Ok(Self { dir: dir.to_owned(), admin, otlp, engine, server, policy, endpoints, broken })
+        let dir = dir.to_owned();
+        Ok(Self { dir, admin, otlp, own_spans: None, engine, server, policy, endpoints, broken })
+    }
+
+    /// With spans of its own work, to be sent where everything else is.
+    pub fn with_own_spans(self, own_spans: Option<OwnSpans>) -> Self {
+        Self { own_spans, ..self }
     }
 
     /// The engine.
@@ -111,7 +119,8 @@ impl App {
         let admin = admin.transpose()?;
         let panic = signal(SignalKind::user_defined1()).context("cannot listen for SIGUSR1")?;
         let told = Listening::tell(&self.dir, addresses);
-        let Self { engine, dir, policy, endpoints, broken, otlp, .. } = self;
+        let Self { engine, dir, policy, endpoints, broken, otlp, own_spans, .. } = self;
+        let otlp = otlp.map(|settings| (settings, own_spans));
         Ok(Running { engine, bound, data_dir: dir, policy, endpoints, panic, broken, told, admin, otlp })
     }
 }
@@ -127,7 +136,7 @@ pub struct Running {
     broken: Arc<Notify>,
     told: Listening,
     admin: Option<Admin>,
-    otlp: Option<live::Settings>,
+    otlp: Option<(live::Settings, Option<OwnSpans>)>,
 }
 
 impl Running {
@@ -147,7 +156,8 @@ impl Running {
         beside.push(tokio::spawn(panic_button::on_file(engine.clone(), data_dir)));
         beside.push(tokio::spawn(reload::on_hangup(engine.clone(), policy)));
         let admin = admin.map(|admin| tokio::spawn(admin.run(engine.clone(), bound.door())));
-        let live = otlp.map(|settings| Live::start(&engine, Some(bound.door()), &settings)).transpose()?;
+        let live = otlp.map(|(settings, own)| Live::start(&engine, Some(bound.door()), own, &settings));
+        let live = live.transpose()?;
         let (tell, told) = oneshot::channel();
         let watched = engine.clone();
         let served = bound

@@ -119,7 +119,7 @@ fn first_day_us(args: &Args) -> Result<i64> {
 }
 
 fn be_server(dir: &Path) -> Result<ExitCode> {
-    crate::telemetry::init(crate::telemetry::LogFormat::Text, "warn")?;
+    crate::telemetry::init(crate::telemetry::LogFormat::Text, "warn", None)?;
     let runtime = super::runtime()?;
     runtime.block_on(async {
         let bench = server::open(dir)?;

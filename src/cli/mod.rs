@@ -210,7 +210,7 @@ pub fn chain(error: &anyhow::Error) -> String {
 
 /// Runs a command that talks to a daemon; it logs what is wrong, and no more.
 fn wait(command: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
-    crate::telemetry::init(LogFormat::Text, "warn")?;
+    crate::telemetry::init(LogFormat::Text, "warn", None)?;
     let runtime = runtime()?;
     let code = runtime.block_on(command);
     runtime.shutdown_background();

@@ -208,6 +208,8 @@ section! {
         logs: bool = false, "".."";
         /// Time between two pushes of the metrics; 0s: none.
         metrics_every: Duration = Duration::ZERO, "0s".."1d";
+        /// Share of requests whose way through the daemon is sent as spans, parts per million; 0: none.
+        own_spans_ppm: u64 = 0, "0".."1000000";
     }
 }
 

@@ -23,12 +23,14 @@ use crate::domain::stream::StreamId;
 use crate::engine::{Command, Decided, Definedness, Engine, Error, EventView, Reply};
 use crate::projection::{Tool, tool_hash};
 use crate::proto::v1;
+use crate::telemetry::SPANS;
 use prost::bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Request, Response, Status, Streaming};
+use tracing::Instrument;
 
 /// The service.
 pub(super) struct Gateway {
@@ -125,6 +127,25 @@ fn checked_span(
 }
 
 impl Gateway {
+    async fn evaluated(&self, request: Request<v1::EvaluateRequest>) -> Result<v1::Decision, Status> {
+        let by = self.answer_by(&request);
+        let until = self.wait_until(&request)?;
+        let since = request.extensions().get::<Arrival>().map(|arrival| arrival.received);
+        let identity = identity_of(&request)?;
+        let request = request.into_inner();
+        let (mut call, echo) = tracing::trace_span!(target: SPANS, "admit")
+            .in_scope(|| admit(&self.shared.engine, request.call, request.explain, Intake::Live))?;
+        identity.must_see(&echo.tenant)?;
+        call.actor.clone_from(&identity.subject);
+        let claims = claimed(&request.review_id, echo.partition)?;
+        let command = |reply| match claims {
+            None => Command::Evaluate(call, reply),
+            Some(review) => Engine::claiming(call, review, reply),
+        };
+        let span = tracing::trace_span!(target: SPANS, "decide");
+        Ok(self.decide(echo, by, command, until, since).instrument(span).await?)
+    }
+
     async fn register(
         &self,
         request: v1::RegisterToolsRequest,
@@ -261,20 +282,9 @@ impl v1::gateway_service_server::GatewayService for Gateway {
         &self,
         request: Request<v1::EvaluateRequest>,
     ) -> Result<Response<v1::EvaluateResponse>, Status> {
-        let by = self.answer_by(&request);
-        let until = self.wait_until(&request)?;
-        let since = request.extensions().get::<Arrival>().map(|arrival| arrival.received);
-        let identity = identity_of(&request)?;
-        let request = request.into_inner();
-        let (mut call, echo) = admit(&self.shared.engine, request.call, request.explain, Intake::Live)?;
-        identity.must_see(&echo.tenant)?;
-        call.actor.clone_from(&identity.subject);
-        let claims = claimed(&request.review_id, echo.partition)?;
-        let command = |reply| match claims {
-            None => Command::Evaluate(call, reply),
-            Some(review) => Engine::claiming(call, review, reply),
-        };
-        let decision = self.decide(echo, by, command, until, since).await?;
+        let span = tracing::trace_span!(target: SPANS, "evaluate", verdict = tracing::field::Empty);
+        let decision = self.evaluated(request).instrument(span.clone()).await?;
+        span.record("verdict", decision.verdict().as_str_name());
         Ok(Response::new(v1::EvaluateResponse { decision: Some(decision) }))
     }
 

@@ -127,13 +127,11 @@ fn kills_of_daemon_and_receiver_lose_no_span() {
     let daemon = serve(&place, &endpoint);
     assert!(import(&place).wait().unwrap().success(), "{}", place.log());
     let begun = Instant::now();
-    let count = || {
-        let (spans, _) = receiver.got.distinct();
-        spans.iter().filter(|span| span.name.starts_with("execute_tool ")).count()
-    };
+    let count = || receiver.got.count("execute_tool ");
     while count() < calls && begun.elapsed() < Duration::from_secs(60) {
         std::thread::sleep(Duration::from_millis(50));
     }
+    receiver.got.settle();
     assert_eq!(daemon.stop(), 0, "{}", place.log());
     let again = check(&place, &receiver.got, calls);
     println!(
@@ -152,6 +150,7 @@ fn kills_of_daemon_and_receiver_lose_no_span() {
     while count() < calls + 50 && begun.elapsed() < Duration::from_secs(20) {
         std::thread::sleep(Duration::from_millis(50));
     }
+    receiver.got.settle();
     assert_eq!(daemon.stop(), 0);
     assert_eq!(check(&place, &receiver.got, calls + 50), again);
     assert!(receiver.got.spans().len() >= before + 50);
@@ -177,8 +176,9 @@ fn metrics_and_log_records_come_where_they_are_asked_for() {
     place.file("policy.yaml", "version: 1\nrules:\n  - {id: never, tool: drop_*, effect: deny}\n");
     let receiver = Receiver::start();
     let endpoint = format!("otlp.endpoint={}", receiver.endpoint());
-    let args = ["--policy", "policy.yaml", "--set", &endpoint, "--set", "otlp.logs=true", "--set"];
-    let daemon = place.serve(&[&args[..], &["otlp.metrics_every=200ms"]].concat());
+    let sets = [&endpoint, "otlp.logs=true", "otlp.metrics_every=200ms", "otlp.own_spans_ppm=1000000"];
+    let args = sets.iter().flat_map(|set| ["--set", *set]).chain(["--policy", "policy.yaml"]);
+    let daemon = place.serve(&args.collect::<Vec<_>>());
     let ask = |tool: &str, code: i32| {
         place.run(&["evaluate", "--tool", tool, "--principal", "agent:x", "--call-id", tool]).exits(code);
     };
@@ -216,7 +216,15 @@ fn metrics_and_log_records_come_where_they_are_asked_for() {
     assert!(tools.is_monotonic && tools.aggregation_temporality == 2);
     assert_eq!(tools.data_points.len(), 2);
     // One record, of the call that was denied, beside its span; the one that was allowed makes none.
-    let denied = receiver.got.wait_for(1).into_iter().find(|span| span.name.ends_with("drop_table")).unwrap();
+    let named = |name: &str| loop {
+        let found = receiver.got.distinct().0.into_iter().find(|span| span.name == name);
+        if let Some(span) = found {
+            return span;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(30), "no span {name}");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let denied = named("execute_tool drop_table");
     let logs = receiver.got.logs();
     let about: Vec<_> = logs.iter().filter(|record| record.event_name == "askance.decision").collect();
     assert_eq!(about.len(), 1, "{logs:?}");
@@ -225,6 +233,13 @@ fn metrics_and_log_records_come_where_they_are_asked_for() {
         (about[0].severity_number, text_of(&about[0].attributes, "askance.rule.id").as_deref()),
         (17, Some("never"))
     );
+    // The daemon's own work: a request with its parts.
+    let (evaluate, decide) = (named("evaluate"), named("decide"));
+    assert!(evaluate.parent_span_id.is_empty());
+    let of_one = receiver.got.distinct().0.into_iter().find(|span| span.span_id == decide.parent_span_id).unwrap();
+    assert_eq!((of_one.name.as_str(), &of_one.trace_id), ("evaluate", &decide.trace_id));
+    assert!(text_of(&of_one.attributes, "verdict").is_some_and(|verdict| verdict.starts_with("VERDICT_")));
+    named("commit");
     assert_eq!(daemon.stop(), 0, "{}", place.log());
     assert_eq!(place.run(&["serve", "--set", "otlp.endpoint=https://x:1"]).exits(1).code, 1);
 }

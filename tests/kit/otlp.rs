@@ -179,6 +179,22 @@ impl Got {
         self.spans.lock().unwrap().clone()
     }
 
+    /// How many different spans came whose names begin so.
+    pub fn count(&self, name: &str) -> usize {
+        let spans = self.spans.lock().unwrap();
+        let ids = spans.iter().filter(|span| span.name.starts_with(name)).map(|span| &span.span_id);
+        ids.collect::<std::collections::HashSet<_>>().len()
+    }
+
+    /// Waits until nothing came for a second.
+    pub fn settle(&self) {
+        let mut before = u64::MAX;
+        while before != self.batches() {
+            before = self.batches();
+            std::thread::sleep(Duration::from_secs(1));
+        }
+    }
+
     /// Requests, refused ones included.
     pub fn batches(&self) -> u64 {
         self.batches.load(Ordering::Relaxed)

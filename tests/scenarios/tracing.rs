@@ -18,7 +18,7 @@ rules:
 
 fn live(stage: &Stage, dir: &Path, receiver: &Receiver, arguments: bool) -> Live {
     let settings = Settings { arguments, ..Settings::new(receiver.endpoint(), dir.to_owned()) };
-    Live::start(&stage.engine, None, &settings).unwrap()
+    Live::start(&stage.engine, None, None, &settings).unwrap()
 }
 
 async fn outcome(stage: &Stage, call_id: &str, status: v1::OutcomeStatus) {

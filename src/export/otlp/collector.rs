@@ -79,7 +79,17 @@ impl Collector {
         spans: Vec<Span>,
         trouble: impl FnMut(&str, Duration),
     ) -> Result<Taken, Refused> {
-        let scope_spans = vec![ScopeSpans { scope: Some(scope()), spans, schema_url: SCHEMA_URL.to_owned() }];
+        self.spans_of(scope(), spans, trouble).await
+    }
+
+    /// The same for spans of another instrumentation.
+    pub(super) async fn spans_of(
+        &mut self,
+        scope: Scope,
+        spans: Vec<Span>,
+        trouble: impl FnMut(&str, Duration),
+    ) -> Result<Taken, Refused> {
+        let scope_spans = vec![ScopeSpans { scope: Some(scope), spans, schema_url: SCHEMA_URL.to_owned() }];
         let schema_url = SCHEMA_URL.to_owned();
         let resource_spans = vec![ResourceSpans { resource: self.resource(), scope_spans, schema_url }];
         let answer: ExportResponse =

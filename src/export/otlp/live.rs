@@ -10,6 +10,7 @@ use super::ids::hex;
 use super::log_messages::LogRecord;
 use super::messages::{KeyValue, Span, text};
 use super::metrics;
+use super::own::OwnSpans;
 use crate::domain::time::SECOND_US;
 use crate::engine::{Engine, Standing};
 use crate::export::checkpoint::Checkpoint;
@@ -71,8 +72,14 @@ pub struct Live {
 }
 
 impl Live {
-    /// Begins to export all partitions: on from the checkpoint, or from now on where there is none. Metrics need the door that they tell of.
-    pub fn start(engine: &Engine, door: Option<Door>, settings: &Settings) -> Result<Self> {
+    /// Begins to export all partitions: on from the checkpoint, or from now on where there is none. Metrics need the
+    /// door that they tell of; `own`: spans of the daemon's own work.
+    pub fn start(
+        engine: &Engine,
+        door: Option<Door>,
+        own: Option<OwnSpans>,
+        settings: &Settings,
+    ) -> Result<Self> {
         let (stop, stopping) = watch::channel(false);
         let (engine, settings) = (engine.clone(), settings.clone());
         let followed = if settings.traces || settings.logs { engine.partitions() } else { 0 };
@@ -92,7 +99,7 @@ impl Live {
                     tasks.spawn_local_on(run(engine, settings, partition, stopping.clone()), &local);
                 }
                 let (its_engine, its_settings) = (engine.clone(), settings.clone());
-                let pushing = async move { push(&its_engine, door, &its_settings).await };
+                let pushing = async move { beside(&its_engine, door, own, &its_settings).await };
                 let mut told = stopping.clone();
                 local
                     .run_until(async {
@@ -119,13 +126,23 @@ impl Live {
     }
 }
 
-/// Pushes metrics, if that is asked for.
-async fn push(engine: &Engine, door: Option<Door>, settings: &Settings) {
-    let Some(door) = door.filter(|_| !settings.metrics_every.is_zero()) else { return };
-    match Collector::new(&settings.endpoint, instance(engine, 0)) {
-        Ok(collector) => metrics::push(engine.clone(), door, collector, settings.metrics_every).await,
-        Err(why) => tracing::error!(why = ?why, "metrics are not pushed"),
-    }
+/// Pushes metrics and sends own spans, where that is asked for.
+async fn beside(engine: &Engine, door: Option<Door>, own: Option<OwnSpans>, settings: &Settings) {
+    let collector = match Collector::new(&settings.endpoint, instance(engine, 0)) {
+        Ok(collector) => collector,
+        Err(why) => return tracing::error!(why = ?why, "metrics and own spans are not sent"),
+    };
+    let metrics = async {
+        if let Some(door) = door.filter(|_| !settings.metrics_every.is_zero()) {
+            metrics::push(engine.clone(), door, collector.clone(), settings.metrics_every).await;
+        }
+    };
+    let spans = async {
+        if let Some(own) = own {
+            own.send(collector.clone()).await;
+        }
+    };
+    tokio::join!(metrics, spans);
 }
 
 /// Which daemon it is: the id of a log of its.
@@ -137,37 +154,32 @@ fn instance(engine: &Engine, partition: usize) -> Vec<KeyValue> {
 /// Exports one partition until it is told to stop.
 async fn run(engine: Engine, settings: Settings, partition: usize, stopping: watch::Receiver<bool>) {
     let mut told = stopping.clone();
-    let export = async {
-        loop {
-            let failed = match Export::open(&engine, &settings, partition) {
-                Ok(mut export) => match export.follow(stopping.clone()).await {
-                    Ok(()) => {
-                        export.settle(true);
-                        Ok(())
-                    }
-                    // What was made of the last events may not have been sent: the checkpoint stays before them.
-                    Err(error) => Err(error),
-                },
-                Err(error) => Err(error),
-            };
-            match failed {
-                Ok(()) => return,
-                Err(error) => {
-                    let why = format!("{error:#}");
-                    tracing::error!(partition, why = ?why, "spans are not sent; it is tried again");
-                    engine.subscribers().note(NAME, partition, |standing| standing.last_error = why);
-                }
-            }
-            tokio::time::sleep(FAULT_PAUSE).await;
-        }
+    let cut = async move {
+        // What is being sent has its chance.
+        let _told = told.wait_for(|stop| *stop).await;
+        tokio::time::sleep(STOP / 2).await;
     };
-    // A pause is cut short; what is being sent has its chance.
-    tokio::select! {
-        () = export => {}
-        () = async {
-            let _told = told.wait_for(|stop| *stop).await;
-            tokio::time::sleep(STOP / 2).await;
-        } => {}
+    let mut cut = std::pin::pin!(cut);
+    loop {
+        let ended = match Export::open(&engine, &settings, partition) {
+            Ok(mut export) => {
+                let ended = tokio::select! {
+                    ended = export.follow(stopping.clone()) => ended,
+                    () = &mut cut => Ok(()),
+                };
+                export.write();
+                ended
+            }
+            Err(error) => Err(error),
+        };
+        let Err(error) = ended else { return };
+        let why = format!("{error:#}");
+        tracing::error!(partition, why = ?why, "spans are not sent; it is tried again");
+        engine.subscribers().note(NAME, partition, |standing| standing.last_error = why);
+        tokio::select! {
+            () = tokio::time::sleep(FAULT_PAUSE) => {}
+            () = &mut cut => return,
+        }
     }
 }
 
@@ -186,7 +198,9 @@ struct Export {
     path: PathBuf,
     /// Whether spans are sent, and log records.
     sends: (bool, bool),
-    settled: Instant,
+    /// Whether the checkpoint at hand is further than the one on disk, which was written then.
+    unwritten: bool,
+    written: Instant,
 }
 
 impl Export {
@@ -204,7 +218,8 @@ impl Export {
         let follow = Follow::resume(source, &checkpoint, settings.arguments);
         let engine = engine.clone();
         let sends = (settings.traces, settings.logs);
-        Ok(Self { engine, partition, follow, collector, checkpoint, path, sends, settled: Instant::now() })
+        let written = Instant::now();
+        Ok(Self { engine, partition, follow, collector, checkpoint, path, sends, unwritten: false, written })
     }
 
     async fn follow(&mut self, mut stopping: watch::Receiver<bool>) -> Result<()> {
@@ -220,7 +235,7 @@ impl Export {
             for batch in step.logs.chunks(BATCH).filter(|_| logs) {
                 self.send(Batch::Logs(batch.to_vec())).await;
             }
-            self.settle(false);
+            self.settle();
             if *stopping.borrow() {
                 return Ok(());
             }
@@ -276,19 +291,25 @@ impl Export {
         });
     }
 
-    /// Notes how far it has come; not more often than it is worth, unless `now`.
-    fn settle(&mut self, now: bool) {
-        if !now && self.settled.elapsed() < CHECKPOINT_PAUSE {
+    /// Notes how far it has come: everything up to here was taken. Written down not more often than it is worth.
+    fn settle(&mut self) {
+        if self.follow.note(&mut self.checkpoint) {
+            let (partition, position) = (self.partition, self.checkpoint.next - 1);
+            self.engine.subscribers().note(NAME, partition, |standing| standing.checkpoint = position);
+            self.unwritten = true;
+        }
+        if self.written.elapsed() >= CHECKPOINT_PAUSE {
+            self.write();
+        }
+    }
+
+    fn write(&mut self) {
+        if !std::mem::take(&mut self.unwritten) {
             return;
         }
-        self.settled = Instant::now();
-        if !self.follow.note(&mut self.checkpoint) {
-            return;
-        }
-        let (partition, position) = (self.partition, self.checkpoint.next - 1);
-        self.engine.subscribers().note(NAME, partition, |standing| standing.checkpoint = position);
+        self.written = Instant::now();
         if let Err(fault) = self.checkpoint.write(&self.path) {
-            let why = fault.to_string();
+            let (partition, why) = (self.partition, fault.to_string());
             tracing::error!(partition, why = ?why, "the checkpoint cannot be written: a restart sends spans again");
         }
     }
@@ -299,7 +320,7 @@ fn checkpoint(engine: &Engine, settings: &Settings, partition: usize) -> Result<
     let dir = settings.data_dir.join("otlp");
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
     made.with_context(|| format!("cannot create {}", dir.display()))?;
-    let path = dir.join(format!("spans.{partition}"));
+    let path = dir.join(format!("spans-{partition}"));
     let of = format!("spans of partition {partition}");
     let is_new = !path.exists();
     let mut checkpoint =

@@ -20,6 +20,7 @@ pub mod messages;
 pub mod metric_messages;
 mod metrics;
 pub mod names;
+pub mod own;
 mod review_span;
 pub mod session_span;
 pub mod spans;
