@@ -209,6 +209,7 @@ fn in_context<R>(
         reading: &reading,
         turn,
         tool_words: ToolWords { words: &tool_words },
+        passed_hour: session.and_then(|session| session.passed_hour),
     };
     look(&context)
 }

@@ -25,6 +25,8 @@ mod learning_tests;
 #[cfg(test)]
 mod null_tests;
 #[cfg(test)]
+mod reviewed_tests;
+#[cfg(test)]
 pub(crate) mod testing;
 
 pub use account::{Ground, HARD_EVIDENCE, set_budget};

@@ -9,7 +9,7 @@ use super::novelty::NoveltyModel;
 use super::reading::{Reading, Source};
 use super::results::{ResultsModel, TARGET_WORDS_MAX, ToolWords};
 use super::sequence::{SequenceModel, week_of};
-use super::time_of_day::TimeModel;
+use super::time_of_day::{PassedHour, TimeModel};
 use crate::domain::call::CallFeatures;
 use crate::domain::decision::{Assessment, DETECTORS, Detector, Evidence, Floor, Score};
 use crate::domain::risk::Capabilities;
@@ -21,6 +21,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Calibrated surprise from which a finding gets its figures: one chance in twenty.
 pub const NOTABLE: i32 = 4_322;
+
+/// Surprise from which an hour is news: its like make up at most an eighth of the active hours.
+const NEWS: i32 = 3_000;
 
 /// How much a person's word weighs when a call is to be expected again: so many sessions, so many active hours.
 pub const EXPECTED: u8 = 3;
@@ -40,6 +43,8 @@ pub struct SessionContext<'a> {
     pub turn: Option<u32>,
     /// Words of the tool's name and description.
     pub tool_words: ToolWords<'a>,
+    /// The hour in which its last call was let go.
+    pub passed_hour: Option<PassedHour>,
 }
 
 /// Everything learnt of a tenant.
@@ -78,7 +83,7 @@ impl Models {
         base: u8,
         floors: u16,
     ) -> Assessment {
-        let judged = catch_unwind(AssertUnwindSafe(|| self.judge(features, session)));
+        let judged = catch_unwind(AssertUnwindSafe(|| self.judge(features, session, base)));
         match judged {
             Ok((scores, combined)) => {
                 let evidence = self.combined.calibrate(combined);
@@ -92,11 +97,11 @@ impl Models {
         &self,
         features: &CallFeatures,
         session: &SessionContext<'_>,
+        base: u8,
     ) -> ([Score; DETECTORS], MilliBits) {
-        let time = local_hour_and_day(features);
-        let day = time.map_or(0, |(_, day, _)| day);
+        let day = local_hour_and_day(features).map_or(0, |(_, day, _)| day);
         let raw = [
-            time.and_then(|(hour, day, _)| self.time.score(features, hour, day)),
+            self.hour(features, session, base),
             self.rate.score(features),
             self.sequence.score(features, session.tools, self.novelty.tools_known(), day),
             self.context.score(session.seen, features.capabilities),
@@ -130,6 +135,14 @@ impl Models {
             Score { detector, raw: raw.map(MilliBits::as_i32), surprise, evidence }
         });
         (scores, weigh(&present[..hard], &present[soft..], results))
+    }
+
+    /// Surprise at the hour, where it is news: no ordinary hour, and none in which the like was let go before.
+    fn hour(&self, features: &CallFeatures, session: &SessionContext<'_>, base: u8) -> Option<MilliBits> {
+        let (hour, day, _) = local_hour_and_day(features)?;
+        let surprise = self.time.score(features, hour, day)?;
+        let known = session.passed_hour.is_some_and(|passed| passed.covers(hour, day, base));
+        Some(if known || surprise.as_i32() < NEWS { MilliBits::ZERO } else { surprise })
     }
 
     fn explain(&self, detector: Detector, features: &CallFeatures, session: &SessionContext<'_>) -> Evidence {
@@ -214,14 +227,9 @@ impl Models {
         }
         let day = lesson.calls.last().map_or(0, |call| call.day);
         let week = week_of(day);
-        let mut hour = None;
         for observed in lesson.calls.iter().filter(|observed| !observed.abandoned) {
             self.time.learn(lesson.principal, observed);
-            // The unit of the time of day is the active hour (detection.md 3.1): counted by calls, one long
-            // session at night would make nights usual.
-            let here = Some((observed.day, observed.hour_of_week));
-            self.calibrate(observed, here == hour);
-            hour = here;
+            self.calibrate(observed);
         }
         self.sequence.learn(lesson, day);
         self.context.learn(lesson);
@@ -231,16 +239,13 @@ impl Models {
         self.sessions += 1;
     }
 
-    /// Takes a call's surprises as ordinary ones. `same_hour`: as the call before it in its session.
-    fn calibrate(&mut self, observed: &Observation, same_hour: bool) {
+    /// Takes a call's surprises as ordinary ones.
+    fn calibrate(&mut self, observed: &Observation) {
         let mut any = false;
-        for ((calibrator, raw), detector) in self.calibrators.iter_mut().zip(observed.raw).zip(Detector::ALL)
-        {
+        for (calibrator, raw) in self.calibrators.iter_mut().zip(observed.raw) {
             if raw != ABSTAINED {
                 any = true;
-                if !(same_hour && detector == Detector::Time) {
-                    calibrator.add(MilliBits::new(raw.into()));
-                }
+                calibrator.add(MilliBits::new(raw.into()));
             }
         }
         if any {

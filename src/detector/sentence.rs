@@ -100,7 +100,7 @@ fn quiet(score: &Score) -> Words {
 /// Why a detector did not judge.
 const fn abstained(detector: Detector) -> &'static str {
     match detector {
-        Detector::Time => "Time of day was not judged: no times, or fewer than three days of history.",
+        Detector::Time => "Time of day was not judged: no times, or fewer than two days of history.",
         Detector::Rate => "Rate was not judged: no times, or fewer than 20 calls of history.",
         Detector::Sequence => "Sequence was not judged: fewer than 50 calls of history.",
         Detector::Context => "Session context was not judged: fewer than 20 sessions of history.",

@@ -1,11 +1,12 @@
 //! Unusual hour of the day and week, for this principal or for this tool (detection.md 3.1).
 //!
 //! The unit is the active hour, not the call: one night of two hundred calls teaches as much as one
-//! call. Abstains without a time, in an entity's first three days, and below [`HOURS_MIN`] active hours.
+//! call. Abstains without a time, in an entity's first two days, and below [`HOURS_MIN`] active hours.
 
-use super::learn::{Observation, tool_key, tool_slot};
+use super::learn::{Observation, local_hour_and_day, tool_key, tool_slot};
 use crate::domain::call::CallFeatures;
 use crate::domain::decision::Evidence;
+use crate::domain::risk::RiskCategory;
 use crate::stats::millibits::MilliBits;
 use crate::stats::presence::Presence;
 use crate::stats::table::{SetTable, Weigh};
@@ -19,6 +20,35 @@ const TOOLS_MAX: usize = 1_024;
 const HOURS_MIN: u32 = 8;
 /// A tenant's share of active hours before anything is known of it.
 const TENANT_LEVEL: f64 = 0.15;
+
+/// The last hour of a session in which a call was let go, and whether a grave one was.
+///
+/// An hour is judged once in a session, and once more for the first call that cannot be taken back: the second
+/// read at 03:10 says nothing that the first did not, the first deployment does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PassedHour {
+    hour_of_week: u8,
+    day: i32,
+    grave: bool,
+}
+
+impl PassedHour {
+    /// A call of base risk `base` was let go at this time, after those of `before`.
+    pub fn after(before: Option<Self>, features: &CallFeatures, base: u8) -> Option<Self> {
+        let (hour_of_week, day, _) = local_hour_and_day(features)?;
+        let same = before.filter(|before| before.hour_of_week == hour_of_week && before.day == day);
+        Some(Self { hour_of_week, day, grave: is_grave(base) || same.is_some_and(|same| same.grave) })
+    }
+
+    /// Whether a call of this base risk at this time says nothing new.
+    pub const fn covers(self, hour_of_week: u8, day: i32, base: u8) -> bool {
+        self.hour_of_week == hour_of_week && self.day == day && (self.grave || !is_grave(base))
+    }
+}
+
+const fn is_grave(base: u8) -> bool {
+    base >= RiskCategory::High.base_risk()
+}
 
 /// Hours of one entity; boxed in the tables, because it is large.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -8,6 +8,7 @@ use super::trail::Trail;
 use crate::detector::learn::Lesson;
 use crate::detector::models::NOTABLE;
 use crate::detector::reading::Reading;
+use crate::detector::time_of_day::PassedHour;
 use crate::domain::account::Tier;
 use crate::domain::call::SessionSource;
 use crate::domain::decision::{Assessment, Decision};
@@ -71,6 +72,8 @@ pub struct Session {
     pub evidence: EDetector,
     /// Reviews that evidence asked for and the budget or the session's own evidence paid.
     pub tickets: u8,
+    /// The hour in which its last call was let go.
+    pub passed_hour: Option<PassedHour>,
     /// A reviewer said no to one of its calls: it teaches nothing.
     pub rejected: bool,
     /// Detectors that an approval muted, one bit each.
@@ -150,6 +153,7 @@ impl Session {
             lesson: Lesson::default(),
             evidence: EDetector::new(),
             tickets: 0,
+            passed_hour: None,
             rejected: false,
             muted: 0,
             muted_until: Timestamp::from_micros(i64::MIN),

@@ -8,6 +8,7 @@ use super::tenant::Tenant;
 use super::trail::Made;
 use crate::detector::learn::tool_key;
 use crate::detector::reading::Origin as ReadFrom;
+use crate::detector::time_of_day::PassedHour;
 use crate::domain::call::{CallFeatures, Origin, OutcomeStatus};
 use crate::domain::decision::{Assessment, Verdict};
 use crate::domain::event::{
@@ -25,7 +26,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Version of the fold and the scoring: a snapshot of another version is not used, and a replay of
 /// decisions of another version is not compared.
-pub const STATE_VERSION: u32 = 6;
+pub const STATE_VERSION: u32 = 7;
 /// Tenants of a partition.
 pub const TENANTS_MAX: usize = 256;
 /// Closed sessions whose last revision is kept at hand. More than the log's unindexed records, so that
@@ -380,6 +381,8 @@ impl State {
                 let origin =
                     ReadFrom { tool: tool_key(features.tool), turn, capabilities: features.capabilities };
                 session.reading.called(call, origin, values);
+                let base = decision.category.base_risk();
+                session.passed_hour = PassedHour::after(session.passed_hour, &features, base);
                 if teaches {
                     tenant.models.allowed(&features);
                 }

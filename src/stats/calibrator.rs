@@ -21,6 +21,8 @@ const KAPPA: f64 = 20.0;
 const TAIL_FROM: u32 = 20 * ONE;
 /// Weight of the prior on the tail's mean excess, in observations.
 const TAIL_PRIOR: f64 = 10.0;
+/// What a raw surprise may grow to, as a multiple of itself.
+const AT_MOST: i32 = 3;
 /// Additions between two decays.
 const DECAY_EVERY: u16 = 200;
 
@@ -81,8 +83,13 @@ impl Calibrator {
     /// The surprise that a raw surprise of this size really is on this stream.
     ///
     /// Bulk: `p = (T(s) + 20 * 2^-s) / (N + 20)`, T linear within a bin. Tail, beyond the first
-    /// bin edge u with T < 20: `p = p(u) * 2^-(s-u)/beta`.
+    /// bin edge u with T < 20: `p = p(u) * 2^-(s-u)/beta`. At most [`AT_MOST`] times the raw surprise: on a
+    /// stream without variety the least difference is rare, and yet says little.
     pub fn calibrate(&self, raw: MilliBits) -> MilliBits {
+        self.rank(raw).min(MilliBits::new(raw.as_i32().saturating_mul(AT_MOST)))
+    }
+
+    fn rank(&self, raw: MilliBits) -> MilliBits {
         let bin = bin_of(raw);
         if self.count_at(bin) < TAIL_FROM {
             return self.tail(raw);
@@ -177,6 +184,18 @@ mod tests {
         // The tail is never made thinner than 2^-s, so timid models are mended in the bulk only.
         let [timid, _] = shares(0.6, 20_000, 5, [0.01, 0.001]);
         assert!((0.006..0.0125).contains(&timid), "{timid}");
+    }
+
+    #[test]
+    fn a_small_difference_on_a_stream_without_variety_stays_small() {
+        let mut calibrator = Calibrator::new();
+        (0..5_000).for_each(|_| calibrator.add(MilliBits::new(20)));
+        assert_eq!(
+            calibrator.calibrate(MilliBits::new(300)),
+            MilliBits::new(900),
+            "one in 250, and yet ordinary"
+        );
+        assert_eq!(calibrator.calibrate(MilliBits::new(8_000)), calibrator.rank(MilliBits::new(8_000)));
     }
 
     #[test]

@@ -18,8 +18,11 @@ pub const WEEK_HOURS: usize = 168;
 const ONE: u32 = 1 << 11;
 /// One week in the fixed point of the exposure (Q16).
 const WEEK_Q16: u32 = 1 << 16;
+/// The most the 24 hours lean on the level, where they show no more pattern than chance: after a week or two nobody's
+/// do, and a lone night would still be called usual.
+const HOURS_LEAN_MAX: f64 = 2.0;
 /// Days of observation before anything is said.
-const FIRST_ANSWER_DAY: i32 = 3;
+const FIRST_ANSWER_DAY: i32 = 2;
 /// Days whose hours are remembered, so that each is learned once: sessions are learned when they end.
 const REMEMBERED_DAYS: usize = 4;
 /// Strength with which the 24 hours lean on the level, the 48 on the 24, the 168 on the 48; in weeks.
@@ -153,7 +156,7 @@ impl Presence {
     }
 
     /// Surprise at activity in this hour of the week (0..168), as of the latest [`Presence::advance`]
-    /// or [`Presence::learn`]; `None` in the first three days.
+    /// or [`Presence::learn`]; `None` in the first two days.
     pub fn surprise(&self, hour_of_week: u16, day: i32) -> Option<MilliBits> {
         let enough = day.saturating_sub(self.facts.first_day) >= FIRST_ANSWER_DAY;
         enough.then(|| MilliBits::new(i32::from(self.table[usize::from(hour_of_week) % WEEK_HOURS])))
@@ -283,7 +286,7 @@ impl Facts {
         let type_exposed = [exposures[..5].iter().sum::<f64>(), exposures[5..].iter().sum()];
 
         let hour_cells = by_hour.iter().map(|&active| Cell { active, exposed, expected: level });
-        let lean = gate(LEAN[0], 0.15, hour_cells);
+        let lean = gate(LEAN[0], 0.15, hour_cells).min(HOURS_LEAN_MAX);
         let hourly: [f64; 24] = std::array::from_fn(|h| shrink(by_hour[h], exposed, lean, level));
 
         let type_cells = (0..48).map(|i| Cell {

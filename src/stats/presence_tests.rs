@@ -128,8 +128,8 @@ fn learns_late_but_not_too_late() {
     assert!(!presence.learn(hour_of_week(MONDAY + 2, 10), MONDAY + 2, 0.15), "once only");
     assert!(!presence.learn(hour_of_week(MONDAY + 1, 10), MONDAY + 1, 0.15), "four days late");
     assert_eq!(presence.active_hours(), 2);
-    assert_eq!(presence.surprise(0, MONDAY + 2), None);
-    assert!(presence.surprise(0, MONDAY + 3).is_some());
+    assert_eq!(presence.surprise(0, MONDAY + 1), None);
+    assert!(presence.surprise(0, MONDAY + 2).is_some());
 }
 
 #[test]

@@ -19,7 +19,7 @@ rules:
   - {id: status, tool: get_service_*, effect: allow, risk: low}
   - {id: logs, tool: read_logs, effect: allow, risk: low}
   - {id: secrets, tool: get_secret, effect: review, risk: high}
-  - {id: scale, tool: scale_replicas, effect: allow, risk: medium, expect: risk.score < 75}
+  - {id: scale, tool: scale_replicas, effect: allow, risk: medium, expect: risk.score < 60}
   - {id: deploy-staging, tool: deploy_service, when: args.env == "staging", effect: allow, window: office}
   - {id: deploy-production, tool: deploy_service, when: args.env == "production", effect: review, risk: critical}
   - {id: migrate, tool: run_database_migration, effect: review, risk: critical, approvers: {count: 2, groups: [sre]}}
