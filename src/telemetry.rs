@@ -51,8 +51,7 @@ pub fn init(format: LogFormat, filter: &str, tracer: Option<SdkTracer>) -> Resul
         layer.with_threads(false).with_tracked_inactivity(false).with_filter(only)
     });
     // An error only says that logging is set up already, as it is in tests.
-    let _set_up_already =
-        tracing_subscriber::registry().with(lines.with_filter(filter)).with(own).try_init();
+    let _set_up_already = tracing_subscriber::registry().with(lines.with_filter(filter)).with(own).try_init();
     Ok(())
 }
 

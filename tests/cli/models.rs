@@ -178,7 +178,10 @@ fn a_log_is_replayed_by_another_model() {
     let changes = lax[0]["changes"].as_array().unwrap();
     assert_eq!((lax[0]["verdicts_differing"].as_u64(), changes.len()), (Some(1), 1), "{lax:#}");
     assert_eq!((changes[0]["from"].as_str(), changes[0]["to"].as_str()), (Some("review"), Some("allow")));
-    assert_eq!((changes[0]["calls"].as_u64(), changes[0]["examples"][0].as_str()), (Some(1), Some("c-delete")));
+    assert_eq!(
+        (changes[0]["calls"].as_u64(), changes[0]["examples"][0].as_str()),
+        (Some(1), Some("c-delete"))
+    );
     place.run(&["replay", "--all", "--model", "lax.json"]).exits(0).says("c-delete").says("WOULD BE");
 
     let priors = std::fs::read_to_string(models.join("priors.json")).unwrap();

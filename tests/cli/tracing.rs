@@ -236,7 +236,8 @@ fn metrics_and_log_records_come_where_they_are_asked_for() {
     // The daemon's own work: a request with its parts.
     let (evaluate, decide) = (named("evaluate"), named("decide"));
     assert!(evaluate.parent_span_id.is_empty());
-    let of_one = receiver.got.distinct().0.into_iter().find(|span| span.span_id == decide.parent_span_id).unwrap();
+    let of_one =
+        receiver.got.distinct().0.into_iter().find(|span| span.span_id == decide.parent_span_id).unwrap();
     assert_eq!((of_one.name.as_str(), &of_one.trace_id), ("evaluate", &decide.trace_id));
     assert!(text_of(&of_one.attributes, "verdict").is_some_and(|verdict| verdict.starts_with("VERDICT_")));
     named("commit");

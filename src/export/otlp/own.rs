@@ -86,9 +86,7 @@ fn span(data: SpanData) -> Span {
     let status = match data.status {
         SdkStatus::Unset => None,
         SdkStatus::Ok => Some(Status { message: String::new(), code: OK }),
-        SdkStatus::Error { description } => {
-            Some(Status { message: description.into_owned(), code: ERROR })
-        }
+        SdkStatus::Error { description } => Some(Status { message: description.into_owned(), code: ERROR }),
     };
     Span {
         trace_id: data.span_context.trace_id().to_bytes().to_vec(),
