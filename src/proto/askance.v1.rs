@@ -7159,8 +7159,7 @@ pub struct ListSessionsRequest {
     /// Only in this state. UNSPECIFIED: any.
     #[prost(enumeration = "SessionState", tag = "9")]
     pub state: i32,
-    /// Only nested in this session, at any depth. Empty: any. UNIMPLEMENTED in this version unless
-    /// empty.
+    /// Only nested in this session, at any depth up to 64: its key, 32 hex digits. Empty: any.
     #[prost(string, tag = "10")]
     pub ancestor_session_key: ::prost::alloc::string::String,
     /// Order of the list.
@@ -7215,7 +7214,8 @@ pub struct EventFilter {
     /// Only of this session. Empty: the whole log.
     #[prost(string, tag = "2")]
     pub session_key: ::prost::alloc::string::String,
-    /// Also of the sessions nested in it. UNIMPLEMENTED in this version.
+    /// Also of the sessions nested in it, at any depth up to 64; then in the order of the log, from the
+    /// session's first event on. Needs a session_key.
     #[prost(bool, tag = "3")]
     pub include_children: bool,
     /// Only of this call, its review included. Empty: any.
