@@ -185,7 +185,7 @@ pub(super) fn event_json(event: &Event) -> Value {
     })
 }
 
-/// Events of reviews, locks, tools and rules for programs.
+/// Events of reviews for programs, and what comes of them.
 fn overseen_json(data: &Data) -> (&'static str, Value) {
     let reason = |code: &str| short_name(code, "REASON_CODE_");
     match data {
@@ -233,6 +233,13 @@ fn overseen_json(data: &Data) -> (&'static str, Value) {
             let data = json!({ "call_id": call_id, "review_id": review_id, "reason_code": code, "reason": refused.reason });
             ("call_refused", data)
         }
+        other => ruled_json(other),
+    }
+}
+
+/// Events of locks, tools and rules for programs.
+fn ruled_json(data: &Data) -> (&'static str, Value) {
+    match data {
         Data::LockPlaced(placed) => {
             let lock = placed.lock.clone().unwrap_or_default();
             let scope = short_name(lock.scope().as_str_name(), "LOCK_SCOPE_");
