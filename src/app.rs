@@ -2,11 +2,13 @@
 //!
 //! The only file that knows every module. Deliberately absent: anything that decides or stores.
 
+mod listening;
 mod reload;
 
+use crate::adapter::listener::Listener;
 use crate::admin::Admin;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, HttpSection};
 use crate::decide::Settings;
 use crate::domain::position::Position;
 use crate::engine::{self, Engine, Opened};
@@ -20,6 +22,8 @@ use crate::projection::Wanted;
 use crate::rpc::{self, Bound};
 use crate::telemetry;
 use anyhow::{Context, Result, anyhow, bail};
+use listening::Listening;
+pub use listening::listening;
 use reload::PolicyFile;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Write};
@@ -49,8 +53,8 @@ pub struct Start {
 pub struct App {
     dir: PathBuf,
     admin: Option<SocketAddr>,
-    otlp: Option<live::Settings>,
-    own_spans: Option<OwnSpans>,
+    otlp: Option<(live::Settings, Option<OwnSpans>)>,
+    http: HttpSection,
     engine: Engine,
     server: rpc::Options,
     policy: PolicyFile,
@@ -83,21 +87,14 @@ impl App {
         let policy = PolicyFile { path: config.engine.policy.0.clone(), mode: config.engine.mode };
         let admin = config.admin.listen.0;
         let server = server_options(config);
-        let otlp = config.otlp.endpoint.0.clone().map(|endpoint| live::Settings {
-            endpoint,
-            data_dir: dir.to_owned(),
-            traces: config.otlp.traces,
-            arguments: config.otlp.arguments,
-            logs: config.otlp.logs,
-            metrics_every: config.otlp.metrics_every,
-        });
-        let dir = dir.to_owned();
-        Ok(Self { dir, admin, otlp, own_spans: None, engine, server, policy, endpoints, broken })
+        let otlp = live::Settings::of(&config.otlp, dir).map(|settings| (settings, None));
+        let (dir, http) = (dir.to_owned(), config.http.clone());
+        Ok(Self { dir, admin, otlp, http, engine, server, policy, endpoints, broken })
     }
 
     /// With spans of its own work, to be sent where everything else is.
-    pub fn with_own_spans(self, own_spans: Option<OwnSpans>) -> Self {
-        Self { own_spans, ..self }
+    pub fn with_own_spans(self, own: Option<OwnSpans>) -> Self {
+        Self { otlp: self.otlp.map(|(settings, _)| (settings, own)), ..self }
     }
 
     /// The engine.
@@ -117,11 +114,11 @@ impl App {
             anyhow::Ok(bound)
         });
         let admin = admin.transpose()?;
+        let adapters = Listener::open(&self.http, &self.dir)?;
         let panic = signal(SignalKind::user_defined1()).context("cannot listen for SIGUSR1")?;
         let told = Listening::tell(&self.dir, addresses);
-        let Self { engine, dir, policy, endpoints, broken, otlp, own_spans, .. } = self;
-        let otlp = otlp.map(|settings| (settings, own_spans));
-        Ok(Running { engine, bound, data_dir: dir, policy, endpoints, panic, broken, told, admin, otlp })
+        let Self { engine, dir: data_dir, policy, endpoints, broken, otlp, .. } = self;
+        Ok(Running { engine, bound, data_dir, policy, endpoints, panic, broken, told, admin, otlp, adapters })
     }
 }
 
@@ -137,6 +134,7 @@ pub struct Running {
     told: Listening,
     admin: Option<Admin>,
     otlp: Option<(live::Settings, Option<OwnSpans>)>,
+    adapters: Option<Listener>,
 }
 
 impl Running {
@@ -148,8 +146,8 @@ impl Running {
     /// Serves until `shutdown` comes; then drains, writes the last snapshot, and lets go of the data
     /// directory. An engine thread that dies ends it with an error.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<()> {
-        let Self { engine, bound, data_dir, policy, endpoints, panic, broken, told: noted, admin, otlp } =
-            self;
+        let Self { engine, bound, data_dir, policy, endpoints, panic, broken, .. } = self;
+        let Self { told: noted, admin, otlp, adapters, .. } = self;
         panic_button::before_serving(&engine, &data_dir).await;
         let mut beside = notify::start(&engine, &endpoints, &notify::Settings::new(data_dir.clone()));
         beside.push(tokio::spawn(panic_button::on_signal(engine.clone(), panic)));
@@ -158,6 +156,9 @@ impl Running {
         let admin = admin.map(|admin| tokio::spawn(admin.run(engine.clone(), bound.door())));
         let live = otlp.map(|(settings, own)| Live::start(&engine, Some(bound.door()), own, &settings));
         let live = live.transpose()?;
+        if let Some(adapters) = adapters {
+            beside.push(tokio::spawn(adapters.run(bound.inside())));
+        }
         let (tell, told) = oneshot::channel();
         let watched = engine.clone();
         let served = bound
@@ -197,43 +198,6 @@ impl Running {
         tracing::info!("stopped");
         Ok(())
     }
-}
-
-/// A file in the data directory that says where its daemon listens, for whoever finds the directory in use.
-/// Gone with the daemon; one that was killed leaves it behind.
-struct Listening(PathBuf);
-
-impl Listening {
-    const FILE: &str = "listening";
-
-    fn tell(dir: &Path, addresses: &rpc::server::Addresses) -> Self {
-        let path = dir.join(Self::FILE);
-        let unix = addresses.unix.iter().map(|path| {
-            let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
-            format!("unix:{}\n", path.display())
-        });
-        let lines: String =
-            unix.chain(addresses.tcp.iter().map(|address| format!("http://{address}\n"))).collect();
-        if let Err(fault) = std::fs::write(&path, lines) {
-            tracing::warn!(path = ?path, fault = %fault, "cannot note where we listen");
-        }
-        Self(path)
-    }
-}
-
-impl Drop for Listening {
-    fn drop(&mut self) {
-        let _gone_already = std::fs::remove_file(&self.0);
-    }
-}
-
-/// Where the daemon that has this data directory open listens; empty: none has, or it did not say.
-pub fn listening(dir: &Path) -> Vec<String> {
-    if is_idle(dir) {
-        return Vec::new();
-    }
-    let text = std::fs::read_to_string(dir.join(Listening::FILE)).unwrap_or_default();
-    text.lines().map(str::to_owned).collect()
 }
 
 /// SIGTERM and SIGINT, heard from the moment this is made.

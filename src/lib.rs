@@ -18,7 +18,7 @@
 //! | 5 | `eventlog`, `clock` | 0, 1 |
 //! | 6 | `engine` | 0 to 5 |
 //! | 7 | `rpc` | 0, 1, the engine's handle, the generated code |
-//! | 8 | `app`, `cli`, `config`, `mcp`, `offline`, `telemetry`, `main` | all |
+//! | 8 | `adapter`, `app`, `cli`, `config`, `mcp`, `offline`, `telemetry`, `main` | all |
 
 pub mod stats;
 
@@ -48,6 +48,8 @@ pub mod bench;
 #[cfg(feature = "server")]
 pub mod rpc;
 
+#[cfg(feature = "server")]
+pub mod adapter;
 #[cfg(feature = "server")]
 pub mod admin;
 #[cfg(feature = "server")]

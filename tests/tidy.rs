@@ -30,6 +30,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("rpc", 7),
     ("telemetry", 5),
     ("app", 8),
+    ("adapter", 8),
     ("admin", 8),
     ("bench", 8),
     ("mcp", 8),

@@ -1,7 +1,7 @@
 //! The command line: one binary, one file a command, no logic of the daemon's own.
 //!
 //! Every command speaks tables to people and, with `--json`, JSON to programs. Exit codes: 0 ok, 1 failure,
-//! 2 usage, 3 denied, 4 review pending. Deliberately absent: what only a later issue brings (`hook`).
+//! 2 usage, 3 denied, 4 review pending.
 
 mod bench;
 mod bench_memory;
@@ -12,7 +12,9 @@ mod evaluate;
 mod explain;
 mod export;
 mod export_otlp;
+mod hook;
 mod import;
+mod init;
 mod lock;
 mod mcp;
 mod model;
@@ -129,6 +131,10 @@ enum Command {
     /// Stand in front of an MCP server: ask before each call of a tool.
     #[command(subcommand)]
     Mcp(mcp::Action),
+    /// Answer the hook of a coding agent: its message on standard input, one line of JSON on standard output.
+    Hook(hook::Args),
+    /// Put a hook into each coding agent on this machine, after showing what changes; `--undo` takes it out again.
+    Init(init::Args),
     /// Check, explain, test, adopt and try policies.
     Policy {
         /// The tenant.
@@ -187,6 +193,8 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Locks(args) => wait(lock::list(args, &global, &output)),
         Command::Token(action) => wait(token::run(action, &global, &output)),
         Command::Mcp(action) => mcp::run(action, &global, &output),
+        Command::Hook(args) => hook::run(&args, &global),
+        Command::Init(args) => init::run(&args, &global, &output),
         Command::Config(action) => settings::run(&action, &global, &output),
         Command::Bench(args) => bench::run(&args, &global, &output),
         Command::Doctor(args) => wait(doctor::run(args, &global, &output)),

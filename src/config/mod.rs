@@ -128,6 +128,17 @@ section! {
 }
 
 section! {
+    /// Adapters that speak HTTP.
+    HttpSection, http, "http." {
+        /// TCP address of the adapters: `POST /v1/hooks/CLIENT` for hooks of coding agents. Who may ask is as over gRPC.
+        listen: Listen = Listen(None), ""..""
+        ;
+        /// How long a call that people must look at is held before its client is told to come back.
+        hold: Duration = Duration::from_secs(20), "0s".."10m";
+    }
+}
+
+section! {
     /// The event log on disk.
     LogSection, log, "log." {
         /// Memory for records not yet in table files, and write-ahead log to replay at most.
@@ -222,6 +233,8 @@ pub struct Config {
     pub server: Server,
     /// `[admin]`
     pub admin: AdminSection,
+    /// `[http]`
+    pub http: HttpSection,
     /// `[log]`
     pub log: LogSection,
     /// `[engine]`
@@ -241,6 +254,7 @@ impl Config {
             General::FIELDS,
             Server::FIELDS,
             AdminSection::FIELDS,
+            HttpSection::FIELDS,
             LogSection::FIELDS,
             EngineSection::FIELDS,
             BudgetSection::FIELDS,
@@ -262,12 +276,14 @@ impl Config {
                  listen on 127.0.0.1, or set server.allow_remote = true behind a proxy that speaks TLS"
             ));
         }
-        let remote = self.admin.listen.0.filter(|address| !address.ip().is_loopback());
-        if let (Some(address), false) = (remote, self.server.allow_remote) {
-            faults.push(format!(
-                "admin.listen: {address} can be reached from other machines: listen on 127.0.0.1, or set \
-                 server.allow_remote = true"
-            ));
+        for (key, listen) in [("admin", self.admin.listen), ("http", self.http.listen)] {
+            let remote = listen.0.filter(|address| !address.ip().is_loopback());
+            if let (Some(address), false) = (remote, self.server.allow_remote) {
+                faults.push(format!(
+                    "{key}.listen: {address} can be reached from other machines: listen on 127.0.0.1, or set \
+                     server.allow_remote = true"
+                ));
+            }
         }
         if self.server.listen.0.is_none() && self.socket_path().is_none() {
             faults.push("server.listen and server.unix are both off: switch one on".to_owned());

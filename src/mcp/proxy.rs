@@ -119,7 +119,7 @@ async fn admit(request: Request<Incoming>, own: SocketAddr, proxy: Arc<Proxy>) -
 }
 
 /// Whether host and origin name this machine: a page of another site that had its name pointed here does not.
-fn is_local(headers: &HeaderMap) -> bool {
+pub(crate) fn is_local(headers: &HeaderMap) -> bool {
     let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
     let host = text(header::HOST).is_none_or(names_this_machine);
     let origin = text(header::ORIGIN).is_none_or(|origin| {

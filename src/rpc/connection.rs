@@ -3,7 +3,7 @@
 //! Deliberately absent: what the requests are about.
 
 use super::Limits;
-use super::accept::{Conn, Peer};
+use super::accept::Peer;
 use super::router::{Entry, Router};
 use super::shared::Phase;
 use hyper::server::conn::http2::Builder;
@@ -11,6 +11,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
 /// How connections are served.
@@ -36,7 +37,7 @@ pub(super) fn http(limits: &Limits) -> Http {
 
 /// Serves a connection to its end.
 pub(super) async fn serve(
-    conn: Conn,
+    conn: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: Peer,
     http: &Http,
     router: Arc<Router>,

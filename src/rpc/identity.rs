@@ -190,6 +190,13 @@ impl Identities {
         self.learnt.send_modify(|times| *times += 1);
     }
 
+    /// Ends once the list of tokens was learnt.
+    pub(super) async fn learnt(&self) {
+        let mut learnt = self.learnt.subscribe();
+        // The sender lives as long as this does.
+        let _learnt = learnt.wait_for(|times| *times > 0).await.is_ok();
+    }
+
     /// Ends when the list of tokens is learnt anew.
     pub(super) fn changed(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         let mut learnt = self.learnt.subscribe();

@@ -24,6 +24,7 @@ mod explain;
 mod feed;
 mod gateway;
 mod identity;
+pub mod inside;
 mod intake;
 mod kin;
 mod locks;

@@ -6,6 +6,7 @@ use super::access::Access;
 use super::connection::{self, Http};
 use super::control::Control;
 use super::gateway::Gateway;
+use super::inside::Inside;
 use super::models::Models;
 use super::policy::Policies;
 use super::reviews::Reviews;
@@ -140,6 +141,11 @@ impl Bound {
     /// A view of the door's counters that outlives the server.
     pub fn door(&self) -> Door {
         Door { gate: Arc::clone(&self.shared.gate), tally: Arc::clone(&self.shared.tally) }
+    }
+
+    /// A way to the services from inside this process.
+    pub fn inside(&self) -> Inside {
+        Inside::new(Arc::clone(&self.router), Arc::clone(&self.shared), self.phase.subscribe())
     }
 
     /// Serves until `shutdown` comes: then health says NOT_SERVING, the sockets close, streams are told,

@@ -9,6 +9,7 @@
 )]
 
 mod clients;
+mod example;
 mod http;
 mod nested;
 mod packages;

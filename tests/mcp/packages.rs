@@ -34,6 +34,21 @@ fn cache() -> PathBuf {
     std::env::var_os("XDG_CACHE_HOME").map_or(home.join(".cache"), PathBuf::from).join("askance/mcp")
 }
 
+/// Python with what the example in `examples/python` needs, its client of the API made from `proto`.
+pub(crate) fn example_python() -> Option<PathBuf> {
+    let protos = Path::new(env!("CARGO_MANIFEST_DIR")).join("proto/askance/v1");
+    let mut files: Vec<String> = std::fs::read_dir(protos)
+        .unwrap()
+        .map(|entry| format!("../../proto/askance/v1/{}", entry.unwrap().file_name().display()))
+        .collect();
+    files.sort();
+    files.extend(["requirements.txt", "setup.sh"].map(|name| format!("../../examples/python/{name}")));
+    let files: Vec<&str> = files.iter().map(String::as_str).collect();
+    let made =
+        at("example", &files, |dir| run(Command::new(file("../../examples/python/setup.sh")).arg(dir)));
+    made.inspect_err(|why| eprintln!("SKIPPED: {why}")).ok().map(|dir| dir.join("bin/python"))
+}
+
 fn install() -> Result<Packages, String> {
     let node = at("node", &["packages/package.json", "packages/package-lock.json"], |dir| {
         std::fs::copy(file("packages/package.json"), dir.join("package.json")).unwrap();

@@ -6,6 +6,7 @@ mod wrap;
 use super::client::{Otherwise, connect};
 use super::output::Output;
 use super::{Global, wait};
+use crate::adapter::desk::this_user;
 use crate::config::Value;
 use crate::mcp::child;
 use crate::mcp::gate::{Dial, Gate, Link};
@@ -101,7 +102,7 @@ struct Asking {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum WhenAway {
+pub(super) enum WhenAway {
     /// No call runs.
     None,
     /// Calls of low risk run, as far as names and hints tell.
@@ -118,7 +119,7 @@ impl Asking {
             }
         }
         let names_client = self.principal.is_empty();
-        let principals = if names_client { vec![format!("user:{}", user())] } else { self.principal };
+        let principals = if names_client { vec![this_user()] } else { self.principal };
         Ok(Settings {
             fixed: Fixed {
                 tenant: self.tenant,
@@ -144,15 +145,8 @@ impl Asking {
     }
 }
 
-fn time(flag: &str, text: &str) -> Result<Duration> {
+pub(super) fn time(flag: &str, text: &str) -> Result<Duration> {
     <Duration as Value>::parse(text).map_err(|fault| anyhow::anyhow!("{flag}: {fault}"))
-}
-
-/// The name of whoever runs this.
-fn user() -> String {
-    let named = ["USER", "LOGNAME"].into_iter().filter_map(|name| std::env::var(name).ok());
-    let fit = named.into_iter().find(|name| is_name(name));
-    fit.unwrap_or_else(|| rustix::process::getuid().as_raw().to_string())
 }
 
 /// Connects as every command does; with no daemon there, opens the data directory here.

@@ -11,6 +11,7 @@ use super::log_messages::LogRecord;
 use super::messages::{KeyValue, Span, text};
 use super::metrics;
 use super::own::OwnSpans;
+use crate::config::OtlpSection;
 use crate::domain::time::SECOND_US;
 use crate::engine::{Engine, Standing};
 use crate::export::checkpoint::Checkpoint;
@@ -19,7 +20,7 @@ use crate::rpc::reading;
 use crate::rpc::server::Door;
 use anyhow::{Context, Result, anyhow};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -58,6 +59,18 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// As they are configured; none where there is no collector.
+    pub fn of(section: &OtlpSection, data_dir: &Path) -> Option<Self> {
+        Some(Self {
+            endpoint: section.endpoint.0.clone()?,
+            data_dir: data_dir.to_owned(),
+            traces: section.traces,
+            arguments: section.arguments,
+            logs: section.logs,
+            metrics_every: section.metrics_every,
+        })
+    }
+
     /// Traces without arguments, and nothing else.
     pub const fn new(endpoint: String, data_dir: PathBuf) -> Self {
         let metrics_every = Duration::ZERO;

@@ -1,0 +1,244 @@
+//! The door of the adapters that speak HTTP/1.1: `POST /v1/hooks/CLIENT`.
+//!
+//! A client takes any answer but 200 for «let it run», so that a hook is answered 200 and a line of JSON whatever came
+//! of it; other statuses are for requests that are no hook's at all. Who asks is not settled here: each request goes to
+//! the API over a connection with its own address and credential.
+
+use super::desk::{Desk, Settings as Terms, this_user};
+use super::envelope::{About, Envelope, Ruling};
+use super::hook::{self, Client, Message};
+use super::memory::Memory;
+use crate::config::HttpSection;
+use crate::mcp::gate::{Dial, Gate, Link};
+use crate::mcp::proxy::is_local;
+use crate::mcp::scope::is_name;
+use crate::rpc::Peer;
+use crate::rpc::inside::Inside;
+use anyhow::{Context, Result};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::{Method, Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use prost::bytes::Bytes;
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::Endpoint;
+
+/// Connections at a time; further ones wait to be accepted.
+const CONNECTIONS_MAX: usize = 64;
+/// Time for a request's head, and for its body, to come.
+const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause after the system refused to hand over a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Time for a decision.
+const DECISION_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time beyond the hold in which there is an answer.
+const SLACK: Duration = Duration::from_secs(5);
+/// Where the hooks are.
+const HOOKS: &str = "/v1/hooks/";
+/// Names who acts for whom, once a link, outermost first.
+const PRINCIPAL: &str = "askance-principal";
+/// Names the tenant.
+const TENANT: &str = "askance-tenant";
+
+/// What holds for every request.
+struct Settings {
+    /// Who acts where the request does not say.
+    principal: String,
+    hold: Duration,
+    memory: Memory,
+}
+
+/// The door, bound.
+pub struct Listener {
+    listener: TcpListener,
+    own: SocketAddr,
+    settings: Settings,
+}
+
+impl Listener {
+    /// The door that is configured, if one is. Needs a tokio runtime around it.
+    pub fn open(http: &HttpSection, data_dir: &Path) -> Result<Option<Self>> {
+        let Some(address) = http.listen.0 else { return Ok(None) };
+        let memory = Memory::beside(data_dir);
+        let settings = Settings { principal: this_user(), hold: http.hold, memory };
+        let bound = Self::bind(address, settings);
+        let bound = bound.with_context(|| format!("cannot listen on {address} (http)"))?;
+        tracing::info!(address = ?bound.own, "adapters over HTTP");
+        Ok(Some(bound))
+    }
+
+    fn bind(address: SocketAddr, settings: Settings) -> io::Result<Self> {
+        let listener = std::net::TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        let own = listener.local_addr()?;
+        Ok(Self { listener, own, settings })
+    }
+
+    /// Answers until the task is ended.
+    pub async fn run(self, inside: Inside) {
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let Self { listener, own, settings } = self;
+        let room = Arc::new(Room { own, settings, inside });
+        loop {
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            match listener.accept().await {
+                Ok((stream, from)) => {
+                    let room = Arc::clone(&room);
+                    tokio::spawn(async move {
+                        serve(stream, from, room).await;
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(error = ?error.to_string(), "the adapters' port cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+struct Room {
+    own: SocketAddr,
+    settings: Settings,
+    inside: Inside,
+}
+
+async fn serve(stream: TcpStream, from: SocketAddr, room: Arc<Room>) {
+    // A connection that cannot be tuned still serves.
+    let _slower = stream.set_nodelay(true);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let room = Arc::clone(&room);
+        async move { Ok::<_, Infallible>(room.answer(request, from).await) }
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(ARRIVAL_TIMEOUT).max_buf_size(64 << 10);
+    // A client that goes away in the middle is nobody's fault.
+    let _gone = http.serve_connection(TokioIo::new(stream), service).await;
+}
+
+impl Room {
+    async fn answer(&self, request: Request<Incoming>, from: SocketAddr) -> Response<Full<Bytes>> {
+        if self.own.ip().is_loopback() && !is_local(request.headers()) {
+            return text(StatusCode::FORBIDDEN, "askance answers clients on this machine only\n");
+        }
+        let client = request.uri().path().strip_prefix(HOOKS).and_then(Client::of_name);
+        let Some(client) = client else {
+            let known: Vec<&str> = Client::ALL.iter().map(|client| client.name()).collect();
+            return text(
+                StatusCode::NOT_FOUND,
+                format!("there is POST {HOOKS}CLIENT: {}\n", known.join(", ")),
+            );
+        };
+        if request.method() != Method::POST {
+            return text(StatusCode::METHOD_NOT_ALLOWED, "only POST is answered\n");
+        }
+        let (parts, body) = request.into_parts();
+        let message = match tokio::time::timeout(ARRIVAL_TIMEOUT, whole(body)).await {
+            Ok(Ok(body)) => hook::read(client, &body),
+            Ok(Err(fault)) => Message::missing(&format!("the request broke off: {fault}")),
+            Err(_) => Message::missing("the request did not come in time"),
+        };
+        let ruling = match &message.read {
+            Ok(envelope) => self.rule(envelope, &parts.headers, from).await,
+            Err(_) => Ruling::Pass,
+        };
+        let answer = hook::answer(client, &message, &ruling);
+        respond(StatusCode::OK, "application/json", format!("{}\n", answer.line))
+    }
+
+    async fn rule(&self, envelope: &Envelope, headers: &HeaderMap, from: SocketAddr) -> Ruling {
+        let terms = match self.terms(headers) {
+            Ok(terms) => terms,
+            Err(why) => return unjudged(envelope, why),
+        };
+        let bearer = headers.get(AUTHORIZATION).map(|value| MetadataValue::try_from(value.as_bytes()));
+        let Ok(bearer) = bearer.transpose() else {
+            return unjudged(envelope, "its header `authorization` holds what no credential has");
+        };
+        let gate = Gate::new(dial(self.inside.clone(), from, bearer), DECISION_TIMEOUT);
+        let within = terms.hold + SLACK;
+        let desk = Desk::new(gate, self.settings.memory.clone(), terms);
+        let ruled = tokio::time::timeout(within, desk.rule(envelope)).await;
+        desk.close().await;
+        ruled.unwrap_or_else(|_| unjudged(envelope, "the daemon did not answer in time"))
+    }
+
+    fn terms(&self, headers: &HeaderMap) -> Result<Terms, &'static str> {
+        let names = |header: &str| -> Result<Vec<String>, &'static str> {
+            let all = headers.get_all(header).iter().map(|value| match value.to_str() {
+                Ok(name) if is_name(name) => Ok(name.to_owned()),
+                _ => Err("its headers name a principal or a tenant with what no name has in it"),
+            });
+            all.collect()
+        };
+        let mut principals = names(PRINCIPAL)?;
+        if principals.is_empty() {
+            principals.push(self.settings.principal.clone());
+        }
+        let tenant = names(TENANT)?.into_iter().next().unwrap_or_default();
+        Ok(Terms { tenant, principals, hold: self.settings.hold, low_runs_unasked: false })
+    }
+}
+
+/// What holds for a message that nobody could be asked about.
+fn unjudged(envelope: &Envelope, why: &str) -> Ruling {
+    match &envelope.about {
+        About::Before(call) => super::desk::unasked(call, why.to_owned(), false),
+        _ => Ruling::Pass,
+    }
+}
+
+/// Connects to the services of this process as the one who sent the request.
+fn dial(inside: Inside, from: SocketAddr, bearer: Option<MetadataValue<Ascii>>) -> Dial {
+    Box::new(move || {
+        let (inside, bearer) = (inside.clone(), bearer.clone());
+        Box::pin(async move {
+            let connector = tower::service_fn(move |_: Uri| {
+                let inside = inside.clone();
+                async move { inside.connect(Peer::Tcp(from)).await.map(TokioIo::new) }
+            });
+            let endpoint = Endpoint::from_static("http://inside");
+            let channel = endpoint.connect_with_connector(connector).await?;
+            Ok(Link { channel, bearer, close: None })
+        })
+    })
+}
+
+/// The body, or the beginning of one that is too long.
+async fn whole(mut body: Incoming) -> Result<Vec<u8>, hyper::Error> {
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        if let Ok(part) = frame?.into_data() {
+            bytes.extend_from_slice(&part);
+        }
+        if bytes.len() > hook::MESSAGE_BYTES_MAX {
+            bytes.truncate(hook::MESSAGE_BYTES_MAX + 1);
+            break;
+        }
+    }
+    Ok(bytes)
+}
+
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    respond(status, "text/plain; charset=utf-8", body)
+}
+
+fn respond(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}

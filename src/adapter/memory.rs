@@ -1,0 +1,206 @@
+//! What must be known from one event of a client to the next: what its user asked for, which comes before any call, and
+//! the ids of calls that run, where the client gives them none.
+//!
+//! Each event may be another process, so it stands in small files of a private directory beside the log: requests masked
+//! (with a key that nobody keeps) until the next call takes them to the daemon, ids until the call ends. Losing them
+//! loses an outcome or a request, never a refusal.
+
+use crate::clock::Clock;
+use crate::domain::call::limits::REQUEST_BYTES_MAX;
+use crate::domain::mask::Masker;
+use sha2::{Digest, Sha256};
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Files at a time; when there are as many, those older than [`AGE_MAX`] go, and nothing is noted until there are fewer.
+const FILES_MAX: usize = 4_096;
+/// Age at which a note is worth nothing any more.
+const AGE_MAX: Duration = Duration::from_secs(24 * 3_600);
+/// What a request's file ends with.
+const REQUEST: &str = "request";
+/// What a running call's file ends with.
+const OPEN: &str = "open";
+
+/// The directory.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    dir: PathBuf,
+}
+
+impl Memory {
+    /// In this data directory. Nothing is made before there is something to note.
+    pub fn beside(data_dir: &Path) -> Self {
+        Self { dir: data_dir.join("hooks") }
+    }
+
+    /// Notes what a session's user asked for; adds to what was noted and not taken yet.
+    pub fn note_request(&self, session: &str, text: &str) -> io::Result<()> {
+        let path = self.path(&[session], REQUEST);
+        let before = fs::read_to_string(&path).unwrap_or_default();
+        let mut key = [0; 32];
+        getrandom::fill(&mut key).map_err(io::Error::other)?;
+        let mut masked = Cow::Borrowed(text);
+        Masker::new(key).mask_text(&mut masked);
+        let joined = if before.is_empty() { masked.into_owned() } else { format!("{before}\n\n{masked}") };
+        self.write(&path, clip(&joined))
+    }
+
+    /// Takes what a session's user asked for since it was taken last; of several takers one gets it.
+    pub fn take_request(&self, session: &str) -> Option<String> {
+        let path = self.path(&[session], REQUEST);
+        let taken = path.with_extension(format!("{}.taken", unique()));
+        fs::rename(&path, &taken).ok()?;
+        let text = fs::read_to_string(&taken).ok();
+        let _gone = fs::remove_file(&taken);
+        text.filter(|text| !text.is_empty())
+    }
+
+    /// Notes the id of a call that runs.
+    pub fn note_open(&self, call: &[&str], id: &str) -> io::Result<()> {
+        let path = self.path(call, &format!("{}.{OPEN}", unique()));
+        self.write(&path, id)
+    }
+
+    /// Takes the id of the call like this that runs longest.
+    pub fn take_open(&self, call: &[&str]) -> Option<String> {
+        let start = format!("{}.", key(call));
+        let mut found: Vec<PathBuf> = fs::read_dir(&self.dir)
+            .ok()?
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| {
+                let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+                name.starts_with(&start) && name.ends_with(OPEN)
+            })
+            .collect();
+        found.sort();
+        found.into_iter().find_map(|path| {
+            let id = fs::read_to_string(&path).ok()?;
+            // Whoever removes it has it.
+            fs::remove_file(&path).ok()?;
+            Some(id)
+        })
+    }
+
+    fn path(&self, parts: &[&str], end: &str) -> PathBuf {
+        self.dir.join(format!("{}.{end}", key(parts)))
+    }
+
+    /// Writes a file whole, for its owner only.
+    fn write(&self, path: &Path, text: &str) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
+        self.make_room()?;
+        let new = self.dir.join(format!("{}.new", unique()));
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+        let written = file.write_all(text.as_bytes()).and_then(|()| fs::rename(&new, path));
+        if written.is_err() {
+            let _left_behind = fs::remove_file(&new);
+        }
+        written
+    }
+
+    fn make_room(&self) -> io::Result<()> {
+        let all: Vec<PathBuf> =
+            fs::read_dir(&self.dir)?.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        if all.len() < FILES_MAX {
+            return Ok(());
+        }
+        let old = all.iter().filter(|path| {
+            let changed = fs::metadata(path).and_then(|meta| meta.modified());
+            changed.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > AGE_MAX))
+        });
+        let gone = old.filter(|path| fs::remove_file(path).is_ok()).count();
+        if all.len() - gone < FILES_MAX {
+            return Ok(());
+        }
+        Err(io::Error::other("4,096 notes of hooks are open; calls without an id get no outcome"))
+    }
+}
+
+/// A name for a file that comes after those made before it, on one machine.
+fn unique() -> String {
+    let micros = Clock::system().now().as_micros();
+    let mut random = [0; 4];
+    // Without randomness the process's number has to do.
+    if getrandom::fill(&mut random).is_err() {
+        random = std::process::id().to_le_bytes();
+    }
+    format!("{micros:020}-{:08x}", u32::from_le_bytes(random))
+}
+
+/// A name that says nothing of what it stands for.
+pub(super) fn key(parts: &[&str]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part.as_bytes());
+    }
+    let mut text = String::new();
+    for byte in hash.finalize().iter().take(16) {
+        // Writing to a string does not fail.
+        let _written = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+/// The end of a text: what the user said last.
+fn clip(text: &str) -> &str {
+    let from = text.ceil_char_boundary(text.len().saturating_sub(REQUEST_BYTES_MAX));
+    text.get(from..).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+    use std::time::SystemTime;
+
+    #[test]
+    fn requests_are_taken_once_and_masked_until_then() {
+        let dir = tempfile::tempdir().unwrap();
+        let memory = Memory::beside(dir.path());
+        assert_eq!(memory.take_request("s"), None);
+        memory.note_request("s", "deploy with sk-0123456789abcdef01234567").unwrap();
+        memory.note_request("s", "to staging").unwrap();
+        memory.note_request("other", "x").unwrap();
+        let path = memory.path(&["s"], REQUEST);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let text = memory.take_request("s").unwrap();
+        assert!(text.starts_with("deploy with [masked:") && text.ends_with("\n\nto staging"), "{text}");
+        assert_eq!(memory.take_request("s"), None);
+        assert_eq!(memory.take_request("other").as_deref(), Some("x"));
+        memory.note_request("s", &"ä".repeat(REQUEST_BYTES_MAX)).unwrap();
+        assert!(memory.take_request("s").unwrap().len() <= REQUEST_BYTES_MAX);
+    }
+
+    #[test]
+    fn ids_of_equal_calls_come_back_in_their_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let memory = Memory::beside(dir.path());
+        let call = ["s", "client", "Shell", "{}"];
+        memory.note_open(&call, "1").unwrap();
+        memory.note_open(&["s", "client", "Shell", "{ }"], "other").unwrap();
+        memory.note_open(&call, "2").unwrap();
+        let taken: Vec<Option<String>> = (0..3).map(|_| memory.take_open(&call)).collect();
+        assert_eq!(taken, [Some("1".to_owned()), Some("2".to_owned()), None]);
+        assert_ne!(key(&["ab", "c"]), key(&["a", "bc"]));
+    }
+
+    #[test]
+    fn there_is_an_end_to_notes() {
+        let dir = tempfile::tempdir().unwrap();
+        let memory = Memory::beside(dir.path());
+        memory.note_open(&["0"], "0").unwrap();
+        for number in 1..FILES_MAX {
+            fs::write(memory.dir.join(format!("{number}.open")), "").unwrap();
+        }
+        assert!(memory.note_open(&["x"], "1").is_err());
+        let old = fs::File::open(memory.dir.join("7.open")).unwrap();
+        old.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        memory.note_open(&["x"], "1").unwrap();
+    }
+}

@@ -1,0 +1,127 @@
+//! `POST /v1/hooks/CLIENT` of the daemon.
+
+use crate::running::{before, no};
+use crate::support::{Daemon, Place, eventually};
+use serde_json::{Value, json};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::Stdio;
+
+/// A daemon with the door open, and where it is.
+fn serve(place: &Place) -> (Daemon, String) {
+    let path = place.path().join("serve.log");
+    let log = std::fs::File::create(&path).unwrap();
+    let mut command = place.askance();
+    command.args([
+        "serve",
+        "--set",
+        "http.listen=127.0.0.1:0",
+        "--set",
+        "log_format=json",
+        "--set",
+        "http.hold=0s",
+    ]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    let daemon = Daemon(command.spawn().unwrap());
+    let mut address = String::new();
+    eventually("the adapters' address", || {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let line = text.lines().find(|line| line.contains("adapters over HTTP"));
+        let Some(line) = line else { return false };
+        address = line.split("127.0.0.1:").nth(1).unwrap().chars().take_while(char::is_ascii_digit).collect();
+        place.path().join("askance-data/askance.sock").exists()
+    });
+    (daemon, format!("127.0.0.1:{address}"))
+}
+
+fn ask(address: &str, head: &str, body: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let length = body.len();
+    let request = format!("{head}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+fn post(address: &str, client: &str, headers: &str, body: &str) -> (u16, Value) {
+    let head = format!("POST /v1/hooks/{client} HTTP/1.1\r\nHost: {address}\r\n{headers}");
+    let (status, body) = ask(address, &head, body);
+    assert_eq!(body.lines().count(), 1, "{body}");
+    (status, serde_json::from_str(&body).unwrap_or(Value::Null))
+}
+
+#[test]
+fn the_door_answers_as_the_command_does() {
+    let place = Place::new();
+    let (daemon, address) = serve(&place);
+    let say = |headers: &str, message: &str| post(&address, "claude", headers, message);
+    let get = before("claude", "s-1", "mcp__files__get_note", "toolu_1", &json!({ "name": "x" }));
+    assert_eq!(say("", &get), (200, json!({})));
+    let after = json!({
+        "session_id": "s-1", "hook_event_name": "PostToolUse", "permission_mode": "default", "tool_name": "mcp__files__get_note",
+        "tool_input": { "name": "x" }, "tool_use_id": "toolu_1", "tool_response": "a note",
+    });
+    assert_eq!(say("", &after.to_string()), (200, json!({})));
+    let named = "askance-principal: user:bob\r\naskance-principal: agent:planner\r\n";
+    let (status, line) = say(named, &before("claude", "s-2", "drop_table", "toolu_2", &json!({})));
+    assert!(status == 200 && no(&line).unwrap().contains("denied it"), "{line}");
+    let (status, line) = say("", &before("claude", "s-1", "delete_note", "toolu_3", &json!({})));
+    assert!(status == 200 && no(&line).unwrap().contains("approve review"), "{line}");
+    // Any other status would let the call run.
+    let (status, line) = say("", "no JSON");
+    assert!(status == 200 && no(&line).unwrap().contains("cannot read"), "{line}");
+    let (status, line) = say(&format!("askance-principal: {}\r\n", "a".repeat(300)), &get);
+    assert!(status == 200 && no(&line).unwrap().contains("no name"), "{status} {line}");
+    let head = |line: &str, host: &str| format!("{line} HTTP/1.1\r\nHost: {host}\r\n");
+    assert_eq!(ask(&address, &head("POST /v1/hooks/notepad", &address), &get).0, 404);
+    assert_eq!(ask(&address, &head("GET /v1/hooks/claude", &address), "").0, 405);
+    assert_eq!(ask(&address, &head("POST /v1/hooks/claude", "rebound.example"), &get).0, 403);
+    let foreign = format!("{}Origin: https://evil.example\r\n", head("POST /v1/hooks/claude", &address));
+    assert_eq!(ask(&address, &foreign, &get).0, 403);
+    daemon.kill();
+    let calls = place.calls();
+    let chains: Vec<String> = calls
+        .iter()
+        .filter(|event| event["kind"] == "call_proposed")
+        .map(|event| event["data"]["principal_chain"].to_string())
+        .collect();
+    assert!(chains.contains(&r#"["user:ann","agent:claude-code"]"#.to_owned()), "{chains:?}");
+    assert!(chains.contains(&r#"["user:bob","agent:planner","agent:claude-code"]"#.to_owned()), "{chains:?}");
+    assert_eq!(calls.iter().filter(|event| event["kind"] == "call_completed").count(), 1);
+}
+
+#[test]
+fn who_may_ask_is_as_over_grpc() {
+    let place = Place::new();
+    let (_daemon, address) = serve(&place);
+    let get = |id: &str| before("claude", "s-1", "get_note", id, &json!({}));
+    assert_eq!(post(&address, "claude", "", &get("1")).1, json!({}), "loopback, while there are no tokens");
+    let token = |role: &str| {
+        let (code, told) =
+            place.run(&["token", "create", "--subject", &format!("agent:{role}"), "--role", role, "--json"]);
+        assert_eq!(code, 0, "{told}");
+        let told: Value =
+            serde_json::from_str(told.lines().find(|line| line.starts_with('{')).unwrap()).unwrap();
+        format!("Authorization: Bearer {}\r\n", told["secret"].as_str().unwrap())
+    };
+    let (gateway, auditor) = (token("gateway"), token("auditor"));
+    let refused =
+        |headers: &str, id: &str| no(&post(&address, "claude", headers, &get(id)).1).map(str::to_owned);
+    assert!(refused("", "2").unwrap().contains("token"), "with tokens, only they count");
+    assert!(refused("Authorization: Bearer wrong\r\n", "3").is_some());
+    assert!(refused(&auditor, "4").unwrap().contains("role"), "an auditor asks about nothing");
+    assert_eq!(refused(&gateway, "5"), None);
+}
+
+#[test]
+fn it_is_off_unless_asked_for_and_for_this_machine_only() {
+    let place = Place::new();
+    let (_, shown) = place.run(&["config", "show", "--json"]);
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    let listen = shown.as_array().unwrap().iter().find(|field| field["key"] == "http.listen").unwrap();
+    assert_eq!(listen["value"], "off");
+    let (code, told) = place.run(&["config", "check", "--set", "http.listen=0.0.0.0:4753"]);
+    assert!(code == 1 && told.contains("http.listen"), "{told}");
+}

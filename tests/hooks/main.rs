@@ -1,0 +1,17 @@
+//! Hooks of coding agents, as their clients meet them: the real binary, the real daemon, messages as documented.
+
+#![cfg(feature = "server")]
+#![allow(
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "a test stops where something is wrong"
+)]
+
+mod golden;
+mod http;
+mod init;
+mod running;
+#[path = "../mcp/support.rs"]
+#[allow(dead_code, reason = "what another test binary needs of it")]
+mod support;
