@@ -106,11 +106,14 @@ impl App {
     pub fn bind(self) -> Result<Running> {
         let bound = Bound::bind(self.engine.clone(), self.server, [])?;
         let addresses = bound.addresses();
-        tracing::info!(tcp = ?addresses.tcp, unix = ?addresses.unix, "listening");
+        let tcp = addresses.tcp.map(tracing::field::display);
+        let unix = addresses.unix.as_ref().map(|path| tracing::field::display(path.display()));
+        tracing::info!(tcp, unix, "listening");
         let admin = self.admin.map(|address| {
             let bound =
                 Admin::bind(address).with_context(|| format!("cannot listen on {address} (admin)"))?;
-            tracing::info!(address = ?bound.address(), "metrics and health");
+            let address = bound.address().map(tracing::field::display);
+            tracing::info!(address, "metrics and health");
             anyhow::Ok(bound)
         });
         let admin = admin.transpose()?;

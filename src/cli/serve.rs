@@ -67,10 +67,10 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<ExitCode> {
     telemetry::init(config.general.log_format, &config.general.log_filter, tracer)?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
-        data_dir = ?config.data_dir(),
-        config = ?loaded.file,
+        data_dir = %config.data_dir().display(),
+        config = loaded.file.as_deref().map(|file| tracing::field::display(file.display())),
         mode = ?config.engine.mode,
-        policy = ?config.engine.policy.0,
+        policy = config.engine.policy.0.as_deref().map(|file| tracing::field::display(file.display())),
         "starting"
     );
     for remark in loaded.remarks {

@@ -22,4 +22,5 @@ mod overseeing;
 mod scoring;
 mod setup;
 mod support;
+mod terminal;
 mod tracing;

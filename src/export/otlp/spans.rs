@@ -55,7 +55,7 @@ pub struct Spans {
     /// Beginnings of live sessions, by tenant and key.
     opened: HashMap<(String, String), Opening>,
     /// Position up to which everything was taken before, and the calls that were held then.
-    taken: u64,
+    before: u64,
     held_then: BTreeSet<u64>,
     last: u64,
     arguments: bool,
@@ -65,7 +65,13 @@ impl Spans {
     /// Goes on where all up to `taken` was taken before and these calls were held: at the first of them, or behind
     /// `taken`. `arguments`: put them into the spans.
     pub fn resume(taken: u64, held: impl IntoIterator<Item = u64>, arguments: bool) -> Self {
-        Self { taken, last: taken, held_then: held.into_iter().collect(), arguments, ..Self::default() }
+        Self {
+            before: taken,
+            last: taken,
+            held_then: held.into_iter().collect(),
+            arguments,
+            ..Self::default()
+        }
     }
 
     /// The position to go on at: no call before it is held.
@@ -90,7 +96,7 @@ impl Spans {
         self.note(event, &mut found);
         self.last = event.position.max(self.last);
         // What was taken before was made before: it is gone through again only for the calls that were held then.
-        if event.position > self.taken {
+        if event.position > self.before {
             made.append(&mut found);
         }
         self.held_then.remove(&event.position);
@@ -168,7 +174,7 @@ impl Spans {
 
     fn propose(&mut self, event: &v1::Event, proposed: &v1::CallProposed, made: &mut Vec<Made>) {
         let (at, call) = (event.position, proposed.call.clone().unwrap_or_default());
-        if at <= self.taken && !self.held_then.contains(&at) {
+        if at <= self.before && !self.held_then.contains(&at) {
             return;
         }
         let until_us = micros(event.receive_time.as_ref()).saturating_add(HOLD_US);

@@ -64,11 +64,26 @@ pub(super) struct Checked {
 pub(super) fn check(tree: &Tree) -> Result<Checked, Fault> {
     let mut checker = Checker { locals: Vec::new(), uses_risk: false };
     let (code, kind) = checker.tree(tree)?;
-    if !kind.may_be(&Type::Bool) {
-        let message = format!("a condition must be true or false, and this is {}", kind.name());
+    if !kind.may_be(&Type::Bool) || is_never_boolean(tree) {
+        let kind = if kind == Type::Any { "never that".to_owned() } else { kind.name() };
+        let message = format!("a condition must be true or false, and this is {kind}");
         return Err(Fault::new(tree.at, message));
     }
     Ok(Checked { code, uses_risk: checker.uses_risk })
+}
+
+/// Whether the form alone tells that this is no boolean, whatever the arguments are.
+fn is_never_boolean(tree: &Tree) -> bool {
+    match &tree.form {
+        Form::Literal(literal) => literal_type(literal) != Type::Bool,
+        Form::Minus(_) | Form::List(_) => true,
+        Form::Binary(operator, _, _) => matches!(
+            operator,
+            Operator::Add | Operator::Subtract | Operator::Multiply | Operator::Divide | Operator::Remainder
+        ),
+        Form::Choice(_, yes, no) => is_never_boolean(yes) && is_never_boolean(no),
+        _ => false,
+    }
 }
 
 struct Checker {
