@@ -13,6 +13,8 @@ use crate::decide::Settings;
 use crate::domain::position::Position;
 use crate::engine::{self, Engine, Opened};
 use crate::eventlog::{self, AnchorState};
+use crate::export::otlp::live::{self, Live};
+use crate::export::otlp::own::OwnSpans;
 use crate::notify::{self, Endpoint};
 use crate::panic_button;
 use crate::policy;
@@ -51,6 +53,7 @@ pub struct Start {
 pub struct App {
     dir: PathBuf,
     admin: Option<SocketAddr>,
+    otlp: Option<(live::Settings, Option<OwnSpans>)>,
     http: HttpSection,
     engine: Engine,
     server: rpc::Options,
@@ -84,8 +87,14 @@ impl App {
         let policy = PolicyFile { path: config.engine.policy.0.clone(), mode: config.engine.mode };
         let admin = config.admin.listen.0;
         let server = server_options(config);
-        let http = config.http.clone();
-        Ok(Self { dir: dir.to_owned(), admin, http, engine, server, policy, endpoints, broken })
+        let otlp = live::Settings::of(&config.otlp, dir).map(|settings| (settings, None));
+        let (dir, http) = (dir.to_owned(), config.http.clone());
+        Ok(Self { dir, admin, otlp, http, engine, server, policy, endpoints, broken })
+    }
+
+    /// With spans of its own work, to be sent where everything else is.
+    pub fn with_own_spans(self, own: Option<OwnSpans>) -> Self {
+        Self { otlp: self.otlp.map(|(settings, _)| (settings, own)), ..self }
     }
 
     /// The engine.
@@ -111,8 +120,8 @@ impl App {
         let adapters = Listener::open(&self.http, &self.dir)?;
         let panic = signal(SignalKind::user_defined1()).context("cannot listen for SIGUSR1")?;
         let told = Listening::tell(&self.dir, addresses);
-        let Self { engine, dir, policy, endpoints, broken, .. } = self;
-        Ok(Running { engine, bound, data_dir: dir, policy, endpoints, panic, broken, told, admin, adapters })
+        let Self { engine, dir: data_dir, policy, endpoints, broken, otlp, .. } = self;
+        Ok(Running { engine, bound, data_dir, policy, endpoints, panic, broken, told, admin, otlp, adapters })
     }
 }
 
@@ -127,6 +136,7 @@ pub struct Running {
     broken: Arc<Notify>,
     told: Listening,
     admin: Option<Admin>,
+    otlp: Option<(live::Settings, Option<OwnSpans>)>,
     adapters: Option<Listener>,
 }
 
@@ -139,14 +149,16 @@ impl Running {
     /// Serves until `shutdown` comes; then drains, writes the last snapshot, and lets go of the data
     /// directory. An engine thread that dies ends it with an error.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<()> {
-        let Self { engine, bound, data_dir, policy, endpoints, panic, broken, told: noted, admin, adapters } =
-            self;
+        let Self { engine, bound, data_dir, policy, endpoints, panic, broken, .. } = self;
+        let Self { told: noted, admin, otlp, adapters, .. } = self;
         panic_button::before_serving(&engine, &data_dir).await;
         let mut beside = notify::start(&engine, &endpoints, &notify::Settings::new(data_dir.clone()));
         beside.push(tokio::spawn(panic_button::on_signal(engine.clone(), panic)));
         beside.push(tokio::spawn(panic_button::on_file(engine.clone(), data_dir)));
         beside.push(tokio::spawn(reload::on_hangup(engine.clone(), policy)));
         let admin = admin.map(|admin| tokio::spawn(admin.run(engine.clone(), bound.door())));
+        let live = otlp.map(|(settings, own)| Live::start(&engine, Some(bound.door()), own, &settings));
+        let live = live.transpose()?;
         if let Some(adapters) = adapters {
             beside.push(tokio::spawn(adapters.run(bound.inside())));
         }
@@ -168,6 +180,9 @@ impl Running {
         beside.iter().for_each(tokio::task::JoinHandle::abort);
         if let Some(admin) = admin {
             admin.abort();
+        }
+        if let Some(live) = live {
+            live.stop().await;
         }
         // Serving may end before it began to listen for what ends it.
         let died = tokio::select! {

@@ -1,10 +1,18 @@
 //! Where log lines go and how they look.
 //!
 //! They go to standard error; results of commands are on standard output. Texts from outside are logged
-//! with `?`, which escapes them. Deliberately absent: metrics and spans, which a later issue brings.
+//! with `?`, which escapes them. Spans of target [`SPANS`] go to a tracer, if there is one, and never to the log.
+//! Deliberately absent: where the tracer's spans go, and metrics.
 
+use opentelemetry_sdk::trace::SdkTracer;
 use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// Target of the daemon's own spans: without a tracer they cost a look at a flag.
+pub const SPANS: &str = "askance_spans";
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,8 +30,8 @@ pub enum LogFormat {
 #[error("log_filter: `{0}` is no level such as `info` and no list of directives")]
 pub struct Error(String);
 
-/// Sets logging up for this process; a second time does nothing.
-pub fn init(format: LogFormat, filter: &str) -> Result<(), Error> {
+/// Sets logging up for this process; a second time does nothing. The tracer gets the daemon's own spans.
+pub fn init(format: LogFormat, filter: &str, tracer: Option<SdkTracer>) -> Result<(), Error> {
     let filter = EnvFilter::builder().parse(filter).map_err(|_| Error(filter.to_owned()))?;
     let terminal = std::io::stderr().is_terminal();
     let json = match format {
@@ -31,13 +39,19 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), Error> {
         LogFormat::Text => false,
         LogFormat::Json => true,
     };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // An error only says that logging is set up already, as it is in tests.
-    let _set_up_already = if json {
-        builder.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = if json {
+        lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
     } else {
-        builder.with_ansi(terminal && std::env::var_os("NO_COLOR").is_none()).try_init()
+        lines.with_ansi(terminal && std::env::var_os("NO_COLOR").is_none()).boxed()
     };
+    let own = tracer.map(|tracer| {
+        let only = Targets::new().with_target(SPANS, LevelFilter::TRACE);
+        let layer = tracing_opentelemetry::layer().with_tracer(tracer).with_location(false);
+        layer.with_threads(false).with_tracked_inactivity(false).with_filter(only)
+    });
+    // An error only says that logging is set up already, as it is in tests.
+    let _set_up_already = tracing_subscriber::registry().with(lines.with_filter(filter)).with(own).try_init();
     Ok(())
 }
 

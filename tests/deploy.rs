@@ -31,7 +31,13 @@ fn names(text: &str) -> BTreeSet<String> {
 fn known() -> BTreeSet<String> {
     let counters = askance::engine::CountersView::default();
     let counters = counters.named().map(|(name, _)| format!("askance_{name}_total")).collect::<Vec<_>>();
-    askance::admin::METRICS.iter().map(|metric| metric.name.to_owned()).chain(counters).collect()
+    let parts = |metric: &askance::admin::Metric| match metric.kind {
+        askance::admin::Kind::Histogram => {
+            ["_bucket", "_sum", "_count"].map(|part| format!("{}{part}", metric.name)).to_vec()
+        }
+        _ => vec![metric.name.to_owned()],
+    };
+    askance::admin::METRICS.iter().flat_map(parts).chain(counters).collect()
 }
 
 #[test]

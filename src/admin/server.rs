@@ -1,6 +1,6 @@
 //! The port itself: a few connections at a time, each for one request.
 
-use super::metrics::scrape;
+use super::{figures, prometheus};
 use crate::engine::Engine;
 use crate::rpc::server::Door;
 use http::{Method, Request, Response, StatusCode};
@@ -86,8 +86,8 @@ async fn answer(request: &Request<Incoming>, engine: &Engine, door: &Door) -> Re
         "/readyz" => {
             text(StatusCode::SERVICE_UNAVAILABLE, "not ready: writes are refused; see `askance doctor`\n")
         }
-        "/metrics" => match scrape(engine, door).await {
-            Ok(metrics) => text(StatusCode::OK, metrics),
+        "/metrics" => match figures::read(engine, door).await {
+            Ok(figures) => text(StatusCode::OK, prometheus::text(&figures)),
             Err(error) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")),
         },
         _ => text(StatusCode::NOT_FOUND, "there are /metrics, /healthz and /readyz\n"),

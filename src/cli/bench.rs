@@ -9,6 +9,7 @@ use crate::bench::server;
 use crate::bench::traffic::World;
 use crate::clock::Clock;
 use crate::domain::Timestamp;
+use crate::export::otlp::live::{self, Live};
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -50,6 +51,9 @@ pub(super) struct Args {
     /// Measure one of these in this process: used by `bench` itself.
     #[arg(long, hide = true, value_enum)]
     memory_of: Option<Part>,
+    /// The measured daemon also sends its spans to this collector: what that costs shows beside a run without.
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["generate", "memory", "soak"])]
+    otlp: Option<String>,
     /// Be the measured daemon, in this directory: used by `bench` itself.
     #[arg(long, hide = true, value_name = "DIR")]
     be_server: Option<PathBuf>,
@@ -58,7 +62,7 @@ pub(super) struct Args {
 /// Runs the command.
 pub(super) fn run(args: &Args, _global: &Global, output: &Output) -> Result<ExitCode> {
     if let Some(dir) = &args.be_server {
-        return be_server(dir);
+        return be_server(dir, args.otlp.as_ref());
     }
     if let Some(part) = args.memory_of {
         return bench_memory::part(part, output);
@@ -118,12 +122,17 @@ fn first_day_us(args: &Args) -> Result<i64> {
     }
 }
 
-fn be_server(dir: &Path) -> Result<ExitCode> {
-    crate::telemetry::init(crate::telemetry::LogFormat::Text, "warn")?;
+fn be_server(dir: &Path, otlp: Option<&String>) -> Result<ExitCode> {
+    crate::telemetry::init(crate::telemetry::LogFormat::Text, "warn", None)?;
     let runtime = super::runtime()?;
     runtime.block_on(async {
         let bench = server::open(dir)?;
         let address = bench.bound.tcp().context("the server has no TCP address")?;
+        let live = otlp.map(|endpoint| {
+            let settings = live::Settings::new(endpoint.clone(), dir.to_owned());
+            Live::start(&bench.engine, None, None, &settings)
+        });
+        let live = live.transpose()?;
         let mut out = std::io::stdout();
         writeln!(out, "{address}")?;
         out.flush()?;
@@ -139,6 +148,9 @@ fn be_server(dir: &Path) -> Result<ExitCode> {
                 let _closed = end.await;
             })
             .await?;
+        if let Some(live) = live {
+            live.stop().await;
+        }
         bench.engine.stop().await?;
         Ok::<(), anyhow::Error>(())
     })?;
@@ -179,10 +191,13 @@ impl Drop for Measured {
     }
 }
 
-pub(super) fn start(dir: &Path) -> Result<(Measured, String)> {
+pub(super) fn start(dir: &Path, otlp: Option<&String>) -> Result<(Measured, String)> {
     let program = std::env::current_exe().context("cannot find this program")?;
     let mut command = Command::new(program);
     command.arg("bench").arg("--be-server").arg(dir).stdin(Stdio::piped()).stdout(Stdio::piped());
+    if let Some(endpoint) = otlp {
+        command.arg("--otlp").arg(endpoint);
+    }
     let mut child = Measured(command.spawn().context("cannot start the measured daemon")?);
     let out = child.0.stdout.take().context("the measured daemon has no output")?;
     let mut address = String::new();
@@ -195,7 +210,7 @@ pub(super) fn start(dir: &Path) -> Result<(Measured, String)> {
 
 fn measure(args: &Args, output: &Output) -> Result<ExitCode> {
     let scratch = Scratch::make(args.dir())?;
-    let (server, address) = start(&scratch.0)?;
+    let (server, address) = start(&scratch.0, args.otlp.as_ref())?;
     let output = output.with_progress(report::TURNS, "measuring", false);
     // One thread for the load, so that it takes no more than a core from the daemon.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

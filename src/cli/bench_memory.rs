@@ -91,7 +91,7 @@ struct Soak {
 /// Keeps a daemon of its own under full load; exit code 1 if its memory goes on growing after the warm-up.
 pub(super) fn soak(time: Duration, seed: u64, parent: &Path, output: &Output) -> Result<ExitCode> {
     let scratch = Scratch::make(parent)?;
-    let (server, address) = start(&scratch.0)?;
+    let (server, address) = start(&scratch.0, None)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let looks = runtime.block_on(async {
         let channel = super::client::dial(&address).await?;

@@ -56,8 +56,8 @@ pub(super) struct Args {
     /// Only what was received before this time.
     #[arg(long, value_name = "TIME", value_parser = time, conflicts_with = "follow")]
     pub(super) until: Option<Timestamp>,
-    /// Include arguments, masked as they are stored.
-    #[arg(long)]
+    /// Include arguments, masked as they are stored. Without it spans have keyed digests of them.
+    #[arg(long, visible_alias = "arguments")]
     pub(super) payloads: bool,
     /// Go on as events come, until told to stop.
     #[arg(long)]

@@ -97,7 +97,7 @@ enum Step {
 /// Runs the command.
 pub(super) fn run(args: &Args, global: &Global) -> Result<ExitCode> {
     let since = Instant::now();
-    telemetry::init(LogFormat::Text, "warn")?;
+    telemetry::init(LogFormat::Text, "warn", None)?;
     let client = args.client;
     // Clients take 2 for a no, and other codes for «let it run».
     let terms = match args.terms() {

@@ -22,6 +22,7 @@ pub mod output;
 mod policy;
 pub mod refused;
 mod replay;
+mod replay_model;
 mod replay_session;
 pub mod requests;
 mod review;
@@ -217,7 +218,7 @@ pub fn chain(error: &anyhow::Error) -> String {
 
 /// Runs a command that talks to a daemon; it logs what is wrong, and no more.
 fn wait(command: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
-    crate::telemetry::init(LogFormat::Text, "warn")?;
+    crate::telemetry::init(LogFormat::Text, "warn", None)?;
     let runtime = runtime()?;
     let code = runtime.block_on(command);
     runtime.shutdown_background();

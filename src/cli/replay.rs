@@ -1,10 +1,11 @@
 //! `askance replay --all`: folds the log again, decides every call anew, and compares; by the recorded policy, which
-//! must give every decision bit for bit, or by another one, which shows what would change.
+//! must give every decision bit for bit, or by another one or another model, which shows what would change.
 //!
 //! Reads the data directory only; a daemon may be at work beside it. A single session: `replay_session`.
 
 use super::Global;
 use super::output::{Output, table};
+use super::replay_model;
 use super::replay_session::Wanted;
 use crate::app::{log_options, partition_dirs};
 use crate::config::Config;
@@ -36,6 +37,9 @@ pub(super) struct Args {
     /// Decide by this policy instead of the recorded ones, and show what would change.
     #[arg(long, value_name = "FILE", conflicts_with = "fold_only")]
     policy: Option<PathBuf>,
+    /// Decide by this model instead of what was used: a directory or a file as `askance model` writes them.
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["fold_only", "session"])]
+    model: Option<PathBuf>,
     /// Tenant of the session; without it every tenant is looked through.
     #[arg(long, value_name = "NAME", requires = "session")]
     tenant: Option<String>,
@@ -96,6 +100,8 @@ struct PartitionReplay {
     seconds: f64,
     verdicts_differing: u64,
     changes: Vec<ChangeLine>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reviewed: Option<replay_model::ReviewedLine>,
     differences: Vec<DifferenceLine>,
 }
 
@@ -141,8 +147,9 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 pub(super) fn run(args: &Args, global: &Global, output: &Output) -> Result<ExitCode> {
     let config = global.load()?;
     let policy = args.policy.as_deref().map(|path| policy_of(path, &config)).transpose()?;
-    let another = policy.is_some();
-    let plan = Plan { fold_only: args.fold_only, policy, ..Plan::default() };
+    let model = args.model.as_deref().map(replay_model::read).transpose()?;
+    let another = policy.is_some() || model.is_some();
+    let plan = Plan { fold_only: args.fold_only, policy, model, ..Plan::default() };
     let mut replays = Vec::new();
     for (partition, dir, log) in open_logs(&config)? {
         let log = log.with_context(|| format!("cannot read {}", dir.display()))?;
@@ -180,6 +187,7 @@ fn partition_replay(partition: u32, report: &ReplayReport, seconds: f64) -> Part
         erased: report.erased,
         verdicts_differing: report.verdicts_differing,
         changes: changes(report),
+        reviewed: replay_model::reviewed(&report.reviewed),
         state_digest: hex(&report.state_digest),
         seconds,
         differences: differences.collect(),
@@ -249,6 +257,9 @@ fn text(replays: &[PartitionReplay]) -> String {
         text.push('\n');
     }
     for replay in replays {
+        if let Some(reviewed) = &replay.reviewed {
+            text.push_str(&format!("\npartition {}: {}", replay.partition, reviewed.in_words()));
+        }
         for difference in &replay.differences {
             text.push_str(&format!(
                 "\npartition {} position {}: recorded {}; now {}",

@@ -3,6 +3,7 @@
 use super::Global;
 use crate::app::{App, Signals, Start};
 use crate::domain::position::Position;
+use crate::export::otlp::own;
 use crate::telemetry;
 use anyhow::Result;
 use std::path::PathBuf;
@@ -61,7 +62,9 @@ impl Args {
 pub(super) fn run(args: &Args, global: &Global) -> Result<ExitCode> {
     let loaded = global.sources(args.flags())?.load()?;
     let config = loaded.config;
-    telemetry::init(config.general.log_format, &config.general.log_filter)?;
+    let sampled = config.otlp.endpoint.0.is_some() && config.otlp.own_spans_ppm > 0;
+    let (tracer, own_spans) = sampled.then(|| own::sample(config.otlp.own_spans_ppm)).unzip();
+    telemetry::init(config.general.log_format, &config.general.log_filter, tracer)?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         data_dir = %config.data_dir().display(),
@@ -78,6 +81,7 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<ExitCode> {
     let signals = runtime.block_on(async { Signals::listen() })?;
     let accept_lost_tail = args.accept_lost_tail.map(Position::new);
     let app = App::open(&config, Start { accept_lost_tail, rebuild_index: args.rebuild_index })?;
+    let app = app.with_own_spans(own_spans);
     let served = runtime.block_on(async { app.bind()?.run(signals.first()).await });
     runtime.shutdown_timeout(LAST_MOMENTS);
     served.map(|()| ExitCode::SUCCESS)

@@ -151,7 +151,14 @@ pub(super) fn event_json(event: &Event) -> Value {
             });
             ("call_completed", data)
         }
-        Some(Data::SessionOpened(_)) => ("session_opened", Value::Null),
+        Some(Data::SessionOpened(opened)) => {
+            let parent = (!opened.parent_session_key.is_empty()).then_some(&opened.parent_session_key);
+            let data = json!({
+                "session_id": opened.session_id, "principal_chain": opened.principal_chain,
+                "client": opened.client, "parent_session_key": parent,
+            });
+            ("session_opened", data)
+        }
         Some(Data::SessionClosed(closed)) => {
             ("session_closed", json!({ "end": short_name(closed.end().as_str_name(), "SESSION_END_") }))
         }
@@ -159,10 +166,15 @@ pub(super) fn event_json(event: &Event) -> Value {
             let name = defined.definition.as_ref().map(|definition| definition.name.as_str());
             ("tool_defined", json!({ "server": defined.server, "tool": name }))
         }
-        _ => ("other", Value::Null),
+        Some(other) => overseen_json(other),
+        None => ("other", Value::Null),
     };
     json!({
         "position": event.position,
+        "partition": event.partition,
+        "tenant": event.tenant,
+        "session_key": event.session_key,
+        "actor": event.actor,
         "revision": event.revision,
         "event_time": when(event.event_time.as_ref()),
         "receive_time": when(event.receive_time.as_ref()),
@@ -171,4 +183,88 @@ pub(super) fn event_json(event: &Event) -> Value {
         "kind": kind,
         "data": data,
     })
+}
+
+/// Events of reviews for programs, and what comes of them.
+fn overseen_json(data: &Data) -> (&'static str, Value) {
+    let reason = |code: &str| short_name(code, "REASON_CODE_");
+    match data {
+        Data::ReviewOpened(opened) => {
+            let review = opened.review.clone().unwrap_or_default();
+            let call_id = review.call.map(|call| call.call_id);
+            let data = json!({
+                "review_id": review.review_id, "call_id": call_id, "groups": review.groups,
+                "approvals_needed": review.approvals_needed, "deadline": when(review.deadline.as_ref()),
+            });
+            ("review_opened", data)
+        }
+        Data::ReviewJoined(joined) => {
+            ("review_joined", json!({ "review_id": joined.review_id, "call_id": joined.call_id }))
+        }
+        Data::VoteCast(cast) => {
+            let vote = cast.vote.clone().unwrap_or_default();
+            let data = json!({
+                "review_id": cast.review_id, "reviewer": vote.reviewer, "group": vote.group,
+                "choice": short_name(vote.choice().as_str_name(), "VOTE_CHOICE_"), "comment": vote.comment,
+            });
+            ("vote_cast", data)
+        }
+        Data::ReviewDelegated(handed) => {
+            let (id, to, group) = (&handed.review_id, &handed.delegate, &handed.group);
+            ("review_delegated", json!({ "review_id": id, "delegate": to, "group": group }))
+        }
+        Data::ReviewResolved(resolved) => {
+            let data = json!({
+                "review_id": resolved.review_id,
+                "state": short_name(resolved.state().as_str_name(), "REVIEW_STATE_"),
+                "reason_code": reason(resolved.reason_code().as_str_name()), "reason": resolved.reason,
+            });
+            ("review_resolved", data)
+        }
+        Data::CallReleased(released) => {
+            let code = reason(released.reason_code().as_str_name());
+            let (call_id, review_id) = (&released.call_id, &released.review_id);
+            let data = json!({ "call_id": call_id, "review_id": review_id, "reason_code": code, "risk": released.risk });
+            ("call_released", data)
+        }
+        Data::CallRefused(refused) => {
+            let code = reason(refused.reason_code().as_str_name());
+            let (call_id, review_id) = (&refused.call_id, &refused.review_id);
+            let data = json!({ "call_id": call_id, "review_id": review_id, "reason_code": code, "reason": refused.reason });
+            ("call_refused", data)
+        }
+        other => ruled_json(other),
+    }
+}
+
+/// Events of locks, tools and rules for programs.
+fn ruled_json(data: &Data) -> (&'static str, Value) {
+    match data {
+        Data::LockPlaced(placed) => {
+            let lock = placed.lock.clone().unwrap_or_default();
+            let scope = short_name(lock.scope().as_str_name(), "LOCK_SCOPE_");
+            let data = json!({ "lock_id": lock.lock_id, "scope": scope, "target": lock.target, "reason": lock.reason });
+            ("lock_placed", data)
+        }
+        Data::LockLifted(lifted) => {
+            let (id, reason, expired) = (&lifted.lock_id, &lifted.reason, lifted.expired);
+            ("lock_lifted", json!({ "lock_id": id, "reason": reason, "expired": expired }))
+        }
+        Data::ToolRedefined(defined) => {
+            let name = defined.definition.as_ref().map(|definition| definition.name.as_str());
+            ("tool_redefined", json!({ "server": defined.server, "tool": name }))
+        }
+        Data::ToolAccepted(accepted) => {
+            ("tool_accepted", json!({ "server": accepted.server, "tool": accepted.tool }))
+        }
+        Data::PolicyAdopted(adopted) => {
+            let revision = adopted.policy.as_ref().map(|policy| policy.revision.as_str());
+            ("policy_adopted", json!({ "revision": revision }))
+        }
+        Data::ModelAdopted(adopted) => {
+            let model = adopted.model.clone().unwrap_or_default();
+            ("model_adopted", json!({ "name": model.name, "revision": model.revision }))
+        }
+        _ => ("other", Value::Null),
+    }
 }

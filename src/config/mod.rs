@@ -8,7 +8,7 @@ mod load;
 mod value;
 
 pub use load::{ENV_CONFIG, Faults, Loaded, Origin, Sources};
-pub use value::{Bytes, FileOrNone, Listen, SessionOrder, Socket, Value};
+pub use value::{Bytes, Endpoint, FileOrNone, Listen, SessionOrder, Socket, Value};
 
 use crate::domain::call::SessionSource;
 use crate::domain::decision::{Mode, Verdict};
@@ -205,6 +205,25 @@ section! {
     }
 }
 
+section! {
+    /// OpenTelemetry.
+    OtlpSection, otlp, "otlp." {
+        /// Collector to send to (OTLP over gRPC, no TLS): a span a call, review and session, as they end.
+        endpoint: Endpoint = Endpoint(None), ""..""
+        ;
+        /// Whether spans are sent.
+        traces: bool = true, "".."";
+        /// Whether spans hold arguments, masked as they are stored, instead of their keyed digests.
+        arguments: bool = false, "".."";
+        /// Whether log records are sent: calls that were not simply allowed, reviews, locks, changes of rules.
+        logs: bool = false, "".."";
+        /// Time between two pushes of the metrics; 0s: none.
+        metrics_every: Duration = Duration::ZERO, "0s".."1d";
+        /// Share of requests whose way through the daemon is sent as spans, parts per million; 0: none.
+        own_spans_ppm: u64 = 0, "0".."1000000";
+    }
+}
+
 /// All settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
@@ -224,6 +243,8 @@ pub struct Config {
     pub budget: BudgetSection,
     /// `[notify]`
     pub notify: NotifySection,
+    /// `[otlp]`
+    pub otlp: OtlpSection,
 }
 
 impl Config {
@@ -238,6 +259,7 @@ impl Config {
             EngineSection::FIELDS,
             BudgetSection::FIELDS,
             NotifySection::FIELDS,
+            OtlpSection::FIELDS,
         ];
         sections.into_iter().flatten()
     }

@@ -29,6 +29,10 @@ pub trait Value: Sized + PartialEq {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bytes(pub u64);
 
+/// A collector's address, or none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint(pub Option<String>);
+
 /// A TCP address, or `off`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listen(pub Option<SocketAddr>);
@@ -194,6 +198,27 @@ impl Value for FileOrNone {
     }
 }
 
+impl Value for Endpoint {
+    const KIND: &'static str = "http://host:port, or off";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        let is_one = text.strip_prefix("http://").is_some_and(|rest| {
+            !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/')
+        });
+        if is_one {
+            return Ok(Self(Some(text.to_owned())));
+        }
+        Err(format!("`{text}` is not such as http://127.0.0.1:4317, nor off; TLS is not spoken"))
+    }
+
+    fn show(&self) -> String {
+        self.0.clone().unwrap_or_else(|| "off".to_owned())
+    }
+}
+
 impl Value for Listen {
     const KIND: &'static str = "address and port, or off";
 
@@ -340,6 +365,9 @@ mod tests {
         check::<Listen>("off");
         check::<Socket>("in-data-dir");
         check::<Socket>("/run/askance.sock");
+        check::<Endpoint>("off");
+        check::<Endpoint>("http://collector:4317");
+        assert!(Endpoint::parse("https://collector:4317").unwrap_err().contains("TLS"));
         check::<FileOrNone>("none");
         check::<Mode>("observe");
         check::<Verdict>("deny");

@@ -13,6 +13,7 @@ use crate::domain::event::{Event, Recorded};
 use crate::domain::position::Position;
 use crate::eventlog::{self, Batch, NewRecord, Payload, Writer};
 use crate::record::{encode_into, encode_payload_into};
+use crate::telemetry::SPANS;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -210,6 +211,7 @@ impl Press {
         groups: &[Group],
         shared: &Shared,
     ) -> Result<(), Error> {
+        let _span = tracing::trace_span!(target: SPANS, "commit", groups = groups.len()).entered();
         let mut records = groups.iter().flat_map(|group| &group.records).peekable();
         let mut directory = groups.iter().flat_map(|group| &group.directory).cloned().collect();
         while let Some(first) = records.peek() {

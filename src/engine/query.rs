@@ -24,6 +24,10 @@ pub struct TimelineEvent {
     pub erased: bool,
     /// SHA-256 of the record.
     pub hash: [u8; 32],
+    /// Keyed digest of the call's arguments, if that was asked for: see [`Engine::arguments_digest`].
+    ///
+    /// [`Engine::arguments_digest`]: super::Engine::arguments_digest
+    pub arguments_digest: Option<[u8; 32]>,
 }
 
 /// How much of an event to read.
@@ -94,7 +98,12 @@ fn timeline_event(record: &RecordView<'_>, payload: PayloadRef<'_>) -> Result<Ti
         PayloadRef::Erased => (Payload::default(), true),
         PayloadRef::None => (Payload::default(), false),
     };
-    Ok(TimelineEvent { recorded: decode(record, payload)?, erased, hash: record.hash() })
+    Ok(TimelineEvent {
+        recorded: decode(record, payload)?,
+        erased,
+        hash: record.hash(),
+        arguments_digest: None,
+    })
 }
 
 /// The events at these positions, as long as their records stay within `bytes_max` together.

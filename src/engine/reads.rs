@@ -13,6 +13,13 @@ use crate::policy::suggest::Suggestion;
 use crate::policy::{Policy, adopted};
 
 impl Engine {
+    /// Keyed digest of arguments as they are stored: see [`Masker::keyed_digest`]. The key stays in the data directory.
+    ///
+    /// [`Masker::keyed_digest`]: crate::domain::mask::Masker::keyed_digest
+    pub fn arguments_digest(&self, arguments: &[u8]) -> [u8; 32] {
+        self.ingest("").masker.keyed_digest(arguments)
+    }
+
     /// Up to `max` events of a session from a revision on. Blocks on disk reads.
     pub fn session_events(
         &self,

@@ -2,16 +2,18 @@
 //! another policy it shows what would have been decided, each call on what was learnt until then.
 
 use super::Error;
+use super::exchange::{Exchange, Exchanged, Reviewed};
 use super::policies::not_accepted;
 use super::query::{arguments_at, decode};
 use super::relearn;
 use crate::decide::{SCORING_VERSION, moment, redecide};
 use crate::domain::decision::{Decision, Verdict};
-use crate::domain::event::{Event, Payload, Recorded};
+use crate::domain::event::{CallProposed, Event, Payload, Recorded};
+use crate::domain::json::Json;
 use crate::domain::position::Position;
 use crate::domain::stream::StreamId;
 use crate::eventlog::Log;
-use crate::policy::{Book, Policy};
+use crate::policy::{Book, Policy, category};
 use crate::projection::State;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -23,6 +25,8 @@ pub struct Plan {
     pub fold_only: bool,
     /// The policy to decide by; none: each call by the one that held.
     pub policy: Option<Policy>,
+    /// Parts of a model to decide by; none: what was used then.
+    pub model: Option<Exchange>,
     /// Decide only calls of this session; none: of all.
     pub only: Option<StreamId>,
     /// Decide only calls of this tenant; none: of all.
@@ -66,7 +70,7 @@ pub struct Changed {
 pub type Change = (String, Verdict, Verdict);
 
 /// What a replay found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ReplayReport {
     /// Records folded.
     pub records: u64,
@@ -84,6 +88,8 @@ pub struct ReplayReport {
     pub verdicts_differing: u64,
     /// Changes of verdict; at most [`CHANGES_MAX`] kinds.
     pub changes: BTreeMap<Change, Changed>,
+    /// What the review model of the plan says of the calls that go to a human.
+    pub reviewed: Reviewed,
     /// SHA-256 of the state at the end.
     pub state_digest: [u8; 32],
     /// Position of the state at the end.
@@ -139,6 +145,8 @@ pub fn replay_with(
         state: State::empty(),
         book: Book::default(),
         expected: None,
+        exchange: (plan.policy.is_some() || plan.model.is_some())
+            .then(|| (plan.model.clone().unwrap_or_default(), Exchanged::default())),
         plan,
         report: ReplayReport::default(),
     };
@@ -159,6 +167,8 @@ struct Run<'p> {
     book: Book,
     /// Of the call proposed last: its id, and what came out now.
     expected: Option<(String, Decision)>,
+    /// What is exchanged, where another policy or model decides.
+    exchange: Option<(Exchange, Exchanged)>,
     plan: &'p Plan,
     report: ReplayReport,
 }
@@ -175,18 +185,12 @@ impl Run<'_> {
         self.book
             .apply(&record.event, record.receive_time)
             .map_err(|faults| not_accepted(recorded.position, &faults))?;
+        if let Some((exchange, exchanged)) = &mut self.exchange {
+            exchanged.note(exchange, &self.state.key(), &record.event);
+        }
         match &record.event {
             Event::CallProposed(proposed) if self.is_wanted(recorded, &proposed.tenant) => {
-                let policy = self.plan.policy.as_ref().unwrap_or_else(|| self.book.of(&proposed.tenant));
-                let arguments = if policy.needs_arguments() {
-                    arguments_at(log, recorded.position)?
-                } else {
-                    Some(Vec::new())
-                };
-                let decision = arguments.map(|arguments| {
-                    let now = moment(proposed.origin, record.event_time, record.receive_time);
-                    redecide(&self.state, record.stream, proposed, policy, &arguments, now)
-                });
+                let decision = self.decide(log, recorded, proposed)?;
                 self.report.erased += u64::from(decision.is_none());
                 self.expected = decision.map(|decision| (proposed.call_id.clone(), decision));
             }
@@ -203,6 +207,9 @@ impl Run<'_> {
                         if flow.is_continue() {
                             flow = told(Step::Call(&call));
                         }
+                        if let Some((exchange, exchanged)) = &mut self.exchange {
+                            exchanged.decided(exchange, &call.now);
+                        }
                         self.compare(call);
                     } else {
                         self.report.other_version += 1;
@@ -217,6 +224,35 @@ impl Run<'_> {
             flow = told(Step::Progress(self.state.position, self.report.decided));
         }
         Ok(flow)
+    }
+
+    /// Decides a call anew; none: its arguments are needed and were erased.
+    fn decide(
+        &self,
+        log: &Log,
+        recorded: &Recorded,
+        proposed: &CallProposed,
+    ) -> Result<Option<Decision>, Error> {
+        let (record, held) = (&recorded.record, self.book.of(&proposed.tenant));
+        let policy = self.plan.policy.as_ref().unwrap_or(held);
+        let base = self.exchange.as_ref().and_then(|(exchange, exchanged)| {
+            exchanged.base(exchange, &self.state.key(), proposed, (held, policy))
+        });
+        let arguments = if policy.needs_arguments() || base.is_some() {
+            arguments_at(log, recorded.position)?
+        } else {
+            Some(Vec::new())
+        };
+        let now = moment(proposed.origin, record.event_time, record.receive_time);
+        Ok(arguments.map(|arguments| match base {
+            None => redecide(&self.state, record.stream, proposed, policy, &arguments, now),
+            Some(base) => {
+                let danger = Json::parse(&arguments).map(|json| category::danger(&json)).unwrap_or_default();
+                let category = category::of_call(base, danger);
+                let proposed = CallProposed { category, ..proposed.clone() };
+                redecide(&self.state, record.stream, &proposed, policy, &arguments, now)
+            }
+        }))
     }
 
     /// Whether the call of this proposal is to be decided anew.
@@ -253,6 +289,8 @@ impl Run<'_> {
     fn finish(mut self) -> ReplayReport {
         self.report.position = self.state.position;
         self.report.state_digest = self.state.digest();
+        self.report.reviewed =
+            self.exchange.take().map(|(_, exchanged)| exchanged.reviewed).unwrap_or_default();
         self.report
     }
 }

@@ -9,6 +9,7 @@ use super::counters::add;
 use super::recovery::recover;
 use crate::eventlog::{Log, Space};
 use crate::projection::STATE_VERSION;
+use crate::telemetry::SPANS;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -65,6 +66,7 @@ fn watch_space(space: &Space, shared: &Arc<Shared>) {
 }
 
 fn snapshot(log: &Log) -> Result<u64, Error> {
+    let _span = tracing::trace_span!(target: SPANS, "snapshot").entered();
     let (state, _) = recover(log)?;
     log.snapshot_write(state.position, STATE_VERSION, &state.to_bytes())?;
     Ok(state.position.get())

@@ -13,6 +13,10 @@ pub struct Standing {
     pub last_error: String,
     /// When it tries again; none: it is not waiting for that.
     pub retry: Option<Timestamp>,
+    /// Entries that the other side took since the start.
+    pub sent: u64,
+    /// Entries that it did not want, and that were passed over.
+    pub passed_over: u64,
 }
 
 /// All followers, by name and partition. As many as the configuration names.

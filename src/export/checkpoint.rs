@@ -21,15 +21,15 @@ pub struct Checkpoint {
     pub next: u64,
     /// Bytes of the output up to there.
     pub bytes: u64,
-    /// Positions behind `next` that were exported already, where an export is not in the order of the log.
+    /// Positions before `next` that wait to be exported, where an export is not in the order of the log.
     #[serde(default)]
-    pub made: Vec<u64>,
+    pub held: Vec<u64>,
 }
 
 impl Checkpoint {
     /// An export of this that begins.
     pub fn new(of: String) -> Self {
-        Self { version: VERSION, of, next: 1, bytes: 0, made: Vec::new() }
+        Self { version: VERSION, of, next: 1, bytes: 0, held: Vec::new() }
     }
 
     /// Reads the checkpoint of an export; a new one if there is no file yet.

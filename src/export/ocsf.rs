@@ -16,7 +16,25 @@ pub fn events(row: &CallRow) -> Vec<Value> {
     if row.computed_verdict != "allow" {
         events.push(detection_finding(row));
     }
+    events.iter_mut().for_each(without_empty);
     events
+}
+
+/// What is not known is left out: empty texts, and what then holds nothing.
+fn without_empty(value: &mut Value) {
+    let is_empty = |value: &Value| match value {
+        Value::String(text) => text.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        _ => false,
+    };
+    match value {
+        Value::Object(fields) => {
+            fields.values_mut().for_each(without_empty);
+            fields.retain(|_, value| !is_empty(value));
+        }
+        Value::Array(values) => values.iter_mut().for_each(without_empty),
+        _ => {}
+    }
 }
 
 fn api_activity(row: &CallRow) -> Value {

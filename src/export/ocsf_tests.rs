@@ -133,51 +133,71 @@ const DETECTION_FINDING: &[Field] = &[
     ("unmapped", false, Is::Any),
 ];
 
-fn faults(path: &str, value: &Map<String, Value>, fields: &[Field]) -> Vec<String> {
-    let known = |name: &String| fields.iter().any(|(known, ..)| known == name);
-    let mut faults: Vec<String> =
-        value.keys().filter(|name| !known(name)).map(|name| format!("{path}.{name} is no field")).collect();
-    for (name, required, is) in fields {
-        let here = format!("{path}.{name}");
-        match value.get(*name) {
-            None if *required => faults.push(format!("{here} is missing")),
-            None => {}
-            Some(found) => faults.extend(fault(&here, found, *is)),
-        }
-    }
-    faults
+/// JSON Schema of an object with these fields and no others.
+fn schema_of(fields: &[Field]) -> Value {
+    let property = |(name, _, is): &Field| ((*name).to_owned(), schema_is(*is));
+    let required: Vec<&str> = fields.iter().filter(|(_, must, _)| *must).map(|(name, ..)| *name).collect();
+    json!({
+        "type": "object",
+        "properties": fields.iter().map(property).collect::<Map<String, Value>>(),
+        "required": required,
+        "additionalProperties": false,
+    })
 }
 
-fn fault(path: &str, value: &Value, is: Is) -> Vec<String> {
-    let wrong = |holds: bool, what: &str| {
-        if holds { Vec::new() } else { vec![format!("{path} is no {what}: {value}")] }
-    };
+fn schema_is(is: Is) -> Value {
     match is {
-        Is::Any => Vec::new(),
-        Is::Text => wrong(value.as_str().is_some_and(|text| !text.is_empty()), "text"),
-        Is::Number => wrong(value.is_number(), "number"),
-        Is::In(numbers) => {
-            wrong(value.as_u64().is_some_and(|number| numbers.contains(&number)), "known number")
-        }
-        Is::Object(fields) => match value.as_object() {
-            Some(object) => faults(path, object, fields),
-            None => wrong(false, "object"),
-        },
-        Is::List(fields) => match value.as_array().filter(|list| !list.is_empty()) {
-            Some(list) => list.iter().flat_map(|entry| fault(path, entry, Is::Object(fields))).collect(),
-            None => wrong(false, "list with something in it"),
-        },
+        Is::Any => json!({}),
+        Is::Text => json!({ "type": "string", "minLength": 1 }),
+        Is::Number => json!({ "type": "number" }),
+        Is::In(numbers) => json!({ "enum": numbers }),
+        Is::Object(fields) => schema_of(fields),
+        Is::List(fields) => json!({ "type": "array", "minItems": 1, "items": schema_of(fields) }),
     }
+}
+
+/// JSON Schema of a class: its fields, and a type that is class and activity together.
+fn schema_of_class(title: &str, class: u64, activities: &[u64], fields: &[Field]) -> Value {
+    let types = activities.iter().map(|activity| {
+        let (activity_id, type_uid) =
+            (json!({ "const": activity }), json!({ "const": class * 100 + activity }));
+        json!({ "properties": { "activity_id": activity_id, "type_uid": type_uid } })
+    });
+    let mut schema = schema_of(fields);
+    if let Some(own) = schema.as_object_mut() {
+        own.insert("$schema".to_owned(), json!("https://json-schema.org/draft/2020-12/schema"));
+        own.insert("title".to_owned(), json!(title));
+        own.insert("oneOf".to_owned(), types.collect());
+    }
+    schema
+}
+
+/// The schemas by the names of their files under `tests/ocsf`.
+fn schemas() -> [(&'static str, Value); 2] {
+    let activity = schema_of_class("OCSF 1.8 API Activity", 6003, &[1, 2, 3, 4, 99], API_ACTIVITY);
+    let finding = schema_of_class("OCSF 1.8 Detection Finding", 2004, &[1, 2, 3], DETECTION_FINDING);
+    [("api_activity_6003.schema.json", activity), ("detection_finding_2004.schema.json", finding)]
 }
 
 fn check(event: &Value) -> Vec<String> {
-    let fields = if event["class_uid"] == 6003 { API_ACTIVITY } else { DETECTION_FINDING };
-    let mut found = faults("", event.as_object().unwrap(), fields);
-    let sum = event["class_uid"].as_u64().unwrap() * 100 + event["activity_id"].as_u64().unwrap();
-    if event["type_uid"] != sum {
-        found.push(format!("type_uid is not {sum}"));
+    let [activity, finding] = schemas();
+    let (_, schema) = if event["class_uid"] == 6003 { activity } else { finding };
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    validator.iter_errors(event).map(|fault| format!("{} {fault}", fault.instance_path())).collect()
+}
+
+/// The files are what the tables above say; `ASKANCE_GOLDEN=write` writes them.
+#[test]
+fn committed_schemas_are_those_of_the_tables() {
+    for (name, schema) in schemas() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ocsf").join(name);
+        let text = serde_json::to_string_pretty(&schema).unwrap() + "\n";
+        if std::env::var("ASKANCE_GOLDEN").is_ok_and(|what| what == "write") {
+            std::fs::write(&path, &text).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(&path).unwrap_or_default(), text, "{name}");
+        assert!(jsonschema::meta::is_valid(&schema), "{name}");
     }
-    found
 }
 
 #[test]
@@ -207,6 +227,17 @@ fn the_check_finds_what_is_wrong() {
     assert_eq!(spoil(|event| drop(event.insert("severity_id".to_owned(), json!(9)))), 1);
     assert_eq!(spoil(|event| event["anomaly_analyses"][0]["anomalies"] = json!([])), 1);
     assert_eq!(spoil(|event| drop(event.insert("activity_id".to_owned(), json!(2)))), 1);
+    assert_eq!(spoil(|event| drop(event.insert("message".to_owned(), json!("")))), 1);
+}
+
+#[test]
+fn what_is_not_known_is_left_out() {
+    let mut row = row_of("drop_table", Verdict::Deny, 95);
+    (row.server, row.reason, row.client) = (String::new(), String::new(), String::new());
+    row.findings.clear();
+    for event in events(&row) {
+        assert_eq!(check(&event), Vec::<String>::new(), "{event:#}");
+    }
 }
 
 #[test]

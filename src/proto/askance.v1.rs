@@ -4614,7 +4614,9 @@ pub struct CallProposed {
     /// for.
     #[prost(message, optional, tag = "1")]
     pub call: ::core::option::Option<ToolCall>,
-    /// Empty in this version.
+    /// Keyed digest (HMAC-SHA-256, 32 bytes) of the masked arguments: equal arguments have equal digests,
+    /// and nobody without the daemon's key can test a guess. Empty unless
+    /// EventFilter.include_argument_digests, or if the payload was erased.
     #[prost(bytes = "bytes", tag = "2")]
     pub arguments_digest: ::prost::bytes::Bytes,
     /// SHA-256 (32 bytes) that binds the whole call; see Decision.call_digest.
@@ -7157,8 +7159,7 @@ pub struct ListSessionsRequest {
     /// Only in this state. UNSPECIFIED: any.
     #[prost(enumeration = "SessionState", tag = "9")]
     pub state: i32,
-    /// Only nested in this session, at any depth. Empty: any. UNIMPLEMENTED in this version unless
-    /// empty.
+    /// Only nested in this session, at any depth up to 64: its key, 32 hex digits. Empty: any.
     #[prost(string, tag = "10")]
     pub ancestor_session_key: ::prost::alloc::string::String,
     /// Order of the list.
@@ -7213,7 +7214,8 @@ pub struct EventFilter {
     /// Only of this session. Empty: the whole log.
     #[prost(string, tag = "2")]
     pub session_key: ::prost::alloc::string::String,
-    /// Also of the sessions nested in it. UNIMPLEMENTED in this version.
+    /// Also of the sessions nested in it, at any depth up to 64; then in the order of the log, from the
+    /// session's first event on. Needs a session_key.
     #[prost(bool, tag = "3")]
     pub include_children: bool,
     /// Only of this call, its review included. Empty: any.
@@ -7229,6 +7231,10 @@ pub struct EventFilter {
     /// The partition, when the tenant is empty. Ignored otherwise.
     #[prost(uint32, tag = "7")]
     pub partition: u32,
+    /// Send CallProposed.arguments_digest: for those who may not have the arguments. Costs a read of each
+    /// payload.
+    #[prost(bool, tag = "8")]
+    pub include_argument_digests: bool,
 }
 /// List events.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

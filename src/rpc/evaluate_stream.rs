@@ -15,6 +15,7 @@ use super::identity::Identity;
 use super::shared::Shared;
 use super::status::Failure;
 use super::waiting;
+use crate::domain::decision::Verdict;
 use crate::engine::{Command, Decided, Engine, Error};
 use crate::proto::v1::evaluate_stream_response::Result as Answer;
 use crate::proto::v1::{CallError, ErrorCode, EvaluateStreamRequest, EvaluateStreamResponse};
@@ -73,6 +74,8 @@ impl Mailbox {
 /// A request that the engine has.
 struct Open {
     tag: u64,
+    /// When it came; none: its answer is counted.
+    since: Option<Instant>,
     until: Instant,
     /// Until when it waits for a review; none: it does not, or does already.
     wait: Option<Instant>,
@@ -169,7 +172,7 @@ impl EvaluateStream {
             Some(review) => Engine::claiming(call, review, reply),
         };
         self.shared.engine.submit(&echo.tenant, command);
-        self.open[place] = Some(Open { tag: request.tag, until, wait, echo: Some(echo) });
+        self.open[place] = Some(Open { tag: request.tag, since: Some(now), until, wait, echo: Some(echo) });
         self.in_flight += 1;
         Ok(())
     }
@@ -180,10 +183,11 @@ impl EvaluateStream {
             return Some(answer);
         }
         while let Some((place, reply)) = self.replies.pop() {
-            if let Ok(decided) = &reply
-                && self.waits(place, decided)
-            {
-                continue;
+            if let Ok(decided) = &reply {
+                self.count(place, Some(decided.decision.answer()));
+                if self.waits(place, decided) {
+                    continue;
+                }
             }
             let Some(open) = self.open[place].take() else { continue };
             self.free.push(place);
@@ -195,6 +199,14 @@ impl EvaluateStream {
             });
         }
         None
+    }
+
+    /// Counts the answer to a call, once. No verdict: the fallback.
+    fn count(&mut self, place: usize, verdict: Option<Verdict>) {
+        let Some(open) = self.open.get_mut(place).and_then(Option::as_mut) else { return };
+        if let (Some(since), Some(echo)) = (open.since.take(), &open.echo) {
+            self.shared.tally.note(&echo.tenant, &echo.tool, verdict, since.elapsed());
+        }
     }
 
     /// Leaves a call that is under review open if its caller waits for that. Whether it does.
@@ -234,6 +246,9 @@ impl EvaluateStream {
                 if open.until <= now
                     && let Some(echo) = open.echo.take()
                 {
+                    if let Some(since) = open.since.take() {
+                        self.shared.tally.note(&echo.tenant, &echo.tool, None, now - since);
+                    }
                     self.shared.engine.count(&echo.tenant, |counters| &counters.answers_degraded);
                     let verdict = self.shared.fallback(&echo.tenant);
                     self.ready.push(answer(open.tag, Answer::Decision(decision::fallback(verdict, echo))));

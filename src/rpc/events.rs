@@ -5,8 +5,10 @@
 
 use super::convert::event::{Converter, tenant_of_event, type_of};
 use super::convert::stream_of_key;
+use super::kin::Kin;
 use super::shared::tenant_of;
 use super::status::Failure;
+use crate::domain::event::{Event, Payload};
 use crate::domain::position::{Position, Revision};
 use crate::domain::stream::StreamId;
 use crate::domain::time::Timestamp;
@@ -30,19 +32,22 @@ pub(super) struct Scope {
     pub(super) partition: usize,
     /// Of this session; none: of all.
     pub(super) stream: Option<StreamId>,
+    /// Of a session and those nested in it; none: of all.
+    kin: Option<Kin>,
     call_id: String,
     types: Vec<EventType>,
     /// With payloads or without.
-    pub(super) view: EventView,
+    payloads: bool,
+    /// With keyed digests of arguments.
+    digests: bool,
 }
 
 impl Scope {
     /// Checks a filter.
     pub(super) fn new(engine: &Engine, filter: Option<EventFilter>) -> Result<Self, Failure> {
         let filter = filter.unwrap_or_default();
-        if filter.include_children {
-            let what = "also shows the events of nested sessions";
-            return Err(Failure::unavailable_option("filter.include_children", what));
+        if filter.include_children && filter.session_key.is_empty() {
+            return Err(Failure::field("filter.session_key", "is missing; include_children needs it"));
         }
         let stream = match filter.session_key.as_str() {
             "" => None,
@@ -68,8 +73,16 @@ impl Scope {
             let most = engine.partitions() - 1;
             return Err(Failure::field("filter.partition", format!("is over {most}, the last")));
         }
-        let view = if filter.include_payloads { EventView::Full } else { EventView::Basic };
-        Ok(Self { tenant, partition, stream, call_id: filter.call_id, types, view })
+        // A session with those below it is read in the order of the log.
+        let kin = stream.filter(|_| filter.include_children).zip(tenant.as_deref());
+        let kin = kin.map(|(stream, tenant)| Kin::new(tenant, stream));
+        let stream = stream.filter(|_| kin.is_none());
+        let (payloads, digests) = (filter.include_payloads, filter.include_argument_digests);
+        Ok(Self { tenant, partition, stream, kin, call_id: filter.call_id, types, payloads, digests })
+    }
+
+    const fn view(&self) -> EventView {
+        if self.payloads || self.digests { EventView::Full } else { EventView::Basic }
     }
 
     /// Whether to show an event. The converter must have noted it.
@@ -77,6 +90,7 @@ impl Scope {
         let record = &event.recorded.record;
         self.tenant.as_deref().is_none_or(|tenant| tenant_of_event(event) == Some(tenant))
             && self.stream.is_none_or(|stream| record.stream == stream)
+            && self.kin.as_ref().is_none_or(|kin| kin.includes(record.stream))
             && (self.types.is_empty() || self.types.contains(&type_of(&record.event)))
             && (self.call_id.is_empty() || converter.call_id(event) == self.call_id)
     }
@@ -88,13 +102,45 @@ impl Scope {
 
     /// Up to `max` events from a place on, in the order of the scope. Blocks on disk reads.
     pub(super) fn read(&self, engine: &Engine, from: u64, max: u64) -> Result<Vec<TimelineEvent>, Error> {
-        let max = max as usize;
-        match self.stream {
-            Some(stream) => {
-                engine.session_events(self.tenant_counted(), stream, Revision::new(from), max, self.view)
-            }
-            None => engine.partition_events(self.partition, Position::new(from), max, self.view),
+        let Some(stream) = self.stream else { return self.read_partition(engine, from, max) };
+        let (tenant, from) = (self.tenant_counted(), Revision::new(from));
+        let events = engine.session_events(tenant, stream, from, max as usize, self.view())?;
+        Ok(self.as_asked(engine, events))
+    }
+
+    /// Up to `max` events of the whole partition from a position on. Blocks on disk reads.
+    pub(super) fn read_partition(
+        &self,
+        engine: &Engine,
+        from: u64,
+        max: u64,
+    ) -> Result<Vec<TimelineEvent>, Error> {
+        let from = Position::new(from);
+        let events = engine.partition_events(self.partition, from, max as usize, self.view())?;
+        if let Some(kin) = &self.kin {
+            kin.learn(engine, events.iter().map(|event| event.recorded.record.stream))?;
         }
+        Ok(self.as_asked(engine, events))
+    }
+
+    /// The events with what was asked for of their payloads, and nothing else of them.
+    fn as_asked(&self, engine: &Engine, mut events: Vec<TimelineEvent>) -> Vec<TimelineEvent> {
+        for event in events.iter_mut().filter(|_| self.digests) {
+            let record = &mut event.recorded.record;
+            if matches!(record.event, Event::CallProposed(_)) && !event.erased {
+                event.arguments_digest = Some(engine.arguments_digest(&record.payload.arguments));
+            }
+            if !self.payloads {
+                record.payload = Payload::default();
+            }
+        }
+        events
+    }
+
+    /// The first place worth looking at. Blocks on disk reads.
+    pub(super) fn first(&self, engine: &Engine) -> Result<u64, Error> {
+        let begins = self.kin.as_ref().map(|kin| kin.begins(engine)).transpose()?;
+        Ok(begins.flatten().map_or(1, Position::get))
     }
 
     /// The place of an event in the order of the scope: its position, or its revision in a session.
@@ -150,7 +196,7 @@ impl Page {
 
     fn read_on(&self, engine: &Engine) -> Result<Read, Error> {
         let first = if self.scope.stream.is_some() { 1 } else { (*self.positions.start()).max(1) };
-        let mut next = self.resume.unwrap_or(first);
+        let mut next = self.resume.unwrap_or(first.max(self.scope.first(engine)?));
         let mut page = Filling::new(self.size);
         let mut looked_at = 0;
         while looked_at < LOOKED_AT_MAX {

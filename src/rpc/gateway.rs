@@ -23,12 +23,14 @@ use crate::domain::stream::StreamId;
 use crate::engine::{Command, Decided, Definedness, Engine, Error, EventView, Reply};
 use crate::projection::{Tool, tool_hash};
 use crate::proto::v1;
+use crate::telemetry::SPANS;
 use prost::bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Request, Response, Status, Streaming};
+use tracing::Instrument;
 
 /// The service.
 pub(super) struct Gateway {
@@ -41,14 +43,21 @@ impl Gateway {
         Self { shared }
     }
 
-    /// Hands a call to the engine and waits for its decision until then; after that, the fallback.
+    /// Hands a call to the engine and waits for its decision until then; after that, the fallback. `since`: when the
+    /// call came, if its answer counts.
     async fn decide(
         &self,
         echo: Echo,
         by: Instant,
         command: impl FnOnce(Reply<Arc<Decided>>) -> Command,
         wait: Option<Instant>,
+        since: Option<Instant>,
     ) -> Result<v1::Decision, Failure> {
+        let note = |echo: &Echo, verdict| {
+            if let Some(since) = since {
+                self.shared.tally.note(&echo.tenant, &echo.tool, verdict, since.elapsed());
+            }
+        };
         let (sender, receiver) = oneshot::channel();
         let reply: Reply<Arc<Decided>> = Box::new(move |answer| {
             let _gone = sender.send(answer);
@@ -56,6 +65,7 @@ impl Gateway {
         self.shared.engine.submit(&echo.tenant, command(reply));
         match timeout_at(by, receiver).await {
             Ok(Ok(Ok(decided))) => {
+                note(&echo, Some(decided.decision.answer()));
                 let decided = match wait {
                     Some(until) if !waiting::is_final(&decided) => {
                         let (tenant, call_id) = (&echo.tenant, &echo.call_id);
@@ -68,6 +78,7 @@ impl Gateway {
             Ok(Ok(Err(error))) => Err(error.into()),
             Ok(Err(_)) => Err(Error::Stopping.into()),
             Err(_) => {
+                note(&echo, None);
                 self.shared.engine.count(&echo.tenant, |counters| &counters.answers_degraded);
                 Ok(decision::fallback(self.shared.fallback(&echo.tenant), echo))
             }
@@ -116,6 +127,25 @@ fn checked_span(
 }
 
 impl Gateway {
+    async fn evaluated(&self, request: Request<v1::EvaluateRequest>) -> Result<v1::Decision, Status> {
+        let by = self.answer_by(&request);
+        let until = self.wait_until(&request)?;
+        let since = request.extensions().get::<Arrival>().map(|arrival| arrival.received);
+        let identity = identity_of(&request)?;
+        let request = request.into_inner();
+        let (mut call, echo) = tracing::trace_span!(target: SPANS, "admit")
+            .in_scope(|| admit(&self.shared.engine, request.call, request.explain, Intake::Live))?;
+        identity.must_see(&echo.tenant)?;
+        call.actor.clone_from(&identity.subject);
+        let claims = claimed(&request.review_id, echo.partition)?;
+        let command = |reply| match claims {
+            None => Command::Evaluate(call, reply),
+            Some(review) => Engine::claiming(call, review, reply),
+        };
+        let span = tracing::trace_span!(target: SPANS, "decide");
+        Ok(self.decide(echo, by, command, until, since).instrument(span).await?)
+    }
+
     async fn register(
         &self,
         request: v1::RegisterToolsRequest,
@@ -252,19 +282,9 @@ impl v1::gateway_service_server::GatewayService for Gateway {
         &self,
         request: Request<v1::EvaluateRequest>,
     ) -> Result<Response<v1::EvaluateResponse>, Status> {
-        let by = self.answer_by(&request);
-        let until = self.wait_until(&request)?;
-        let identity = identity_of(&request)?;
-        let request = request.into_inner();
-        let (mut call, echo) = admit(&self.shared.engine, request.call, request.explain, Intake::Live)?;
-        identity.must_see(&echo.tenant)?;
-        call.actor.clone_from(&identity.subject);
-        let claims = claimed(&request.review_id, echo.partition)?;
-        let command = |reply| match claims {
-            None => Command::Evaluate(call, reply),
-            Some(review) => Engine::claiming(call, review, reply),
-        };
-        let decision = self.decide(echo, by, command, until).await?;
+        let span = tracing::trace_span!(target: SPANS, "evaluate", verdict = tracing::field::Empty);
+        let decision = self.evaluated(request).instrument(span.clone()).await?;
+        span.record("verdict", decision.verdict().as_str_name());
         Ok(Response::new(v1::EvaluateResponse { decision: Some(decision) }))
     }
 
@@ -288,7 +308,7 @@ impl v1::gateway_service_server::GatewayService for Gateway {
         }
         let (call, echo) = admit(&self.shared.engine, asked, request.explain, Intake::Live)?;
         identity.must_see(&echo.tenant)?;
-        let decision = self.decide(echo, by, |reply| Command::Score(call, reply), None).await?;
+        let decision = self.decide(echo, by, |reply| Command::Score(call, reply), None, None).await?;
         Ok(Response::new(v1::ScoreResponse { decision: Some(decision) }))
     }
 

@@ -12,6 +12,7 @@ use super::policy::Policies;
 use super::reviews::Reviews;
 use super::router::{Extra, Router};
 use super::shared::{Phase, Shared};
+use super::tally::{ANSWERS, Tally, Times};
 use super::timeline::Timeline;
 use super::tools::Tools;
 use crate::engine::Engine;
@@ -113,6 +114,7 @@ impl Bound {
             identities: Arc::default(),
             started: engine.now(),
             gate: Arc::new(Gate::new(limits)),
+            tally: Arc::default(),
             engine,
             options,
         });
@@ -138,7 +140,7 @@ impl Bound {
 
     /// A view of the door's counters that outlives the server.
     pub fn door(&self) -> Door {
-        Door(Arc::clone(&self.shared.gate))
+        Door { gate: Arc::clone(&self.shared.gate), tally: Arc::clone(&self.shared.tally) }
     }
 
     /// A way to the services from inside this process.
@@ -189,17 +191,30 @@ impl Bound {
 
 /// The door's counters.
 #[derive(Clone)]
-pub struct Door(Arc<Gate>);
+pub struct Door {
+    gate: Arc<Gate>,
+    tally: Arc<Tally>,
+}
 
 impl Door {
     /// Connections that are open.
     pub fn open(&self) -> usize {
-        self.0.open()
+        self.gate.open()
     }
 
     /// Connections that were turned away so far.
     pub fn refused(&self) -> Refused {
-        self.0.refused()
+        self.gate.refused()
+    }
+
+    /// Times to answer a call in, in the order of [`ANSWERS`](super::tally::ANSWERS).
+    pub fn times(&self) -> [Times; ANSWERS.len()] {
+        self.tally.times()
+    }
+
+    /// Tenant, tool and calls answered since the start; capped, see [`TOOLS_MAX`](super::tally::TOOLS_MAX).
+    pub fn tools(&self) -> Vec<(String, String, u64)> {
+        self.tally.tools()
     }
 }
 

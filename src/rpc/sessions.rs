@@ -2,6 +2,7 @@
 
 use super::convert::session::{Fold, begins_with, of_summary};
 use super::convert::{key_of_stream, micros, stream_of_key};
+use super::kin::Kin;
 use super::page::{Tokens, size};
 use super::shared::{Shared, tenant_of};
 use super::status::Failure;
@@ -56,9 +57,18 @@ pub(super) async fn list(
     let tokens = Tokens::new(shared.engine.key(&tenant), "sessions", &request);
     let (filter, figures) = filters(&request)?;
     let order = request.order();
-    let looked_at_max =
-        if request.tool.is_empty() && request.server.is_empty() { LOOKED_AT_MAX } else { LOOKED_INTO_MAX };
-    let mut looking = Looking { shared, tenant, filter, figures, tool: request.tool, server: request.server };
+    let ancestor = match request.ancestor_session_key.as_str() {
+        "" => None,
+        key => Some(
+            stream_of_key(&key.to_ascii_lowercase())
+                .ok_or_else(|| Failure::field("ancestor_session_key", "is not 32 hex digits"))?,
+        ),
+    };
+    let kin = ancestor.map(|ancestor| Kin::new(&tenant, ancestor));
+    let looks_in = !request.tool.is_empty() || !request.server.is_empty();
+    let looked_at_max = if looks_in { LOOKED_INTO_MAX } else { LOOKED_AT_MAX };
+    let (tool, server) = (request.tool, request.server);
+    let mut looking = Looking { shared, tenant, filter, figures, kin, tool, server };
     let (sessions, next_page_token) = match order {
         v1::SessionOrder::Unspecified | v1::SessionOrder::Start => {
             let after = if token.is_empty() { None } else { Some(tokens.open("page_token", &token)?) };
@@ -86,6 +96,8 @@ struct Looking<'a> {
     tenant: String,
     filter: SessionFilter,
     figures: Figures,
+    /// Only those below this one.
+    kin: Option<Kin>,
     tool: String,
     server: String,
 }
@@ -108,12 +120,29 @@ impl Looking<'_> {
             looked_at += found.len().max(1);
             let mut found = up_to_date(&self.shared.engine, &self.tenant, found).await?;
             found.retain(|session| self.figures.admit(session));
+            let found = self.nested(found).await?;
             sessions.extend(self.with_tool(found).await?);
             after = next;
             if after.is_none() || sessions.len() >= most || looked_at >= looked_at_max {
                 return Ok((sessions, after));
             }
         }
+    }
+
+    /// Those below the session asked for.
+    async fn nested(&self, sessions: Vec<SessionSummary>) -> Result<Vec<SessionSummary>, Failure> {
+        let Some(kin) = self.kin.clone() else { return Ok(sessions) };
+        self.shared
+            .read(move |engine| {
+                let mut kept = Vec::new();
+                for session in sessions {
+                    if kin.is_below(engine, session.stream)? {
+                        kept.push(session);
+                    }
+                }
+                Ok(kept)
+            })
+            .await
     }
 
     /// Those with a call of the tool and server asked for.
@@ -162,9 +191,6 @@ fn has_call(
 }
 
 fn filters(request: &v1::ListSessionsRequest) -> Result<(SessionFilter, Figures), Failure> {
-    if !request.ancestor_session_key.is_empty() {
-        return Err(Failure::unavailable_option("ancestor_session_key", "narrows the list of sessions"));
-    }
     if v1::SessionOrder::try_from(request.order).is_err() {
         return Err(Failure::field("order", "is not a known order"));
     }

@@ -4,6 +4,7 @@ use super::Options;
 use super::accept::Gate;
 use super::identity::Identities;
 use super::status::Failure;
+use super::tally::Tally;
 use crate::decide::ingest::DEFAULT_TENANT;
 use crate::domain::decision::{Mode, Verdict};
 use crate::domain::time::Timestamp;
@@ -50,6 +51,8 @@ pub(super) struct Shared {
     pub(super) identities: Arc<Identities>,
     /// The door, for its counters.
     pub(super) gate: Arc<Gate>,
+    /// How calls were answered.
+    pub(super) tally: Arc<Tally>,
 }
 
 impl Shared {

@@ -190,9 +190,8 @@ impl Task {
 
     /// Events of the whole partition.
     async fn read(&self, from: u64, max: u64) -> Result<Vec<TimelineEvent>, Failure> {
-        let (partition, view) = (self.scope.partition, self.scope.view);
-        let from = Position::new(from);
-        self.shared.read(move |engine| engine.partition_events(partition, from, max as usize, view)).await
+        let scope = self.scope.clone();
+        self.shared.read(move |engine| scope.read_partition(engine, from, max)).await
     }
 
     async fn show(&mut self, event: TimelineEvent, outbox: &Outbox<WatchEventsResponse>) -> Result<(), End> {

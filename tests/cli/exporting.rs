@@ -16,6 +16,47 @@ fn lines(place: &Place, name: &str) -> Vec<String> {
     std::fs::read_to_string(place.path().join(name)).unwrap().lines().map(str::to_owned).collect()
 }
 
+/// Holds OCSF events against the schemas under `tests/ocsf`.
+fn check_ocsf(events: &[Value]) {
+    let schema = |name: &str| {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ocsf").join(name);
+        let schema: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        jsonschema::validator_for(&schema).unwrap()
+    };
+    let (activity, finding) =
+        (schema("api_activity_6003.schema.json"), schema("detection_finding_2004.schema.json"));
+    for event in events {
+        let schema = if event["class_uid"] == 2004 { &finding } else { &activity };
+        let faults: Vec<String> = schema.iter_errors(event).map(|fault| fault.to_string()).collect();
+        assert!(faults.is_empty(), "{faults:?} in {event:#}");
+    }
+}
+
+/// Recorded agents, whose calls the policy holds and denies: every event fits the schema of its class.
+#[test]
+fn ocsf_of_recorded_agents_fits_its_schemas() {
+    let place = Place::new();
+    let policy = "version: 1\nrules:\n  - {id: never, tool: send_*, effect: deny}\n  - {id: ask, tool: get_*, effect: review}\n";
+    place.file("policy.yaml", policy);
+    let Some(data) = super::support::shared_data() else { return };
+    let packed = std::fs::read(data.join("agentdojo.jsonl.zst")).unwrap();
+    let text = String::from_utf8(zstd::decode_all(packed.as_slice()).unwrap()).unwrap();
+    let lines: Vec<&str> = text.lines().take(1_530).collect();
+    place.file("traffic.jsonl", lines[..1_500].join("\n"));
+    let daemon = place.serve(&["--policy", "policy.yaml"]);
+    place.run(&["import", "traffic.jsonl"]).exits(0);
+    for line in &lines[1_500..] {
+        let ran = place.run_with(&["evaluate", "--line", "-"], line.as_bytes());
+        assert!([0, 3, 4].contains(&ran.code), "{ran:?}");
+    }
+    let ran = place.run(&["export", "ocsf"]).exits(0);
+    let events: Vec<Value> = ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let findings = events.iter().filter(|event| event["class_uid"] == 2004).count();
+    assert!(events.len() - findings == 1_530 && findings > 3, "{} events, {findings} findings", events.len());
+    check_ocsf(&events);
+    assert_eq!(daemon.stop(), 0);
+}
+
 #[test]
 fn every_form_has_every_call() {
     let place = Place::new();
@@ -30,6 +71,7 @@ fn every_form_has_every_call() {
     };
     let ocsf = parsed("ocsf");
     assert_eq!(ocsf.iter().filter(|event| event["class_uid"] == 6003).count(), 20);
+    check_ocsf(&ocsf);
     assert_eq!(parsed("ecs").len(), 20);
     let events = parsed("jsonl");
     let positions: Vec<u64> = events.iter().map(|event| event["position"].as_u64().unwrap()).collect();

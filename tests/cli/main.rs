@@ -16,8 +16,11 @@ mod exporting;
 mod importing;
 mod looking;
 mod models;
+#[path = "../kit/otlp.rs"]
+mod otlp;
 mod overseeing;
 mod scoring;
 mod setup;
 mod support;
 mod terminal;
+mod tracing;

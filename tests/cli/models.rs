@@ -140,3 +140,54 @@ fn what_is_in_models_is_what_the_commands_make() {
     }
     assert_eq!(compared, 6);
 }
+
+/// What another model would have decided: the same table changes nothing, another one is told with counts and examples,
+/// the review model is held against the calls that went to a human, and what cannot be exchanged is refused.
+#[test]
+fn a_log_is_replayed_by_another_model() {
+    let place = Place::new();
+    let daemon = place.serve(&[]);
+    let ask = |tool: &str, id: &str, code: i32| {
+        let args = ["evaluate", "--tool", tool, "--principal", "agent:x", "--session", id, "--call-id", id];
+        place.run(&args).exits(code);
+    };
+    ask("get_logs", "c-get", 0);
+    ask("delete_cluster", "c-delete", 4);
+    ask("remove_pods", "c-remove", 4);
+    assert_eq!(daemon.stop(), 0);
+    let models = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+    let replay = |model: &str| place.run(&["replay", "--all", "--model", model, "--json"]);
+    let same = replay(models.to_str().unwrap()).exits(0).json();
+    assert_eq!((same[0]["decided"].as_u64(), same[0]["differing"].as_u64()), (Some(3), Some(0)), "{same:#}");
+    assert_eq!(same[0]["reviewed"]["calls"], 2);
+    assert!(same[0]["reviewed"]["chance"].as_f64().is_some_and(|chance| chance > 0.0 && chance < 1.0));
+    assert!(same[0]["reviewed"]["chance_before"].is_null());
+
+    let text = std::fs::read_to_string(models.join("tool-risk.json")).unwrap();
+    let mut table: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for entry in table["categories"].as_array_mut().unwrap() {
+        let is_low = entry["category"] == "low";
+        let verbs = entry["verbs"].as_array_mut().unwrap();
+        verbs.retain(|verb| verb != "delete");
+        if is_low {
+            verbs.push("delete".into());
+        }
+    }
+    place.file("lax.json", table.to_string());
+    let lax = replay("lax.json").exits(0).json();
+    let changes = lax[0]["changes"].as_array().unwrap();
+    assert_eq!((lax[0]["verdicts_differing"].as_u64(), changes.len()), (Some(1), 1), "{lax:#}");
+    assert_eq!((changes[0]["from"].as_str(), changes[0]["to"].as_str()), (Some("review"), Some("allow")));
+    assert_eq!(
+        (changes[0]["calls"].as_u64(), changes[0]["examples"][0].as_str()),
+        (Some(1), Some("c-delete"))
+    );
+    place.run(&["replay", "--all", "--model", "lax.json"]).exits(0).says("c-delete").says("WOULD BE");
+
+    let priors = std::fs::read_to_string(models.join("priors.json")).unwrap();
+    place.file("priors.json", priors.replace("\"half_life_weeks\": 4", "\"half_life_weeks\": 5"));
+    replay("priors.json").exits(1).says("compiled in");
+    place.file("bad.json", "{}");
+    replay("bad.json").exits(1).says("no table");
+    replay("nowhere").exits(1).says("cannot read");
+}

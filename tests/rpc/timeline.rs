@@ -61,7 +61,11 @@ async fn sessions_are_listed_newest_first_with_their_present_figures() {
     let foreign = v1::ListSessionsRequest { risk_min: 1, ..next(2, first.next_page_token) };
     assert_eq!(reason(&list(foreign).await.unwrap_err()), "INVALID_TOKEN");
     let ancestor = v1::ListSessionsRequest { ancestor_session_key: "x".to_owned(), ..Default::default() };
-    assert_eq!(list(ancestor).await.unwrap_err().code(), Code::Unimplemented);
+    assert_eq!(list(ancestor).await.unwrap_err().code(), Code::InvalidArgument);
+    let below =
+        |key: &str| v1::ListSessionsRequest { ancestor_session_key: key.to_owned(), ..Default::default() };
+    assert_eq!(ids(&list(below(&all.sessions[1].session_key)).await.unwrap()), ["s-3"]);
+    assert!(list(below(&all.sessions[2].session_key)).await.unwrap().sessions.is_empty());
 
     let key = all.sessions[1].session_key.clone();
     for asked in [key.clone(), key[..8].to_owned(), key.to_uppercase()] {
@@ -220,4 +224,56 @@ async fn every_rpc_answers_or_says_what_it_will_do() {
         assert_eq!(crate::wire::call_empty(server.address, path).await.code(), Code::Unimplemented, "{path}");
     }
     server.stop().await;
+}
+
+/// A session that started another, which started a third: its events with theirs, page by page and watched.
+#[tokio::test]
+async fn events_of_a_session_come_with_those_of_the_sessions_below_it() {
+    let server = Server::start().await;
+    let mut gateway = server.gateway().await;
+    let mut keys = Vec::new();
+    for round in 0..3 {
+        for (session, parent) in [("s-1", ""), ("s-2", "s-1"), ("s-3", "s-2"), ("s-4", "")] {
+            let mut call = call(&format!("c-{session}-{round}"));
+            let hints = call.session.as_mut().unwrap();
+            (hints.session_id, hints.parent_session_id) = (session.to_owned(), parent.to_owned());
+            keys.push(decide(&mut gateway, call).await.session_key);
+        }
+    }
+    let mut timeline = TimelineServiceClient::new(server.channel().await);
+    let mut listed = async |key: &str, include_children, page_size| {
+        let filter = v1::EventFilter { session_key: key.to_owned(), include_children, ..Default::default() };
+        let mut request = v1::ListEventsRequest { filter: Some(filter), page_size, ..Default::default() };
+        let mut events = Vec::new();
+        loop {
+            let page = timeline.list_events(request.clone()).await.unwrap().into_inner();
+            events.extend(page.events);
+            if page.next_page_token.is_empty() {
+                return events;
+            }
+            request.page_token = page.next_page_token;
+        }
+    };
+    let alone = listed(&keys[0], false, 100).await;
+    let all = listed(&keys[0], true, 100).await;
+    let inner = listed(&keys[1], true, 100).await;
+    // An opening and three calls of two events each.
+    assert_eq!((alone.len(), inner.len(), all.len()), (7, 14, 21));
+    assert!(all.is_sorted_by_key(|event| event.position));
+    assert!(all.iter().all(|event| event.session_key != keys[3]));
+    assert_eq!(listed(&keys[0], true, 4).await, all, "page by page");
+    let filter = v1::EventFilter { include_children: true, ..Default::default() };
+    let request = v1::WatchEventsRequest { filter: Some(filter.clone()), ..Default::default() };
+    assert_eq!(timeline.watch_events(request).await.unwrap_err().code(), Code::InvalidArgument);
+    let filter = v1::EventFilter { session_key: keys[0].clone(), ..filter };
+    let request =
+        v1::WatchEventsRequest { filter: Some(filter), from_position: Some(1), ..Default::default() };
+    let mut watch = timeline.watch_events(request).await.unwrap().into_inner();
+    for expected in &all {
+        let message = watch.message().await.unwrap().unwrap();
+        let Some(v1::watch_events_response::Update::Event(event)) = message.update else {
+            panic!("{message:?}")
+        };
+        assert_eq!(event.position, expected.position);
+    }
 }

@@ -12,8 +12,11 @@ mod compositions;
 mod figures;
 mod identities;
 mod locks;
+#[path = "../kit/otlp.rs"]
+mod otlp;
 mod provenance;
 mod restarts;
 mod reviews;
 mod stage;
 mod telling;
+mod tracing;

@@ -86,7 +86,8 @@ fn words(table: &[(Capabilities, &[&str])]) -> Vec<Value> {
     table.iter().map(|(capability, words)| json!({"capability": name(*capability), "words": words})).collect()
 }
 
-fn priors() -> Value {
+/// What is assumed before anything is known, as it is compiled in.
+pub(in crate::cli) fn priors() -> Value {
     let (budget, wanted) = (Budget::default(), Wanted::default());
     json!({
         "version": 1,

@@ -1,6 +1,6 @@
 //! `askance model`: what was learnt, and what is fitted outside and adopted.
 
-mod export;
+pub(super) mod export;
 mod roles;
 mod train;
 

@@ -42,6 +42,9 @@ pub struct ResourceSpans {
     /// By scope.
     #[prost(message, repeated, tag = "2")]
     pub scope_spans: Vec<ScopeSpans>,
+    /// Version of the conventions.
+    #[prost(string, tag = "3")]
+    pub schema_url: String,
 }
 
 /// Who made spans.
@@ -61,6 +64,9 @@ pub struct ScopeSpans {
     /// The spans.
     #[prost(message, repeated, tag = "2")]
     pub spans: Vec<Span>,
+    /// Version of the conventions.
+    #[prost(string, tag = "3")]
+    pub schema_url: String,
 }
 
 /// The instrumentation.
@@ -104,6 +110,9 @@ pub struct Span {
     /// What happened in it.
     #[prost(message, repeated, tag = "11")]
     pub events: Vec<SpanEvent>,
+    /// How much more did.
+    #[prost(uint32, tag = "12")]
+    pub dropped_events_count: u32,
     /// Spans of other traces that belong to it.
     #[prost(message, repeated, tag = "13")]
     pub links: Vec<Link>,

@@ -7,10 +7,12 @@
 
 mod arguments;
 mod reach;
+mod verbs;
 mod words;
 
 pub use arguments::{Danger, danger, of_call};
 pub use reach::reach;
+pub use verbs::Verbs;
 
 use crate::domain::json::Json;
 use crate::domain::risk::{Capabilities, RiskCategory};
@@ -66,8 +68,39 @@ pub fn infer(
     annotations: Option<&Json<'_>>,
     schema: Option<&Json<'_>>,
 ) -> Inferred {
+    infer_with(&known, tool, description, annotations, schema)
+}
+
+/// The same by another table of verbs.
+pub fn infer_by(
+    verbs: &Verbs,
+    tool: &str,
+    description: &str,
+    annotations: Option<&Json<'_>>,
+    schema: Option<&Json<'_>>,
+) -> Inferred {
+    infer_with(&|word| verbs.get(word), tool, description, annotations, schema)
+}
+
+/// The category of a verb, with the verb as its table has it.
+type Lookup<'t> = dyn Fn(&str) -> Option<(RiskCategory, &'t str)> + 't;
+
+fn known(word: &str) -> Option<(RiskCategory, &'static str)> {
+    let of = |(category, verbs): &(RiskCategory, &'static [&'static str])| {
+        verbs.iter().find(|verb| **verb == word).map(|verb| (*category, *verb))
+    };
+    VERBS.iter().find_map(of)
+}
+
+fn infer_with<'t>(
+    verbs: &Lookup<'t>,
+    tool: &str,
+    description: &str,
+    annotations: Option<&Json<'_>>,
+    schema: Option<&Json<'_>>,
+) -> Inferred {
     let words = words(tool);
-    let (category, verb) = category_of(&words);
+    let (category, verb) = category_of(&words, verbs);
     let reads = category == RiskCategory::Low && !NEW.contains(&verb);
     let why = if verb.is_empty() {
         "no word of its name is a known verb, and unknown is not safe".to_owned()
@@ -110,13 +143,8 @@ fn lower(description: &str) -> String {
 
 /// The strictest verb among the first known one and a critical one behind it: `run_migration` is a
 /// migration, and `get_delete_log` reads.
-fn category_of(words: &[String]) -> (RiskCategory, &'static str) {
-    let known = |word: &String| {
-        VERBS.iter().find_map(|(category, verbs)| {
-            verbs.iter().find(|verb| *verb == word).map(|verb| (*category, *verb))
-        })
-    };
-    let mut verbs = words.iter().filter_map(known);
+fn category_of<'t>(words: &[String], known: &Lookup<'t>) -> (RiskCategory, &'t str) {
+    let mut verbs = words.iter().filter_map(|word| known(word));
     match (verbs.next(), verbs.find(|(category, _)| *category == RiskCategory::Critical)) {
         (Some((RiskCategory::Low, verb)), _) => (RiskCategory::Low, verb),
         (Some(_), Some(critical)) => critical,

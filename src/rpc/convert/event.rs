@@ -137,6 +137,7 @@ impl Converter {
         let correlation_id = self.call_id(&event).to_owned();
         let position = event.recorded.position;
         let actor = actor_of(&event.recorded.record.event).to_owned();
+        let arguments_digest = event.arguments_digest;
         let record = event.recorded.record;
         let trace = match &record.event {
             Event::CallProposed(proposed) if !proposed.traceparent.is_empty() => {
@@ -145,7 +146,7 @@ impl Converter {
             _ => None,
         };
         let call = record.call;
-        v1::Event {
+        let mut shown = v1::Event {
             position: position.get(),
             tenant,
             session_key: key_of_stream(&record.stream),
@@ -161,7 +162,11 @@ impl Converter {
             erased: event.erased,
             partition,
             data: self.data(Recorded { position, record }, &call, partition),
+        };
+        if let (Some(Data::CallProposed(proposed)), Some(digest)) = (&mut shown.data, arguments_digest) {
+            proposed.arguments_digest = Bytes::copy_from_slice(&digest);
         }
+        shown
     }
 
     fn data(&self, recorded: Recorded, call: &CallKey, partition: u32) -> Option<Data> {
