@@ -267,9 +267,9 @@ fn the_policy_that_comes_with_it_lets_agents_work() {
         assert!(shell(command).is_some_and(|why| why.contains("approve review")), "{command}");
     }
     for (tool, input) in [
-        ("Edit", json!({ "file_path": "/work/a.rs", "old_string": "a", "new_string": "b" })),
-        ("Write", json!({ "file_path": "/work/b.rs", "content": "fn main() {}" })),
-        ("Read", json!({ "file_path": "/work/a.rs" })),
+        ("Edit", json!({ "file_path": "/srv/a.rs", "old_string": "a", "new_string": "b" })),
+        ("Write", json!({ "file_path": "/srv/b.rs", "content": "fn main() {}" })),
+        ("Read", json!({ "file_path": "/srv/a.rs" })),
         ("Task", json!({ "prompt": "look around" })),
         ("TodoWrite", json!({ "todos": [] })),
     ] {
