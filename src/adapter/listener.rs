@@ -1,11 +1,13 @@
-//! The door of the adapters that speak HTTP/1.1: `POST /v1/hooks/CLIENT`.
+//! The door of the adapters that speak HTTP/1.1: `POST /v1/hooks/CLIENT`, and the paths of the gateways.
 //!
 //! A client takes any answer but 200 for «let it run», so that a hook is answered 200 and a line of JSON whatever came
 //! of it; other statuses are for requests that are no hook's at all. Who asks is not settled here: each request goes to
 //! the API over a connection with its own address and credential.
 
+use super::credential::bearer;
 use super::desk::{Desk, Settings as Terms, this_user};
 use super::envelope::{About, Envelope, Ruling};
+use super::gateway::{self, Gateway};
 use super::hook::{self, Client, Message};
 use super::memory::Memory;
 use crate::config::HttpSection;
@@ -15,7 +17,7 @@ use crate::mcp::scope::is_name;
 use crate::rpc::Peer;
 use crate::rpc::inside::Inside;
 use anyhow::{Context, Result};
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -50,6 +52,10 @@ const HOOKS: &str = "/v1/hooks/";
 const PRINCIPAL: &str = "askance-principal";
 /// Names the tenant.
 const TENANT: &str = "askance-tenant";
+/// Names the request for its sender's logs; AuthZEN wants it back.
+const REQUEST_ID: &str = "x-request-id";
+/// Bytes of such a name that are sent back.
+const REQUEST_ID_BYTES_MAX: usize = 256;
 
 /// What holds for every request.
 struct Settings {
@@ -134,22 +140,32 @@ impl Room {
         if self.own.ip().is_loopback() && !is_local(request.headers()) {
             return text(StatusCode::FORBIDDEN, "askance answers clients on this machine only\n");
         }
-        let client = request.uri().path().strip_prefix(HOOKS).and_then(Client::of_name);
-        let Some(client) = client else {
-            let known: Vec<&str> = Client::ALL.iter().map(|client| client.name()).collect();
-            return text(
-                StatusCode::NOT_FOUND,
-                format!("there is POST {HOOKS}CLIENT: {}\n", known.join(", ")),
-            );
-        };
+        let path = request.uri().path();
+        let client = path.strip_prefix(HOOKS).and_then(Client::of_name);
+        let gateway = Gateway::of_path(path);
+        if client.is_none() && gateway.is_none() {
+            return text(StatusCode::NOT_FOUND, paths());
+        }
         if request.method() != Method::POST {
             return text(StatusCode::METHOD_NOT_ALLOWED, "only POST is answered\n");
         }
+        match (client, gateway) {
+            (Some(client), _) => self.answer_hook(client, request, from).await,
+            (None, Some(gateway)) => self.answer_gateway(gateway, request, from).await,
+            (None, None) => text(StatusCode::NOT_FOUND, paths()),
+        }
+    }
+
+    async fn answer_hook(
+        &self,
+        client: Client,
+        request: Request<Incoming>,
+        from: SocketAddr,
+    ) -> Response<Full<Bytes>> {
         let (parts, body) = request.into_parts();
-        let message = match tokio::time::timeout(ARRIVAL_TIMEOUT, whole(body)).await {
-            Ok(Ok(body)) => hook::read(client, &body),
-            Ok(Err(fault)) => Message::missing(&format!("the request broke off: {fault}")),
-            Err(_) => Message::missing("the request did not come in time"),
+        let message = match arrived(body).await {
+            Ok(body) => hook::read(client, &body),
+            Err(why) => Message::missing(&why),
         };
         let ruling = match &message.read {
             Ok(envelope) => self.rule(envelope, &parts.headers, from).await,
@@ -159,14 +175,40 @@ impl Room {
         respond(StatusCode::OK, "application/json", format!("{}\n", answer.line))
     }
 
+    async fn answer_gateway(
+        &self,
+        gateway: Gateway,
+        request: Request<Incoming>,
+        from: SocketAddr,
+    ) -> Response<Full<Bytes>> {
+        let (parts, body) = request.into_parts();
+        let message = match arrived(body).await {
+            Ok(body) => gateway::read(gateway, &body, parts.uri.query().unwrap_or_default()),
+            Err(why) => gateway::Message::missing(&why),
+        };
+        let ruling = match &message.read {
+            Ok(envelope) => self.rule(envelope, &parts.headers, from).await,
+            Err(_) => Ruling::Pass,
+        };
+        let answer = gateway::answer(gateway, &message, &ruling);
+        let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        // Not even the end of a line where nothing is to be said: it may be taken for something.
+        let mut response = respond(status, "application/json", answer.body);
+        let id = parts.headers.get(REQUEST_ID).filter(|id| id.len() <= REQUEST_ID_BYTES_MAX);
+        if let Some(id) = id {
+            response.headers_mut().insert(REQUEST_ID, id.clone());
+        }
+        response
+    }
+
     async fn rule(&self, envelope: &Envelope, headers: &HeaderMap, from: SocketAddr) -> Ruling {
-        let terms = match self.terms(headers) {
+        let terms = match self.terms(envelope, headers) {
             Ok(terms) => terms,
             Err(why) => return unjudged(envelope, why),
         };
-        let bearer = headers.get(AUTHORIZATION).map(|value| MetadataValue::try_from(value.as_bytes()));
-        let Ok(bearer) = bearer.transpose() else {
-            return unjudged(envelope, "its header `authorization` holds what no credential has");
+        let bearer = match bearer(headers) {
+            Ok(bearer) => bearer,
+            Err(why) => return unjudged(envelope, why),
         };
         let gate = Gate::new(dial(self.inside.clone(), from, bearer), DECISION_TIMEOUT);
         let within = terms.hold + SLACK;
@@ -176,7 +218,7 @@ impl Room {
         ruled.unwrap_or_else(|_| unjudged(envelope, "the daemon did not answer in time"))
     }
 
-    fn terms(&self, headers: &HeaderMap) -> Result<Terms, &'static str> {
+    fn terms(&self, envelope: &Envelope, headers: &HeaderMap) -> Result<Terms, &'static str> {
         let names = |header: &str| -> Result<Vec<String>, &'static str> {
             let all = headers.get_all(header).iter().map(|value| match value.to_str() {
                 Ok(name) if is_name(name) => Ok(name.to_owned()),
@@ -185,12 +227,19 @@ impl Room {
             all.collect()
         };
         let mut principals = names(PRINCIPAL)?;
-        if principals.is_empty() {
+        if principals.is_empty() && envelope.principals.is_empty() {
             principals.push(self.settings.principal.clone());
         }
         let tenant = names(TENANT)?.into_iter().next().unwrap_or_default();
         Ok(Terms { tenant, principals, hold: self.settings.hold, low_runs_unasked: false })
     }
+}
+
+/// The paths there are.
+fn paths() -> String {
+    let clients: Vec<&str> = Client::ALL.iter().map(|client| client.name()).collect();
+    let gateways: Vec<&str> = Gateway::ALL.iter().map(|gateway| gateway.path()).collect();
+    format!("there is POST {HOOKS}CLIENT: {}; and POST {}\n", clients.join(", "), gateways.join(", "))
 }
 
 /// What holds for a message that nobody could be asked about.
@@ -215,6 +264,15 @@ fn dial(inside: Inside, from: SocketAddr, bearer: Option<MetadataValue<Ascii>>) 
             Ok(Link { channel, bearer, close: None })
         })
     })
+}
+
+/// The body, or why there is none.
+async fn arrived(body: Incoming) -> Result<Vec<u8>, String> {
+    match tokio::time::timeout(ARRIVAL_TIMEOUT, whole(body)).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(fault)) => Err(format!("the request broke off: {fault}")),
+        Err(_) => Err("the request did not come in time".to_owned()),
+    }
 }
 
 /// The body, or the beginning of one that is too long.

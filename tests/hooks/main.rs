@@ -8,6 +8,7 @@
     reason = "a test stops where something is wrong"
 )]
 
+mod gateways;
 mod golden;
 mod http;
 mod init;
