@@ -4,21 +4,17 @@
 //! of it; other statuses are for requests that are no hook's at all. Who asks is not settled here: each request goes to
 //! the API over a connection with its own address and credential.
 
-use super::credential::bearer;
-use super::desk::{Desk, Settings as Terms, this_user};
-use super::envelope::{About, Envelope, Ruling};
+use super::envelope::Ruling;
 use super::gateway::{self, Gateway};
 use super::hook::{self, Client, Message};
-use super::memory::Memory;
+use super::inward::{Inward, Settings};
 use crate::config::HttpSection;
-use crate::mcp::gate::{Dial, Gate, Link};
 use crate::mcp::proxy::is_local;
-use crate::mcp::scope::is_name;
 use crate::rpc::Peer;
 use crate::rpc::inside::Inside;
 use anyhow::{Context, Result};
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
-use http::{Method, Request, Response, StatusCode, Uri};
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -33,8 +29,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::Endpoint;
 
 /// Connections at a time; further ones wait to be accepted.
 const CONNECTIONS_MAX: usize = 64;
@@ -42,28 +36,14 @@ const CONNECTIONS_MAX: usize = 64;
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause after the system refused to hand over a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Time for a decision.
-const DECISION_TIMEOUT: Duration = Duration::from_secs(2);
-/// Time beyond the hold in which there is an answer.
-const SLACK: Duration = Duration::from_secs(5);
+/// The configured hold is all that bounds that of a hook: how long its client waits, its client says.
+const HOLD_MAX: Duration = Duration::MAX;
 /// Where the hooks are.
 const HOOKS: &str = "/v1/hooks/";
-/// Names who acts for whom, once a link, outermost first.
-const PRINCIPAL: &str = "askance-principal";
-/// Names the tenant.
-const TENANT: &str = "askance-tenant";
 /// Names the request for its sender's logs; AuthZEN wants it back.
 const REQUEST_ID: &str = "x-request-id";
 /// Bytes of such a name that are sent back.
 const REQUEST_ID_BYTES_MAX: usize = 256;
-
-/// What holds for every request.
-struct Settings {
-    /// Who acts where the request does not say.
-    principal: String,
-    hold: Duration,
-    memory: Memory,
-}
 
 /// The door, bound.
 pub struct Listener {
@@ -76,8 +56,7 @@ impl Listener {
     /// The door that is configured, if one is. Needs a tokio runtime around it.
     pub fn open(http: &HttpSection, data_dir: &Path) -> Result<Option<Self>> {
         let Some(address) = http.listen.0 else { return Ok(None) };
-        let memory = Memory::beside(data_dir);
-        let settings = Settings { principal: this_user(), hold: http.hold, memory };
+        let settings = Settings::new(http.hold, data_dir);
         let bound = Self::bind(address, settings);
         let bound = bound.with_context(|| format!("cannot listen on {address} (http)"))?;
         tracing::info!(address = ?bound.own, "adapters over HTTP");
@@ -96,7 +75,7 @@ impl Listener {
     pub async fn run(self, inside: Inside) {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let Self { listener, own, settings } = self;
-        let room = Arc::new(Room { own, settings, inside });
+        let room = Arc::new(Room { own, inward: Inward::new(settings, inside) });
         loop {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
             match listener.accept().await {
@@ -118,8 +97,7 @@ impl Listener {
 
 struct Room {
     own: SocketAddr,
-    settings: Settings,
-    inside: Inside,
+    inward: Inward,
 }
 
 async fn serve(stream: TcpStream, from: SocketAddr, room: Arc<Room>) {
@@ -168,7 +146,7 @@ impl Room {
             Err(why) => Message::missing(&why),
         };
         let ruling = match &message.read {
-            Ok(envelope) => self.rule(envelope, &parts.headers, from).await,
+            Ok(envelope) => self.inward.rule(envelope, &parts.headers, Peer::Tcp(from), HOLD_MAX).await,
             Err(_) => Ruling::Pass,
         };
         let answer = hook::answer(client, &message, &ruling);
@@ -187,7 +165,9 @@ impl Room {
             Err(why) => gateway::Message::missing(&why),
         };
         let ruling = match &message.read {
-            Ok(envelope) => self.rule(envelope, &parts.headers, from).await,
+            Ok(envelope) => {
+                self.inward.rule(envelope, &parts.headers, Peer::Tcp(from), gateway.hold_max()).await
+            }
             Err(_) => Ruling::Pass,
         };
         let answer = gateway::answer(gateway, &message, &ruling);
@@ -200,39 +180,6 @@ impl Room {
         }
         response
     }
-
-    async fn rule(&self, envelope: &Envelope, headers: &HeaderMap, from: SocketAddr) -> Ruling {
-        let terms = match self.terms(envelope, headers) {
-            Ok(terms) => terms,
-            Err(why) => return unjudged(envelope, why),
-        };
-        let bearer = match bearer(headers) {
-            Ok(bearer) => bearer,
-            Err(why) => return unjudged(envelope, why),
-        };
-        let gate = Gate::new(dial(self.inside.clone(), from, bearer), DECISION_TIMEOUT);
-        let within = terms.hold + SLACK;
-        let desk = Desk::new(gate, self.settings.memory.clone(), terms);
-        let ruled = tokio::time::timeout(within, desk.rule(envelope)).await;
-        desk.close().await;
-        ruled.unwrap_or_else(|_| unjudged(envelope, "the daemon did not answer in time"))
-    }
-
-    fn terms(&self, envelope: &Envelope, headers: &HeaderMap) -> Result<Terms, &'static str> {
-        let names = |header: &str| -> Result<Vec<String>, &'static str> {
-            let all = headers.get_all(header).iter().map(|value| match value.to_str() {
-                Ok(name) if is_name(name) => Ok(name.to_owned()),
-                _ => Err("its headers name a principal or a tenant with what no name has in it"),
-            });
-            all.collect()
-        };
-        let mut principals = names(PRINCIPAL)?;
-        if principals.is_empty() && envelope.principals.is_empty() {
-            principals.push(self.settings.principal.clone());
-        }
-        let tenant = names(TENANT)?.into_iter().next().unwrap_or_default();
-        Ok(Terms { tenant, principals, hold: self.settings.hold, low_runs_unasked: false })
-    }
 }
 
 /// The paths there are.
@@ -240,30 +187,6 @@ fn paths() -> String {
     let clients: Vec<&str> = Client::ALL.iter().map(|client| client.name()).collect();
     let gateways: Vec<&str> = Gateway::ALL.iter().map(|gateway| gateway.path()).collect();
     format!("there is POST {HOOKS}CLIENT: {}; and POST {}\n", clients.join(", "), gateways.join(", "))
-}
-
-/// What holds for a message that nobody could be asked about.
-fn unjudged(envelope: &Envelope, why: &str) -> Ruling {
-    match &envelope.about {
-        About::Before(call) => super::desk::unasked(call, why.to_owned(), false),
-        _ => Ruling::Pass,
-    }
-}
-
-/// Connects to the services of this process as the one who sent the request.
-fn dial(inside: Inside, from: SocketAddr, bearer: Option<MetadataValue<Ascii>>) -> Dial {
-    Box::new(move || {
-        let (inside, bearer) = (inside.clone(), bearer.clone());
-        Box::pin(async move {
-            let connector = tower::service_fn(move |_: Uri| {
-                let inside = inside.clone();
-                async move { inside.connect(Peer::Tcp(from)).await.map(TokioIo::new) }
-            });
-            let endpoint = Endpoint::from_static("http://inside");
-            let channel = endpoint.connect_with_connector(connector).await?;
-            Ok(Link { channel, bearer, close: None })
-        })
-    })
 }
 
 /// The body, or why there is none.

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Pure: [`envelope`], [`hook`], [`gateway`], `fields` (reads strictly), `result`. Around them: [`desk`] (asks, holds, tells), [`memory`] (what must be known from one
-//! event to the next), [`listener`] (HTTP), `credential` (what came with a request).
+//! event to the next), [`listener`] (HTTP), `inward` (from a door to the API), `credential` (what came with a request).
 //!
 //! A further adapter: a file that reads its message into an [`envelope::Envelope`] and writes a
 //! [`envelope::Ruling`], a path in [`listener`], a golden file of request and answer in `tests/golden/gateways`, a page in `docs`.
@@ -21,6 +21,7 @@ pub mod envelope;
 mod fields;
 pub mod gateway;
 pub mod hook;
+mod inward;
 pub mod listener;
 pub mod memory;
 mod result;

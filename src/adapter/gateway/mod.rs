@@ -16,6 +16,7 @@ use crate::domain::call::limits::CHAIN_LINKS_MAX;
 use crate::mcp::refusal::Refusal;
 use crate::mcp::scope::is_name;
 use place::Place;
+use std::time::Duration;
 
 /// A gateway that asks over HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +48,19 @@ impl Gateway {
             Self::Docker => "/v1/gateways/docker",
             Self::ToolHive => "/v1/gateways/toolhive",
             Self::AuthZen => "/access/v1/evaluation",
+        }
+    }
+
+    /// How long a call may be held at most: less than the time after which the gateway gives up unless it is told
+    /// otherwise.
+    pub const fn hold_max(self) -> Duration {
+        match self {
+            // It waits for ever.
+            Self::Docker => Duration::MAX,
+            // 10 s.
+            Self::ToolHive => Duration::from_secs(8),
+            // Not said; those who ask hold up a request of their own.
+            Self::AuthZen => Duration::from_secs(4),
         }
     }
 
