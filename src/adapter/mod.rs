@@ -6,8 +6,8 @@
 //! answer  ◀─ hook::answer, gateway::answer              ◀─ Ruling   ◀─
 //! ```
 //!
-//! Pure: [`envelope`], [`hook`], [`gateway`], `fields` (reads strictly), `result`. Around them: [`desk`] (asks, holds, tells), [`memory`] (what must be known from one
-//! event to the next), [`listener`] (HTTP), `inward` (from a door to the API), `credential` (what came with a request).
+//! Pure: [`envelope`], [`hook`], [`gateway`] (over HTTP), `fields` (reads strictly), `result`. Around them: [`desk`] (asks, holds, tells), [`memory`] (what must be known from one
+//! event to the next), [`listener`] (HTTP), [`grpc`] (gateways that ask over gRPC), `inward` (from a door to the API), `credential` (what came with a request).
 //!
 //! A further adapter: a file that reads its message into an [`envelope::Envelope`] and writes a
 //! [`envelope::Ruling`], a path in [`listener`], a golden file of request and answer in `tests/golden/gateways`, a page in `docs`.
@@ -20,6 +20,7 @@ pub mod desk;
 pub mod envelope;
 mod fields;
 pub mod gateway;
+pub mod grpc;
 pub mod hook;
 mod inward;
 pub mod listener;

@@ -7,15 +7,15 @@ use crate::mcp::scope::{Fixed, scope};
 
 /// A client's message.
 #[derive(Debug)]
-pub(super) struct Inner {
+pub(in crate::adapter) struct Inner {
     /// A call to come, or nothing that we need to know.
-    pub(super) about: About,
+    pub(in crate::adapter) about: About,
     /// The session that the client names; empty: it names none.
-    pub(super) session: String,
+    pub(in crate::adapter) session: String,
 }
 
 /// Reads a message to `server`. `id` is the gateway's id of the call; empty: it gives none.
-pub(super) fn inner(message: &[u8], server: &str, id: &str) -> Result<Inner, Fault> {
+pub(in crate::adapter) fn inner(message: &[u8], server: &str, id: &str) -> Result<Inner, Fault> {
     match peek(message) {
         Peek::Call(call) => {
             let arguments = if call.arguments.is_empty() { b"{}".to_vec() } else { call.arguments.to_vec() };

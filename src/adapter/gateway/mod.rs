@@ -15,6 +15,7 @@ use super::hook::MESSAGE_BYTES_MAX;
 use crate::domain::call::limits::CHAIN_LINKS_MAX;
 use crate::mcp::refusal::Refusal;
 use crate::mcp::scope::is_name;
+pub(super) use message::inner;
 use place::Place;
 use std::time::Duration;
 
@@ -136,12 +137,12 @@ pub fn answer(gateway: Gateway, message: &Message, ruling: &Ruling) -> Answer {
 }
 
 /// Why a call is refused, in a word for programs.
-fn word(refusal: &Refusal) -> &'static str {
+pub(super) fn word(refusal: &Refusal) -> &'static str {
     refusal.decision().map_or_else(|| refusal.kind(), |decision| decision.reason_code().as_str_name())
 }
 
 /// Who acts for whom, if all of them are fit for names.
-fn chain(links: Vec<String>) -> Result<Vec<String>, Fault> {
+pub(super) fn chain(links: Vec<String>) -> Result<Vec<String>, Fault> {
     if links.len() > CHAIN_LINKS_MAX {
         return Err(Fault(format!("more than {CHAIN_LINKS_MAX} principals act for each other")));
     }
@@ -152,7 +153,7 @@ fn chain(links: Vec<String>) -> Result<Vec<String>, Fault> {
 }
 
 /// An agent's name as a principal.
-fn agent(name: &str) -> String {
+pub(super) fn agent(name: &str) -> String {
     if name.starts_with("agent:") { name.to_owned() } else { format!("agent:{name}") }
 }
 
