@@ -119,24 +119,11 @@ impl App {
             anyhow::Ok(bound)
         });
         let admin = admin.transpose()?;
-        let adapters = Listener::open(&self.http, &self.dir)?;
+        let doors = (Listener::open(&self.http, &self.dir)?, gateways);
         let panic = signal(SignalKind::user_defined1()).context("cannot listen for SIGUSR1")?;
         let told = Listening::tell(&self.dir, addresses);
         let Self { engine, dir: data_dir, policy, endpoints, broken, otlp, .. } = self;
-        Ok(Running {
-            engine,
-            bound,
-            data_dir,
-            policy,
-            endpoints,
-            panic,
-            broken,
-            told,
-            admin,
-            otlp,
-            adapters,
-            gateways,
-        })
+        Ok(Running { engine, bound, data_dir, policy, endpoints, panic, broken, told, admin, otlp, doors })
     }
 }
 
@@ -152,8 +139,8 @@ pub struct Running {
     told: Listening,
     admin: Option<Admin>,
     otlp: Option<(live::Settings, Option<OwnSpans>)>,
-    adapters: Option<Listener>,
-    gateways: Services,
+    /// Adapters over HTTP and over gRPC.
+    doors: (Option<Listener>, Services),
 }
 
 impl Running {
@@ -166,7 +153,7 @@ impl Running {
     /// directory. An engine thread that dies ends it with an error.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<()> {
         let Self { engine, bound, data_dir, policy, endpoints, panic, broken, .. } = self;
-        let Self { told: noted, admin, otlp, adapters, gateways, .. } = self;
+        let Self { told: noted, admin, otlp, doors: (adapters, gateways), .. } = self;
         panic_button::before_serving(&engine, &data_dir).await;
         let mut beside = notify::start(&engine, &endpoints, &notify::Settings::new(data_dir.clone()));
         beside.push(tokio::spawn(panic_button::on_signal(engine.clone(), panic)));
