@@ -21,8 +21,6 @@ const NAME: &str = "agentgateway";
 const CALL: &str = "tools/call";
 /// The header that names a session of MCP before 2026-07-28.
 const SESSION: &str = "mcp-session-id";
-/// JSON-RPC's code of a refusal, as the gateway has it itself.
-const REFUSED: i32 = -32_001;
 
 /// Reads a request.
 pub(super) fn read(request: &McpRequest) -> Result<Envelope, Fault> {
@@ -52,7 +50,7 @@ pub(super) fn answer(refusal: Option<&Refusal>) -> McpRequestResult {
         Some(refusal) => McpResult::Error(AuthorizationError {
             code: code(refusal),
             reason: refusal.text(),
-            mcp_error: Some(error(refusal).to_string().into_bytes().into()),
+            mcp_error: Some(data(refusal).to_string().into_bytes().into()),
         }),
     };
     McpRequestResult { result: Some(result) }
@@ -66,15 +64,15 @@ const fn code(refusal: &Refusal) -> i32 {
     }
 }
 
-/// JSON-RPC's error, with what a program can go by.
-fn error(refusal: &Refusal) -> Value {
-    let mut data = json!({ "refused": refusal.kind(), "reason": word(refusal) });
-    if let (Some(decision), Some(fields)) = (refusal.decision(), data.as_object_mut()) {
+/// What a program can go by. The gateway makes JSON-RPC's error of the code and the reason, and this is its `data`.
+fn data(refusal: &Refusal) -> Value {
+    let mut ours = json!({ "refused": refusal.kind(), "reason": word(refusal) });
+    if let (Some(decision), Some(fields)) = (refusal.decision(), ours.as_object_mut()) {
         fields.insert("evaluationId".to_owned(), decision.call_id.clone().into());
         fields.insert("risk".to_owned(), decision.risk.into());
         if !decision.review_id.is_empty() {
             fields.insert("reviewId".to_owned(), decision.review_id.clone().into());
         }
     }
-    json!({ "code": REFUSED, "message": refusal.text(), "data": { "dev.askance/decision": data } })
+    json!({ "dev.askance/decision": ours })
 }
