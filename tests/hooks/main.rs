@@ -10,6 +10,7 @@
 
 mod gateways;
 mod golden;
+mod grpc;
 mod http;
 mod init;
 mod running;

@@ -187,3 +187,40 @@ fn known_inside(value: &prost_reflect::Value) {
         _ => {}
     }
 }
+
+/// Requests and answers as they are on the wire: `ASKANCE_GOLDEN=write` writes a file that is not there.
+#[test]
+fn bytes_stay_as_they_are() {
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let shown = |envelope: &Envelope| {
+        let call = called(envelope);
+        let arguments: Value = serde_json::from_slice(&call.arguments).unwrap();
+        json!({
+            "server": call.server, "tool": call.tool, "arguments": arguments,
+            "session": envelope.session, "principals": envelope.principals,
+        })
+    };
+    let asked = ext_authz::read(&authz()).unwrap();
+    let cases = [
+        json!({
+            "request": hex(&mcp().encode_to_vec()),
+            "understood": shown(&ext_mcp::read(&mcp()).unwrap()),
+            "passed": hex(&ext_mcp::answer(None).encode_to_vec()),
+            "waits": hex(&ext_mcp::answer(Some(&waits())).encode_to_vec()),
+        }),
+        json!({
+            "request": hex(&authz().encode_to_vec()),
+            "understood": shown(&asked.envelope),
+            "passed": hex(&ext_authz::answer(Some(&asked), None).encode_to_vec()),
+            "waits": hex(&ext_authz::answer(Some(&asked), Some(&waits())).encode_to_vec()),
+        }),
+    ];
+    for (name, found) in ["ext_mcp", "ext_authz"].into_iter().zip(cases) {
+        let path = format!("{}/tests/golden/gateways/{name}.json", env!("CARGO_MANIFEST_DIR"));
+        if std::env::var("ASKANCE_GOLDEN").as_deref() == Ok("write") && !Path::new(&path).exists() {
+            std::fs::write(&path, serde_json::to_string_pretty(&found).unwrap() + "\n").unwrap();
+        }
+        let golden: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        assert_eq!(found, golden, "{path}");
+    }
+}
