@@ -1,9 +1,10 @@
 //! Gateways that ask over gRPC, at the real daemon's own address, with messages of a few fields that are written here
 //! once more.
 
-use crate::support::Place;
+use crate::support::{Daemon, Place, eventually};
 use prost::bytes::Bytes;
 use serde_json::{Value, json};
+use std::process::Stdio;
 use tonic::transport::{Channel, Endpoint};
 use tonic_prost::ProstCodec;
 
@@ -87,8 +88,7 @@ where
     client.ready().await.unwrap();
     let path = http::uri::PathAndQuery::from_static(path);
     let mut request = tonic::Request::new(message);
-    // What must be looked at is held no longer than a second before this.
-    request.set_timeout(std::time::Duration::from_secs(1));
+    request.set_timeout(std::time::Duration::from_secs(30));
     let codec: ProstCodec<Q, A> = ProstCodec::default();
     client.unary(request, path, codec).await.unwrap().into_inner()
 }
@@ -122,8 +122,12 @@ async fn authz(channel: &Channel, tool: &str) -> CheckResponse {
 #[test]
 fn gateways_over_grpc_are_answered_in_their_own_form() {
     let place = Place::new();
-    let daemon = place.serve();
     let socket = place.path().join("askance-data/askance.sock");
+    let mut command = place.askance();
+    command.args(["serve", "--set", "http.hold=0s"]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let daemon = Daemon(command.spawn().unwrap());
+    eventually("the daemon's socket", || socket.exists());
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display())).unwrap();
         let channel = endpoint.connect().await.unwrap();
