@@ -2,10 +2,12 @@
 //! passes.
 
 use super::book::Ticket;
+use super::delegation;
 use super::events::{Events, event};
 use super::guard::{Envelope, Guard, Ruling};
-use super::peek::{Call, Id, MESSAGE_BYTES_MAX, Malformed, Peek, peek, without_answers};
+use super::peek::{Call, Id, MESSAGE_BYTES_MAX, Malformed, Peek, peek};
 use super::refusal::{self, Refusal};
+use super::rewrite::without_answers;
 use super::sessions::{Live, Sessions};
 use super::upstream::{Upstream, Whole};
 use super::watched::{Form, Reader, Watched};
@@ -48,11 +50,16 @@ const NOT_PASSED: [HeaderName; 9] = [
 /// Any body we answer with.
 pub(super) type Answer = UnsyncBoxBody<Bytes, hyper::Error>;
 
+mod aside;
+
+pub(super) use aside::Asides;
+
 /// What all requests share.
 pub(super) struct Proxy {
     pub(super) guard: Arc<Guard>,
     pub(super) upstream: Upstream,
     pub(super) sessions: Sessions,
+    pub(super) asides: Asides,
 }
 
 /// A call that is asked about over HTTP. Gone before it is settled, its client is.
@@ -154,7 +161,8 @@ impl Proxy {
         match said {
             Peek::Malformed(fault) => return refused(&fault),
             Peek::Call(call) => {
-                let asked = Arc::clone(&self).asked(&call, &live, session.as_deref());
+                let delegated = delegation::links(&parts.headers);
+                let asked = Arc::clone(&self).asked(&call, &live, session.as_deref(), &delegated);
                 let bare = asked.envelope.brings_answer().then(|| without_answers(&body)).flatten();
                 return self.call(asked, parts, bare.map_or_else(|| body.clone(), Bytes::from)).await;
             }
@@ -173,6 +181,11 @@ impl Proxy {
                 }
                 return answer;
             }
+            Peek::Task(ask) => {
+                if let Some(answer) = self.asides.answer(&ask, &parts.headers) {
+                    return answer;
+                }
+            }
             Peek::Other => {}
         }
         self.pass(parts, body.clone(), live, None).await
@@ -182,7 +195,13 @@ impl Proxy {
         tickets.into_iter().for_each(|ticket| self.guard.abandoned(ticket.call_id));
     }
 
-    fn asked(self: Arc<Self>, call: &Call<'_>, live: &Arc<Live>, session: Option<&str>) -> Asked {
+    fn asked(
+        self: Arc<Self>,
+        call: &Call<'_>,
+        live: &Arc<Live>,
+        session: Option<&str>,
+        delegated: &[String],
+    ) -> Asked {
         let client = live.client();
         let name = if call.meta.client.is_empty() { &client } else { &call.meta.client };
         let connection = session.map_or_else(|| format!("{}-{name}", self.guard.run()), str::to_owned);
@@ -191,7 +210,7 @@ impl Proxy {
             id: call.id.clone(),
             is_modern: call.meta.is_modern(),
             token: call.meta.progress_token.clone(),
-            envelope: self.guard.envelope(call, &connection, &client),
+            envelope: self.guard.envelope(call, &connection, &client, delegated),
             proxy: self,
             is_settled: true,
         }
@@ -205,7 +224,18 @@ impl Proxy {
             }
         }
         asked.is_settled = false;
-        match self.guard.ask(&asked.envelope).await {
+        let (mut ruling, mut parts, mut body) = (self.guard.ask(&asked.envelope).await, parts, body);
+        if let Ruling::Follow(decision) = ruling {
+            match self.make_task(asked, decision, parts, body) {
+                Ok(created) => return created,
+                Err(back) => {
+                    let decision;
+                    (asked, decision, parts, body) = *back;
+                    ruling = Ruling::Hold(decision);
+                }
+            }
+        }
+        match ruling {
             Ruling::Hold(decision) if takes_events(&parts.headers) && asked.id.is_some() => {
                 let (sender, pieces) = mpsc::channel(ON_THE_WAY);
                 tokio::spawn(self.hold_on_stream(asked, decision, parts, body, sender));
@@ -236,7 +266,7 @@ impl Proxy {
                 return empty(StatusCode::ACCEPTED);
             }
             Ruling::Refuse(refusal) => refusal,
-            Ruling::Hold(decision) => Refusal::Waits(decision),
+            Ruling::Hold(decision) | Ruling::Follow(decision) => Refusal::Waits(decision),
             Ruling::Open(decision) => return asked.open(decision),
         };
         match asked.refuse(&refusal) {

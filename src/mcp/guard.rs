@@ -8,6 +8,7 @@ use super::recorder::{Recorder, ended};
 use super::refusal::{self, Refusal};
 use super::scan::Found;
 use super::scope::{Fixed, is_name, scope};
+use super::tasks::WAIT_MAX;
 use super::tools::{Categories, definitions};
 use crate::domain::risk::RiskCategory;
 use crate::proto::v1::{Decision, Outcome, OutcomeStatus, SessionHints, ToolCall, Verdict};
@@ -58,6 +59,8 @@ enum Carries {
     Waits,
     /// It can be asked to open the review's page.
     Opens,
+    /// It follows tasks.
+    Follows,
     /// It was asked; whether its user opened the page.
     Opened(bool),
 }
@@ -80,6 +83,8 @@ pub enum Ruling {
     Hold(Box<Decision>),
     /// People must look, and the client is to open the review's page.
     Open(Box<Decision>),
+    /// People must look, and the client is to follow a task.
+    Follow(Box<Decision>),
 }
 
 /// Rules calls.
@@ -154,11 +159,17 @@ impl Guard {
         }
     }
 
-    /// The call as the daemon is asked about it.
-    pub fn envelope(&self, call: &Call<'_>, connection: &str, client: &str) -> Envelope {
+    /// The call as the daemon is asked about it; `delegated`: for whom it is made, as its credential says.
+    pub fn envelope(
+        &self,
+        call: &Call<'_>,
+        connection: &str,
+        client: &str,
+        delegated: &[String],
+    ) -> Envelope {
         let told = if call.meta.client.is_empty() { client } else { &call.meta.client };
         let client = self.settings.client.as_deref().unwrap_or(told);
-        let scope = scope(&self.settings.fixed, connection, client, &call.meta);
+        let scope = scope(&self.settings.fixed, connection, client, delegated, &call.meta);
         let number = self.calls.fetch_add(1, Ordering::Relaxed);
         let (call_id, carries) = self.carried(call, format!("mcp-{}-{number}", self.run));
         let asked = ToolCall {
@@ -178,12 +189,14 @@ impl Guard {
 
     /// The id a call is asked about with, and how its client carries a review.
     fn carried(&self, call: &Call<'_>, new: String) -> (String, Carries) {
-        let Some(carrier) = &self.carrier else { return (new, Carries::Waits) };
+        let follows = call.meta.is_modern() && call.meta.abilities.is_some_and(|can| can.follows_tasks);
+        let otherwise = if follows && call.id.is_some() { Carries::Follows } else { Carries::Waits };
+        let Some(carrier) = &self.carrier else { return (new, otherwise) };
         match carrier.brought(call.request_state.as_deref()) {
             Brought::Call(known) => (known, Carries::Opened(call.is_accepted)),
             Brought::Foreign => (new, Carries::Opened(false)),
             Brought::Nothing if Carrier::can_ask(call) => (new, Carries::Opens),
-            Brought::Nothing => (new, Carries::Waits),
+            Brought::Nothing => (new, otherwise),
         }
     }
 
@@ -194,6 +207,7 @@ impl Guard {
         match (ruling, asked.carries) {
             (Ruling::Hold(decision), _) if decision.review_id.is_empty() => Ruling::Hold(decision),
             (Ruling::Hold(decision), Carries::Opens) => Ruling::Open(decision),
+            (Ruling::Hold(decision), Carries::Follows) => Ruling::Follow(decision),
             (Ruling::Hold(decision), Carries::Opened(false)) => Ruling::Refuse(Refusal::Waits(decision)),
             (ruling, _) => ruling,
         }
@@ -223,9 +237,24 @@ impl Guard {
         &self,
         call: &ToolCall,
         first: Box<Decision>,
+        tick: impl FnMut(u32, &Decision),
+    ) -> Ruling {
+        self.wait(call, first, self.settings.hold, tick).await
+    }
+
+    /// Waits for people as long as it takes, for a client that follows a task.
+    pub async fn follow(&self, call: &ToolCall, first: Box<Decision>) -> Ruling {
+        self.wait(call, first, WAIT_MAX, |_, _| {}).await
+    }
+
+    async fn wait(
+        &self,
+        call: &ToolCall,
+        first: Box<Decision>,
+        most: Duration,
         mut tick: impl FnMut(u32, &Decision),
     ) -> Ruling {
-        let until = Instant::now() + self.settings.hold;
+        let until = Instant::now() + most;
         let mut decision = first;
         let mut ticks = 0;
         loop {

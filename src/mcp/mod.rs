@@ -2,7 +2,8 @@
 //!
 //! Pure: [`peek`] (what a client's message asks for), [`scan`] (what a server's message says, without building it),
 //! [`lines`] (framing), [`events`] (messages in a stream of events), [`refusal`] (what a client is told), [`carry`] (a
-//! review that the client carries), [`book`] (calls that are open), [`scope`] (session and principals of a call). Around
+//! review that the client carries), [`book`] (calls that are open), [`tasks`] (calls that are followed as tasks), [`rewrite`] (calls that are not
+//! passed as they came), [`scope`] and [`delegation`] (session and principals of a call). Around
 //! them: [`gate`] (the daemon, remote or in this process), [`recorder`] (outcomes and tool definitions, in order),
 //! [`guard`] (from a call to a ruling), [`wrap`] (stdio), [`proxy`] (HTTP).
 //!
@@ -11,6 +12,7 @@
 pub mod book;
 pub mod carry;
 pub mod child;
+pub mod delegation;
 pub mod events;
 mod exchange;
 pub mod gate;
@@ -20,10 +22,12 @@ pub mod peek;
 pub mod proxy;
 pub mod recorder;
 pub mod refusal;
+pub mod rewrite;
 pub mod scan;
 pub mod scope;
 mod sessions;
 mod stdio;
+pub mod tasks;
 pub mod tools;
 mod upstream;
 mod watched;

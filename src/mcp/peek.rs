@@ -63,10 +63,36 @@ pub enum Peek<'a> {
     Initialize(Id, Hello),
     /// A request is taken back.
     Cancel(Id),
+    /// A task is asked about.
+    Task(TaskAsk),
     /// Anything else: not ours to look at.
     Other,
     /// What must not be let through.
     Malformed(Malformed),
+}
+
+/// What a client wants of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskVerb {
+    /// How it stands.
+    Get,
+    /// Answers that it waits for.
+    Update,
+    /// Its end.
+    Cancel,
+}
+
+/// A request about a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskAsk {
+    /// The request's id.
+    pub id: Id,
+    /// What is wanted.
+    pub verb: TaskVerb,
+    /// The task's id.
+    pub task: String,
+    /// Whether the request says that its client follows tasks.
+    pub is_able: bool,
 }
 
 /// A message that is not let through.
@@ -216,8 +242,19 @@ fn of_object(text: &str) -> Result<Peek<'_>, Malformed> {
                 fields(params, ["requestId"]).map_err(|()| wrong(&id, INVALID_PARAMS, unclear))?;
             Ok(request.and_then(|raw| Id::parse(raw.get())).map_or(Peek::Other, Peek::Cancel))
         }
+        ("tasks/get", Some(id)) => Ok(of_task(params, id, TaskVerb::Get)),
+        ("tasks/update", Some(id)) => Ok(of_task(params, id, TaskVerb::Update)),
+        ("tasks/cancel", Some(id)) => Ok(of_task(params, id, TaskVerb::Cancel)),
         _ => Ok(Peek::Other),
     }
+}
+
+/// A request about a task; what cannot be read is the server's to refuse.
+fn of_task<'a>(params: &str, id: Id, verb: TaskVerb) -> Peek<'a> {
+    let Ok([task, meta]) = fields(params, ["taskId", "_meta"]) else { return Peek::Other };
+    let abilities = meta.and_then(|raw| meta_of(raw.get()).ok()).and_then(|meta| meta.abilities);
+    let is_able = abilities.is_some_and(|abilities| abilities.follows_tasks);
+    task.map(text_of).map_or(Peek::Other, |task| Peek::Task(TaskAsk { id, verb, task, is_able }))
 }
 
 fn of_call(params: &str, id: Option<Id>) -> Result<Call<'_>, &'static str> {
@@ -246,47 +283,6 @@ fn is_accepted(responses: &str) -> bool {
     let ours = fields(responses, [super::carry::ASKED]).ok().and_then(|[ours]| ours);
     let action = ours.and_then(|raw| fields(raw.get(), ["action"]).ok()).and_then(|[action]| action);
     action.is_some_and(|raw| text_of(raw) == "accept")
-}
-
-/// A call's message without what its client brings back, for a server that never gave it. None: it is no call.
-pub fn without_answers(message: &[u8]) -> Option<Vec<u8>> {
-    let text = std::str::from_utf8(message).ok()?;
-    let rewritten = |text: &str, change: &dyn Fn(&str, &str) -> Option<String>| {
-        let mut reader = serde_json::Deserializer::from_str(text);
-        let members = reader.deserialize_map(Members).ok()?;
-        let kept = members.into_iter().filter_map(|(key, raw)| {
-            change(&key, raw.get()).map(|value| format!("{}:{value}", serde_json::Value::from(key.as_ref())))
-        });
-        Some(format!("{{{}}}", kept.collect::<Vec<_>>().join(",")))
-    };
-    let strip =
-        |key: &str, raw: &str| (!matches!(key, "requestState" | "inputResponses")).then(|| raw.to_owned());
-    let params =
-        |key: &str, raw: &str| if key == "params" { rewritten(raw, &strip) } else { Some(raw.to_owned()) };
-    let mut out = rewritten(text, &params)?.into_bytes();
-    if message.ends_with(b"\n") {
-        out.push(b'\n');
-    }
-    Some(out)
-}
-
-/// All members of an object, in their order.
-struct Members;
-
-impl<'de> Visitor<'de> for Members {
-    type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
-        let mut members = Vec::new();
-        while let Some(key) = access.next_key_seed(Key)? {
-            members.push((key, access.next_value()?));
-        }
-        Ok(members)
-    }
 }
 
 fn meta_of(raw: &str) -> Result<Meta, ()> {
@@ -409,7 +405,8 @@ fn looks_like(key: &str, name: &str) -> bool {
     key.chars().map(fold).eq(name.chars().map(fold))
 }
 
-struct Key;
+/// An object's key, borrowed where it stands plainly.
+pub(super) struct Key;
 
 impl<'de> DeserializeSeed<'de> for Key {
     type Value = Cow<'de, str>;
@@ -493,12 +490,12 @@ mod tests {
             "inputResponses":{"askance":{"action":"accept"}}},"x":[1,  2]}"#;
         let found = call(text);
         assert!(found.is_accepted && found.request_state.as_deref() == Some("s"));
-        let bare = without_answers(format!("{text}\n").as_bytes()).unwrap();
+        let bare = super::super::rewrite::without_answers(format!("{text}\n").as_bytes()).unwrap();
         let expected =
             r#"{"id":1,"method":"tools/call","params":{"name":"t","arguments":{"a": 1.50}},"x":[1,  2]}"#;
         assert_eq!(String::from_utf8(bare).unwrap(), format!("{expected}\n"));
         assert!(!call(&text.replace("accept", "decline")).is_accepted);
-        assert_eq!(without_answers(b"[]"), None);
+        assert_eq!(super::super::rewrite::without_answers(b"[]"), None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! An HTTP server behind the guard: the accept loop, who may connect, and the end.
 
-use super::exchange::{Answer, Proxy, plain};
+use super::exchange::{Answer, Asides, Proxy, plain};
 use super::guard::Guard;
 use super::sessions::Sessions;
 use super::upstream::Upstream;
@@ -41,7 +41,8 @@ impl Bound {
         let listener = TcpListener::bind(address).await;
         let listener = listener.with_context(|| format!("cannot listen on {address}"))?;
         let address = listener.local_addr()?;
-        let proxy = Proxy { guard, upstream: Upstream::new(upstream)?, sessions: Sessions::default() };
+        let (upstream, sessions) = (Upstream::new(upstream)?, Sessions::default());
+        let proxy = Proxy { guard, upstream, sessions, asides: Asides::default() };
         Ok(Self { listener, address, proxy: Arc::new(proxy) })
     }
 
@@ -78,6 +79,7 @@ impl Bound {
         }
         drop(listener);
         drop(stop);
+        proxy.asides.close();
         let all = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);
         let _cut = tokio::time::timeout(GRACE, places.acquire_many(all)).await;
         for id in proxy.sessions.ids() {

@@ -195,6 +195,11 @@ impl Scan {
         }
     }
 
+    /// The message's id, if it has come.
+    pub const fn id(&self) -> Option<&Id> {
+        self.found.id.as_ref()
+    }
+
     /// What the message said.
     pub fn finish(mut self) -> Found {
         if let Mode::Scalar(into) = self.mode {

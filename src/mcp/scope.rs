@@ -1,6 +1,7 @@
 //! Whose call it is: the session and the principals a call is asked about with.
 //!
-//! The principals that the proxy was started with stand first; what a client claims is only ever put beneath
+//! The principals that the proxy was started with stand first; what a client claims, by its bearer token (see
+//! [`super::delegation`]), its name or fields of ours, is only ever put beneath
 //! them, so that a claim can make nobody else of its caller. A session comes, in this order, from the operator
 //! (`--session`), the client's own field, the conversation in its baggage, then the connection: one run of a stdio
 //! server, or `Mcp-Session-Id`. A trace id names a session only where the operator says so: some clients begin a
@@ -44,8 +45,9 @@ pub struct Scope {
     pub trace: Option<TraceContext>,
 }
 
-/// Whose call it is. `connection` names the connection it came over; empty: none that lasts.
-pub fn scope(fixed: &Fixed, connection: &str, client: &str, meta: &Meta) -> Scope {
+/// Whose call it is. `connection` names the connection it came over; empty: none that lasts. `delegated` are the links
+/// of its credential.
+pub fn scope(fixed: &Fixed, connection: &str, client: &str, delegated: &[String], meta: &Meta) -> Scope {
     let Claims { session, parent, principals } = &meta.claims;
     let baggage = clipped(&meta.baggage, BAGGAGE_BYTES_MAX);
     let mut hints = SessionHints::default();
@@ -69,7 +71,8 @@ pub fn scope(fixed: &Fixed, connection: &str, client: &str, meta: &Meta) -> Scop
     let mut chain = fixed.principals.clone();
     let agent = format!("agent:{client}");
     let named = (fixed.names_client && is_name(client)).then_some(agent.as_str());
-    let claimed = named.into_iter().chain(principals.iter().map(String::as_str));
+    let told = delegated.iter().map(String::as_str);
+    let claimed = told.chain(named).chain(principals.iter().map(String::as_str));
     for link in claimed.filter(|link| is_name(link)) {
         if chain.len() < CHAIN_LINKS_MAX && chain.last().is_none_or(|last| last != link) {
             chain.push(link.to_owned());
@@ -139,7 +142,7 @@ mod tests {
     #[test]
     fn sessions_come_from_the_surest_source() {
         let mut meta = Meta { traceparent: "00-t-s-01".to_owned(), ..Meta::default() };
-        let by = |fixed: &Fixed, meta: &Meta| scope(fixed, "run-1", "", meta).session;
+        let by = |fixed: &Fixed, meta: &Meta| scope(fixed, "run-1", "", &[], meta).session;
         assert_eq!(by(&fixed(), &meta).host_session_id, "run-1");
         let traced = Fixed { session_from_trace: true, ..fixed() };
         assert_eq!(by(&traced, &meta), SessionHints::default(), "the daemon takes it from the trace");
@@ -159,12 +162,18 @@ mod tests {
         meta.claims.principals = ["user:ann", "agent:planner", "agent:\u{202e}x", "", "agent:deployer"]
             .map(str::to_owned)
             .to_vec();
-        let chain = scope(&fixed(), "", "", &meta).principals;
+        let chain = scope(&fixed(), "", "", &[], &meta).principals;
         assert_eq!(chain, ["user:ann", "agent:planner", "agent:deployer"]);
         let named = Fixed { names_client: true, ..fixed() };
-        assert_eq!(scope(&named, "", "editor", &Meta::default()).principals, ["user:ann", "agent:editor"]);
+        assert_eq!(
+            scope(&named, "", "editor", &[], &Meta::default()).principals,
+            ["user:ann", "agent:editor"]
+        );
+        let delegated = ["user:bob", "agent:ide"].map(str::to_owned);
+        let chain = scope(&named, "", "editor", &delegated, &Meta::default()).principals;
+        assert_eq!(chain, ["user:ann", "user:bob", "agent:ide", "agent:editor"]);
         meta.claims.principals = (0..100).map(|n| format!("agent:{n}")).collect();
-        assert_eq!(scope(&fixed(), "", "", &meta).principals.len(), CHAIN_LINKS_MAX);
+        assert_eq!(scope(&fixed(), "", "", &[], &meta).principals.len(), CHAIN_LINKS_MAX);
     }
 
     #[test]

@@ -9,15 +9,18 @@
 //! Calls are asked about as they come and let through in the order they came; one that people must look at waits
 //! aside and holds up nobody. Messages of ours go between the server's lines, never into one.
 
-use super::book::Book;
+use super::book::{Book, Ticket};
 use super::child::{Server, code};
 use super::guard::{Envelope, Guard, Ruling};
 use super::lines::{Lines, Piece};
-use super::peek::{Call, INVALID_REQUEST, Id, MESSAGE_BYTES_MAX, Malformed, Peek, peek, without_answers};
+use super::peek::{Call, INVALID_REQUEST, Id, MESSAGE_BYTES_MAX, Malformed, Peek, peek};
 use super::refusal::{self, Refusal};
+use super::rewrite::without_answers;
 use super::scan::{Found, Scan};
 use super::stdio::{Out, read_stdin, write_stdout};
+use super::tasks::{RESULT_BYTES_MAX, Tasks};
 use super::tools::LIST_BYTES_MAX;
+use crate::clock::Clock;
 use crate::proto::v1::Decision;
 use anyhow::Result;
 use rustix::process::Signal;
@@ -50,6 +53,10 @@ const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
 /// Pause between two looks at whether calls are open.
 const LOOK_PAUSE: Duration = Duration::from_millis(50);
 
+mod aside;
+
+use aside::{Asides, Came};
+
 /// A call whose ruling comes.
 struct Asked {
     message: Vec<u8>,
@@ -66,6 +73,9 @@ struct Session {
     client: Mutex<String>,
     /// Calls that people look at. To let go of one stops the waiting.
     held: Mutex<BTreeMap<Id, oneshot::Sender<()>>>,
+    tasks: Mutex<Tasks>,
+    asides: Asides,
+    clock: Clock,
     to_client: mpsc::Sender<Out>,
     /// None ends the server's input.
     to_server: mpsc::Sender<Option<Vec<u8>>>,
@@ -86,6 +96,9 @@ pub async fn run(command: &[OsString], guard: Arc<Guard>) -> Result<u8> {
         calls: Mutex::default(),
         client: Mutex::default(),
         held: Mutex::default(),
+        tasks: Mutex::default(),
+        asides: Asides::default(),
+        clock: Clock::system(),
         to_client,
         to_server,
     });
@@ -192,6 +205,7 @@ async fn let_through(mut asked: mpsc::Receiver<(Asked, JoinHandle<Ruling>)>, ses
             Ok(Ruling::Hold(decision)) => {
                 aside.spawn(Arc::clone(&session).hold(asked, decision));
             }
+            Ok(Ruling::Follow(decision)) => session.make_task(asked, decision, &mut aside).await,
             Ok(ruling) => session.settle(asked, ruling).await,
             // A ruling is never aborted; a panic in it must not let the call run.
             Err(_) => session.settle(asked, Ruling::Refuse(Refusal::TooMuch("askance failed"))).await,
@@ -199,6 +213,7 @@ async fn let_through(mut asked: mpsc::Receiver<(Asked, JoinHandle<Ruling>)>, ses
         while aside.try_join_next().is_some() {}
     }
     lock(&session.held).clear();
+    lock(&session.tasks).close();
     while aside.join_next().await.is_some() {}
 }
 
@@ -217,6 +232,7 @@ async fn read_server(mut stdout: ChildStdout, session: Arc<Session>) {
     if !from.kept.is_empty() {
         let _gone = session.to_client.send(from.out()).await;
     }
+    session.asides.close();
 }
 
 /// The server's line at hand.
@@ -228,40 +244,71 @@ struct FromServer {
     copy: Option<Vec<u8>>,
     bytes: u64,
     is_whole: bool,
+    /// Whether it may be an answer that a task waits for, so that more of it is kept back.
+    may_go_aside: bool,
+    /// Whether it is one, too long to be kept.
+    is_dropped: bool,
+    /// Whether a part of it has passed.
+    has_passed: bool,
 }
 
 impl FromServer {
     fn take(&mut self, part: &[u8], session: &Session) {
         if self.bytes == 0 {
             self.copy = lock(&session.calls).awaits_list().then(Vec::new);
+            self.may_go_aside = session.asides.await_any();
+            (self.is_dropped, self.has_passed) = (false, false);
         }
         self.scan.feed(part);
         self.bytes += part.len() as u64;
-        self.kept.extend_from_slice(part);
-        if let Some(copy) = &mut self.copy {
-            if copy.len() + part.len() <= LIST_BYTES_MAX {
-                copy.extend_from_slice(part);
-            } else {
-                self.copy = None;
-                tracing::warn!(
-                    "an answer is over {LIST_BYTES_MAX} bytes long; if it lists tools, they are not registered"
-                );
-            }
+        if !self.is_dropped {
+            self.kept.extend_from_slice(part);
         }
+        self.copy_list(part);
         self.is_whole = part.ends_with(b"\n");
         if self.is_whole {
             let found = std::mem::take(&mut self.scan).finish();
+            self.go_aside(&found, session);
             // Before the client can make its next call.
             session.note(found, self.bytes, self.copy.take());
             self.bytes = 0;
+        } else if self.is_due() && self.may_go_aside && session.asides.awaits(self.scan.id()) {
+            self.is_dropped = !self.has_passed;
+            self.kept.clear();
         }
     }
 
+    fn copy_list(&mut self, part: &[u8]) {
+        let Some(copy) = &mut self.copy else { return };
+        if copy.len() + part.len() <= LIST_BYTES_MAX {
+            copy.extend_from_slice(part);
+        } else {
+            self.copy = None;
+            tracing::warn!(
+                "an answer is over {LIST_BYTES_MAX} bytes long; if it lists tools, they are not registered"
+            );
+        }
+    }
+
+    /// Hands the line to the task that waits for it, if one does.
+    fn go_aside(&mut self, found: &Found, session: &Session) {
+        let Some(id) = found.id.as_ref().filter(|_| found.is_answer()) else { return };
+        if !session.asides.awaits(Some(id)) {
+            return;
+        }
+        // What has passed in part is ended; the client knows no such request.
+        let is_kept = !self.is_dropped && !self.has_passed;
+        let came = if is_kept { Came::Whole(std::mem::take(&mut self.kept)) } else { Came::TooLong };
+        session.asides.bring(id, came);
+    }
+
     fn is_due(&self) -> bool {
-        self.is_whole || self.kept.len() >= WHOLE_BYTES_MAX
+        let most = if self.may_go_aside { RESULT_BYTES_MAX } else { WHOLE_BYTES_MAX };
+        !self.kept.is_empty() && (self.is_whole || self.kept.len() >= most)
     }
 
     fn out(&mut self) -> Out {
+        self.has_passed = true;
         Out::Server(std::mem::take(&mut self.kept), self.is_whole)
     }
 }
@@ -309,13 +356,20 @@ impl Session {
                 lock(&self.calls).initialize(id);
                 self.forward(line).await;
             }
+            Peek::Task(ask) => {
+                let answer = lock(&self.tasks).answer(&ask, &[0; 32], self.clock.now());
+                match answer {
+                    Some(answer) => self.answer(answer).await,
+                    None => self.forward(line).await,
+                }
+            }
             Peek::Other => self.forward(line).await,
         }
     }
 
     fn asked(&self, call: &Call<'_>, line: &[u8]) -> Asked {
         let client = lock(&self.client).clone();
-        let envelope = self.guard.envelope(call, self.guard.run(), &client);
+        let envelope = self.guard.envelope(call, self.guard.run(), &client, &[]);
         let bare = envelope.brings_answer().then(|| without_answers(line)).flatten();
         Asked {
             message: bare.unwrap_or_else(|| line.to_vec()),
@@ -375,7 +429,7 @@ impl Session {
                     self.answer(refusal.answer(&id, is_modern)).await;
                 }
             }
-            (Ruling::Hold(decision), Some(id)) => {
+            (Ruling::Hold(decision) | Ruling::Follow(decision), Some(id)) => {
                 if lock(&self.calls).refuse(&id) {
                     self.answer(Refusal::Waits(decision).answer(&id, is_modern)).await;
                 }
@@ -385,7 +439,7 @@ impl Session {
                     self.answer(self.guard.open(&id, decision, is_modern)).await;
                 }
             }
-            (Ruling::Refuse(_) | Ruling::Hold(_) | Ruling::Open(_), None) => {}
+            (_, None) => {}
         }
     }
 

@@ -11,19 +11,19 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A server and the proxy in front of it.
-struct Pair {
+pub(crate) struct Pair {
     server: Daemon,
     proxy: Daemon,
     direct: u16,
-    port: u16,
+    pub(crate) port: u16,
 }
 
 /// The port that a program prints.
-fn port_of(line: &str) -> u16 {
+pub(crate) fn port_of(line: &str) -> u16 {
     line.trim().rsplit([':', ' ']).next().unwrap().parse().unwrap_or_else(|_| panic!("no port in `{line}`"))
 }
 
-fn proxy(place: &Place, direct: u16, flags: &[&str]) -> (Daemon, u16) {
+pub(crate) fn proxy(place: &Place, direct: u16, flags: &[&str]) -> (Daemon, u16) {
     let log = place.path().join("proxy.log");
     let mut command = place.askance();
     command.args(["mcp", "proxy", "--listen", "127.0.0.1:0", "--upstream"]);
@@ -40,7 +40,7 @@ fn proxy(place: &Place, direct: u16, flags: &[&str]) -> (Daemon, u16) {
     (proxy, port)
 }
 
-fn pair(place: &Place, flags: &[&str]) -> Pair {
+pub(crate) fn pair(place: &Place, flags: &[&str]) -> Pair {
     let mut command = Command::new("python3");
     command
         .arg(file("servers/scripted_http.py"))
@@ -56,7 +56,7 @@ fn pair(place: &Place, flags: &[&str]) -> Pair {
 
 impl Pair {
     /// Asks the proxy to end, and waits for it.
-    fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         kill_process(Pid::from_child(&self.proxy.0), Signal::TERM).unwrap();
         eventually("the proxy's end", || self.proxy.0.try_wait().unwrap().is_some());
     }
@@ -68,7 +68,7 @@ fn events(place: &Place, kind: &str) -> Vec<Value> {
 }
 
 /// Sends a request and leaves the connection to read its answer from.
-fn ask(port: u16, head: &str, body: &str) -> BufReader<TcpStream> {
+pub(crate) fn ask(port: u16, head: &str, body: &str) -> BufReader<TcpStream> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     let accept = "Accept: application/json, text/event-stream";
@@ -81,11 +81,11 @@ fn ask(port: u16, head: &str, body: &str) -> BufReader<TcpStream> {
     BufReader::new(stream)
 }
 
-const JSON: &str = "Content-Type: application/json\r\n";
+pub(crate) const JSON: &str = "Content-Type: application/json\r\n";
 const SESSION: &str = "Content-Type: application/json\r\nMcp-Session-Id: session-1\r\n";
 
 /// A whole answer: status, headers, body as it came, chunks and all.
-fn whole(mut answer: BufReader<TcpStream>) -> (u16, String, Vec<u8>) {
+pub(crate) fn whole(mut answer: BufReader<TcpStream>) -> (u16, String, Vec<u8>) {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
         assert!(answer.read_line(&mut head).unwrap() > 0, "{head}");

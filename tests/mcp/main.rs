@@ -13,5 +13,7 @@ mod example;
 mod http;
 mod nested;
 mod packages;
+mod rust_sdk;
 mod stdio;
 mod support;
+mod tasks;

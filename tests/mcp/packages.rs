@@ -49,6 +49,26 @@ pub(crate) fn example_python() -> Option<PathBuf> {
     made.inspect_err(|why| eprintln!("SKIPPED: {why}")).ok().map(|dir| dir.join("bin/python"))
 }
 
+/// The program in `packages/rust`: the Rust SDK as client and server.
+pub(crate) fn rust() -> Option<PathBuf> {
+    let made = at(
+        "rust",
+        &["packages/rust/Cargo.toml", "packages/rust/Cargo.lock", "packages/rust/src/main.rs"],
+        |dir| {
+            let mut cargo = Command::new(env!("CARGO"));
+            cargo.args([
+                "build",
+                "--locked",
+                "--manifest-path",
+                &file("packages/rust/Cargo.toml"),
+                "--target-dir",
+            ]);
+            run(cargo.arg(dir))
+        },
+    );
+    made.inspect_err(|why| eprintln!("SKIPPED: {why}")).ok().map(|dir| dir.join("debug/askance-mcp-rust"))
+}
+
 fn install() -> Result<Packages, String> {
     let node = at("node", &["packages/package.json", "packages/package-lock.json"], |dir| {
         std::fs::copy(file("packages/package.json"), dir.join("package.json")).unwrap();

@@ -30,7 +30,7 @@ pub(in crate::adapter) fn inner(message: &[u8], server: &str, id: &str) -> Resul
 
 /// The session by the client's own field, or by the conversation in its baggage.
 fn session(meta: &Meta) -> String {
-    let hints = scope(&Fixed::default(), "", "", meta).session;
+    let hints = scope(&Fixed::default(), "", "", &[], meta).session;
     let named = [hints.session_id, hints.conversation_id].into_iter().find(|id| !id.is_empty());
     named.unwrap_or_default()
 }

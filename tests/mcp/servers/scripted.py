@@ -32,9 +32,9 @@ TOOLS = [
 def call(message):
     id, params = message.get("id"), message["params"]
     name, arguments = params["name"], params.get("arguments") or {}
-    if name == "get_big":
+    if name in ("get_big", "delete_big"):
         with lock:
-            out.write(b'{"jsonrpc":"2.0","id":%d,"result":{"content":[{"type":"text","text":"' % id)
+            out.write(b'{"jsonrpc":"2.0","id":%s,"result":{"content":[{"type":"text","text":"' % json.dumps(id).encode())
             for _ in range(arguments["megabytes"]):
                 out.write(b"x" * (1 << 20))
                 out.flush()

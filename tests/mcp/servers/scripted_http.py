@@ -67,7 +67,12 @@ class Handler(BaseHTTPRequestHandler):
         name, arguments = message["params"]["name"], message["params"].get("arguments") or {}
         text = "%s ran with %s" % (name, json.dumps(arguments, sort_keys=True))
         answer = json.dumps({"jsonrpc": "2.0", "id": id, "result": {"content": [{"type": "text", "text": text}]}}).encode()
-        if name == "get_events":
+        if name == "delete_streaming":
+            self.stream()
+            note = {"jsonrpc": "2.0", "method": "notifications/message", "params": {"data": "x"}}
+            self.chunk(b"data: " + json.dumps(note).encode() + b"\n\ndata: " + answer + b"\n\n")
+            self.chunk(b"")
+        elif name == "get_events":
             self.stream()
             token = message["params"]["_meta"]["progressToken"]
             for n in range(3):

@@ -1,0 +1,167 @@
+//! Calls that their client follows as tasks, before an HTTP server: each waits for people, and then makes a request of
+//! its own, whose answer is kept for the client.
+
+use super::super::events::{Events, Part};
+use super::super::guard::{Envelope, Ruling};
+use super::super::peek::{Id, TaskAsk};
+use super::super::refusal::Refusal;
+use super::super::rewrite::as_own;
+use super::super::scan::Scan;
+use super::super::sessions::Live;
+use super::super::tasks::{Made, Owner, RESULT_BYTES_MAX, Tasks};
+use super::{Answer, Asked, Proxy, Ticket, empty, is_events, json};
+use crate::clock::Clock;
+use crate::proto::v1::Decision;
+use http::header::{self, HeaderMap};
+use http::request::Parts;
+use http::{Response, StatusCode};
+use http_body_util::{BodyExt, Limited};
+use prost::bytes::Bytes;
+use sha2::{Digest, Sha256};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// The tasks of all clients.
+pub(in super::super) struct Asides {
+    tasks: Mutex<Tasks>,
+    clock: Clock,
+}
+
+impl Default for Asides {
+    fn default() -> Self {
+        Self { tasks: Mutex::default(), clock: Clock::system() }
+    }
+}
+
+impl Asides {
+    fn tasks(&self) -> MutexGuard<'_, Tasks> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Stops every waiting.
+    pub(in super::super) fn close(&self) {
+        self.tasks().close();
+    }
+
+    /// The answer to a request about a task of ours.
+    pub(super) fn answer(&self, ask: &TaskAsk, headers: &HeaderMap) -> Option<Response<Answer>> {
+        let answer = self.tasks().answer(ask, &owner(headers), self.clock.now());
+        answer.map(|answer| json(StatusCode::OK, answer))
+    }
+
+    fn make(&self, headers: &HeaderMap, decision: &Decision, bytes: usize) -> Option<Made> {
+        let mut random = [0; 16];
+        getrandom::fill(&mut random).ok()?;
+        let made = self.tasks().make(random, owner(headers), decision, bytes, self.clock.now());
+        made.inspect_err(|why| tracing::warn!(why, "a call under review cannot be a task; it is held")).ok()
+    }
+}
+
+/// Whoever brings the credential that the call came with.
+fn owner(headers: &HeaderMap) -> Owner {
+    let mut hash = Sha256::new();
+    headers.get_all(header::AUTHORIZATION).iter().for_each(|value| hash.update(value));
+    hash.finalize().into()
+}
+
+impl Proxy {
+    /// Makes a task of a call that people must look at. Without room for one it comes back, to be held.
+    pub(super) fn make_task(
+        self: &Arc<Self>,
+        mut asked: Asked,
+        decision: Box<Decision>,
+        parts: Parts,
+        body: Bytes,
+    ) -> Result<Response<Answer>, Box<(Asked, Box<Decision>, Parts, Bytes)>> {
+        let made = self.asides.make(&parts.headers, &decision, body.len());
+        let (Some(made), Some(id)) = (made, asked.id.clone()) else {
+            return Err(Box::new((asked, decision, parts, body)));
+        };
+        asked.is_settled = true;
+        let envelope = asked.envelope.clone();
+        if !asked.live.calls().refuse(&id) {
+            self.asides.tasks().forget(&made.id);
+            self.guard.abandoned(envelope.call.call_id);
+            return Ok(empty(StatusCode::ACCEPTED));
+        }
+        let created = self.asides.tasks().created(&id, &made.id).unwrap_or_default();
+        tokio::spawn(Arc::clone(self).follow(envelope, decision, made, parts, body));
+        Ok(json(StatusCode::OK, created))
+    }
+
+    /// Waits for people, then lets the call run or tells that it does not.
+    async fn follow(
+        self: Arc<Self>,
+        envelope: Envelope,
+        decision: Box<Decision>,
+        made: Made,
+        parts: Parts,
+        body: Bytes,
+    ) {
+        let Made { id: task, stopped } = made;
+        let ruling = tokio::select! {
+            ruling = self.guard.follow(&envelope.call, decision) => ruling,
+            _ = stopped => return self.guard.abandoned(envelope.call.call_id),
+        };
+        let refusal = match ruling {
+            Ruling::Run(ticket) => return self.run_task(parts, &body, ticket, &task).await,
+            Ruling::Refuse(refusal) => refusal,
+            Ruling::Hold(decision) | Ruling::Open(decision) | Ruling::Follow(decision) => {
+                Refusal::Waits(decision)
+            }
+        };
+        let now = self.asides.clock.now();
+        self.asides.tasks().completed(&task, &refusal.result(true), now);
+    }
+
+    /// Passes the call on under an id of ours, and keeps its answer.
+    async fn run_task(
+        self: Arc<Self>,
+        parts: Parts,
+        body: &[u8],
+        ticket: Option<Ticket<Instant>>,
+        task: &str,
+    ) {
+        let own = Id::of_text(task);
+        let Some(message) = as_own(body, &own) else { return };
+        let live = Arc::new(Live::default());
+        if let Some(ticket) = ticket {
+            // Nothing else is open there.
+            let _held = live.calls().hold(&own, message.len());
+            live.calls().run(&own, ticket);
+        }
+        self.asides.tasks().runs(task, self.asides.clock.now());
+        let answer = Arc::clone(&self).pass(parts, message.into(), live, Some(own.clone())).await;
+        let (status, is_stream) = (answer.status(), is_events(answer.headers()));
+        let came = Limited::new(answer.into_body(), RESULT_BYTES_MAX).collect().await;
+        let (mut tasks, now) = (self.asides.tasks(), self.asides.clock.now());
+        match came {
+            Err(_) => tasks.failed(task, "the server's answer broke off, or is over 16 MiB long", now),
+            Ok(_) if !status.is_success() => {
+                tasks.failed(task, "the server refused the request over HTTP", now);
+            }
+            Ok(body) if is_stream => {
+                tasks.answered(task, &answer_in(&body.to_bytes(), &own).unwrap_or_default(), now);
+            }
+            Ok(body) => tasks.answered(task, &body.to_bytes(), now),
+        }
+    }
+}
+
+/// The message of a stream that answers this request.
+fn answer_in(stream: &[u8], id: &Id) -> Option<Vec<u8>> {
+    let (mut events, mut message, mut answer) = (Events::default(), Vec::new(), None);
+    events.feed(stream, |part| match part {
+        Part::Data(bytes) => message.extend_from_slice(bytes),
+        Part::End => {
+            let mut scan = Scan::default();
+            scan.feed(&message);
+            let found = scan.finish();
+            if found.is_answer() && found.id.as_ref() == Some(id) {
+                answer = Some(std::mem::take(&mut message));
+            }
+            message.clear();
+        }
+    });
+    answer
+}
