@@ -53,6 +53,7 @@ pub(super) type Answer = UnsyncBoxBody<Bytes, hyper::Error>;
 mod aside;
 
 pub(super) use aside::Asides;
+use aside::Waiting;
 
 /// What all requests share.
 pub(super) struct Proxy {
@@ -226,11 +227,11 @@ impl Proxy {
         asked.is_settled = false;
         let (mut ruling, mut parts, mut body) = (self.guard.ask(&asked.envelope).await, parts, body);
         if let Ruling::Follow(decision) = ruling {
-            match self.make_task(asked, decision, parts, body) {
+            match self.make_task(Waiting { asked, decision, parts, body }) {
                 Ok(created) => return created,
                 Err(back) => {
                     let decision;
-                    (asked, decision, parts, body) = *back;
+                    Waiting { asked, decision, parts, body } = *back;
                     ruling = Ruling::Hold(decision);
                 }
             }

@@ -377,3 +377,21 @@ fn the_python_client_works_in_both_eras_over_http() {
         assert_eq!(run(port), run(direct), "{mode}");
     }
 }
+
+#[test]
+fn a_bearer_token_says_who_acts_for_whom() {
+    let place = Place::new();
+    let mut pair = pair(&place, &[]);
+    // {"sub":"bob","act":{"sub":"coder","act":{"sub":"planner"}}}
+    let claims = "eyJzdWIiOiJib2IiLCJhY3QiOnsic3ViIjoiY29kZXIiLCJhY3QiOnsic3ViIjoicGxhbm5lciJ9fX0";
+    for credential in [format!("Bearer e30.{claims}.c2ln"), "Bearer opaque".to_owned()] {
+        let head = format!("{JSON}Authorization: {credential}\r\n");
+        let (status, ..) = whole(ask(pair.port, &head, &call(1, "get_logs", "{}")));
+        assert_eq!(status, 200);
+    }
+    pair.stop();
+    let proposed = events(&place, "call_proposed");
+    let chains: Vec<&Value> = proposed.iter().map(|call| &call["principal_chain"]).collect();
+    let told = json!(["user:ann", "user:bob", "agent:planner", "agent:coder"]);
+    assert_eq!(chains, [&told, &json!(["user:ann"])]);
+}

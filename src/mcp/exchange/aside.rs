@@ -64,19 +64,22 @@ fn owner(headers: &HeaderMap) -> Owner {
     hash.finalize().into()
 }
 
+/// A call under review, with the request that brought it.
+pub(super) struct Waiting {
+    pub(super) asked: Asked,
+    pub(super) decision: Box<Decision>,
+    pub(super) parts: Parts,
+    pub(super) body: Bytes,
+}
+
 impl Proxy {
     /// Makes a task of a call that people must look at. Without room for one it comes back, to be held.
-    pub(super) fn make_task(
-        self: &Arc<Self>,
-        mut asked: Asked,
-        decision: Box<Decision>,
-        parts: Parts,
-        body: Bytes,
-    ) -> Result<Response<Answer>, Box<(Asked, Box<Decision>, Parts, Bytes)>> {
-        let made = self.asides.make(&parts.headers, &decision, body.len());
-        let (Some(made), Some(id)) = (made, asked.id.clone()) else {
-            return Err(Box::new((asked, decision, parts, body)));
+    pub(super) fn make_task(self: &Arc<Self>, waiting: Waiting) -> Result<Response<Answer>, Box<Waiting>> {
+        let made = self.asides.make(&waiting.parts.headers, &waiting.decision, waiting.body.len());
+        let (Some(made), Some(id)) = (made, waiting.asked.id.clone()) else {
+            return Err(Box::new(waiting));
         };
+        let Waiting { mut asked, decision, parts, body } = waiting;
         asked.is_settled = true;
         let envelope = asked.envelope.clone();
         if !asked.live.calls().refuse(&id) {
