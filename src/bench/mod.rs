@@ -2,6 +2,7 @@
 //!
 //! Deliberately absent: figures. They are made by `askance bench`, never written here.
 
+pub mod attacks;
 pub mod ceilings;
 pub mod histogram;
 pub mod load;

@@ -161,6 +161,26 @@ pub struct World {
     dataset: String,
 }
 
+/// How a session differs from an ordinary one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Manner {
+    /// Local hour at which it begins at the earliest, and hours in which it begins; none: the agent's own.
+    pub(super) hour: Option<(f64, f64)>,
+    /// Factor of the pauses between calls.
+    pub(super) gaps: f64,
+    /// Factor of the number of calls.
+    pub(super) length: f64,
+    /// Share of calls of another role's tools.
+    pub(super) foreign: f64,
+    /// Share of calls with texts that were never there.
+    pub(super) strange: f64,
+}
+
+impl Manner {
+    /// Not at all.
+    pub(super) const PLAIN: Self = Self { hour: None, gaps: 1.0, length: 1.0, foreign: 0.0, strange: 0.0 };
+}
+
 const HOUR_US: f64 = 3_600e6;
 const DAY_US: i64 = 86_400_000_000;
 
@@ -204,22 +224,63 @@ impl World {
     }
 
     fn session(&mut self, agent: &Agent, day: i64, number: u64, lines: &mut Vec<Line>) {
+        let session = format!("{}/{day}-{number}", agent.name);
+        lines.extend(self.walk(agent, day, &session, Manner::PLAIN));
+    }
+
+    /// A session of any agent's on any working day of `from..to`, in this manner.
+    pub(super) fn lone_session(&mut self, from: i64, to: i64, session: &str, manner: Manner) -> Vec<Line> {
+        // Each session has a source of its own, so that no other changes it.
+        let seed = session.bytes().fold(self.random.clone().next(), |seed, byte| {
+            Random::new(seed ^ u64::from(byte)).next()
+        });
+        let ours = std::mem::replace(&mut self.random, Random::new(seed));
+        let agents = self.agents.clone();
+        let agent = self.random.pick(&agents).clone();
+        let mut day = from + self.random.below((to - from).max(1) as u64) as i64;
+        while (self.start_us / DAY_US + day + 3).rem_euclid(7) >= 5 {
+            day -= 1;
+        }
+        let lines = self.walk(&agent, day, session, manner);
+        self.random = ours;
+        lines
+    }
+
+    /// A number below `bound`.
+    pub(super) const fn number(&mut self, bound: u64) -> u64 {
+        self.random.below(bound)
+    }
+
+    fn walk(&mut self, agent: &Agent, day: i64, session: &str, manner: Manner) -> Vec<Line> {
         let role = &ROLES[agent.role];
-        let hour = agent.starts_hour + self.random.unit() * agent.hours;
+        let (earliest, hours) = manner.hour.unwrap_or((agent.starts_hour, agent.hours));
+        let hour = earliest + self.random.unit() * hours;
         let local = self.start_us + day * DAY_US + (hour * HOUR_US) as i64;
         let mut at = local - i64::from(agent.offset_minutes) * 60_000_000;
-        let calls = 1 + self.random.waiting(role.calls_mean).min(200.0) as u32;
+        let calls = 1 + (self.random.waiting(role.calls_mean).min(200.0) * manner.length) as u32;
         let mut tool = 0;
+        let mut lines = Vec::new();
         for index in 0..calls {
-            let line = self.call(agent, role, tool, at, format!("{}/{day}-{number}", agent.name), index);
+            let foreign = manner.foreign > 0.0 && self.random.chance(manner.foreign);
+            let mut line = if foreign {
+                let other = &ROLES[(agent.role + 1 + self.random.below(3) as usize) % ROLES.len()];
+                let tool = self.random.below(other.tools.len() as u64) as usize;
+                self.call(agent, other, tool, at, session.to_owned(), index)
+            } else {
+                self.call(agent, role, tool, at, session.to_owned(), index)
+            };
+            if manner.strange > 0.0 && self.random.chance(manner.strange) {
+                strange(&mut line.args, self.random.below(1_000));
+            }
             lines.push(line);
             tool = if self.random.chance(0.9) {
                 *self.random.pick(role.follows[tool])
             } else {
                 self.random.below(role.tools.len() as u64) as usize
             };
-            at += (self.random.waiting(role.gap_mean_s) * 1e6) as i64 + 50_000;
+            at += (self.random.waiting(role.gap_mean_s) * manner.gaps * 1e6) as i64 + 50_000;
         }
+        lines
     }
 
     fn call(
@@ -281,6 +342,14 @@ impl World {
             }
             Arguments::Table => json!({"table": format!("{}_{}", service, random.pick(WORDS))}),
         }
+    }
+}
+
+/// Puts a text that was never there in the place of the first.
+fn strange(args: &mut Value, number: u64) {
+    let text = args.as_object_mut().and_then(|fields| fields.values_mut().find(|value| value.is_string()));
+    if let Some(text) = text {
+        *text = format!("omega-{number}").into();
     }
 }
 

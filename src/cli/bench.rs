@@ -2,6 +2,7 @@
 
 use super::output::{Output, table};
 use super::{Global, bench_memory};
+use crate::bench::attacks;
 use crate::bench::load::Calls;
 use crate::bench::memory::Part;
 use crate::bench::report::{self, OpenRow, Report, Row};
@@ -21,6 +22,13 @@ const SLICE: Duration = Duration::from_millis(400);
 /// Microseconds in a day.
 const DAY_US: i64 = 86_400_000_000;
 
+/// Draws of attacks.
+const DRAWS: u32 = 10;
+/// Attacks of each kind in a draw.
+const EACH: u32 = 4;
+/// Days in which they lie: the last ones.
+const PLANTED_DAYS: i64 = 28;
+
 /// Arguments of `askance bench`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -36,6 +44,9 @@ pub(super) struct Args {
     /// Agents of the company whose traffic it is.
     #[arg(long, default_value_t = 12, requires = "generate")]
     agents: usize,
+    /// Write attacks on that traffic to this file: draws for `askance eval --replicas`, over the last four weeks.
+    #[arg(long, requires = "generate", value_name = "FILE")]
+    plant: Option<PathBuf>,
     /// Another seed makes another company.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -90,13 +101,11 @@ impl Args {
 }
 
 fn generate(file: &Path, args: &Args, output: &Output) -> Result<ExitCode> {
-    let mut out: Box<dyn Write> = if file == Path::new("-") {
-        Box::new(std::io::stdout().lock())
-    } else {
-        let made = std::fs::File::create(file);
-        Box::new(std::io::BufWriter::new(made.with_context(|| format!("cannot create {}", file.display()))?))
-    };
     let mut world = World::new(args.seed, args.agents, first_day_us(args)?);
+    if let Some(planted) = &args.plant {
+        plant(planted, args, &world, output)?;
+    }
+    let mut out = created(file)?;
     let mut calls = 0_u64;
     for day in 0..args.days {
         for line in world.day(day) {
@@ -110,6 +119,32 @@ fn generate(file: &Path, args: &Args, output: &Output) -> Result<ExitCode> {
         output.note(&format!("{calls} calls of {} days in {}", args.days, file.display()));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn created(file: &Path) -> Result<Box<dyn Write>> {
+    if file == Path::new("-") {
+        return Ok(Box::new(std::io::stdout().lock()));
+    }
+    let made = std::fs::File::create(file).with_context(|| format!("cannot create {}", file.display()))?;
+    Ok(Box::new(std::io::BufWriter::new(made)))
+}
+
+/// Writes attacks on the days from the last four weeks on.
+fn plant(file: &Path, args: &Args, world: &World, output: &Output) -> Result<()> {
+    let mut out = created(file)?;
+    let mut calls = 0_u64;
+    for replica in 1..=DRAWS {
+        for call in attacks::draw(&mut world.clone(), replica, EACH, (args.days - PLANTED_DAYS).max(0), args.days)
+        {
+            serde_json::to_writer(&mut out, &call)?;
+            out.write_all(b"\n")?;
+            calls += 1;
+        }
+    }
+    out.flush()?;
+    let kinds = attacks::Attack::ALL.len();
+    output.note(&format!("{calls} calls of {DRAWS} draws, {EACH} attacks of {kinds} kinds each, in {}", file.display()));
+    Ok(())
 }
 
 /// Midnight of the first day, microseconds since 1970.
