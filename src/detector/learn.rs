@@ -179,7 +179,12 @@ mod tests {
         for number in 0..96 {
             make_room(&mut list, 1, 96);
             list.push(number);
-            assert!(list.capacity() <= 96.min(4.max(2 * list.len())), "{} of {}", list.capacity(), list.len());
+            assert!(
+                list.capacity() <= 96.min(4.max(2 * list.len())),
+                "{} of {}",
+                list.capacity(),
+                list.len()
+            );
         }
         assert_eq!(list.capacity(), 96);
     }

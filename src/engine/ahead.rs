@@ -40,12 +40,16 @@ pub(super) fn each(
     }
     std::thread::scope(|scope| {
         let (sender, chunks) = sync_channel(CHUNKS_MAX);
-        scope.spawn(move || {
+        let reading = move || {
             // A receiver that is gone has no use for more, nor for the fault.
             if let Err(error) = read(log, from, to, decode, &sender) {
                 let _gone = sender.send(Err(error));
             }
-        });
+        };
+        std::thread::Builder::new()
+            .name("askance-ahead".to_owned())
+            .spawn_scoped(scope, reading)
+            .map_err(|fault| Error::Storage(format!("cannot start a thread to read ahead: {fault}")))?;
         for chunk in chunks {
             for recorded in chunk? {
                 if f(recorded)?.is_break() {
