@@ -69,6 +69,7 @@ impl App {
         let dir = config.data_dir();
         let policy_text = policy_text(config)?;
         let endpoints = endpoints(config)?;
+        listening::check_addresses(config)?;
         check_partitions(dir, config.engine.partitions)?;
         create_private_dir(dir)?;
         let options =

@@ -6,6 +6,7 @@ pub mod account;
 pub mod call;
 pub mod decision;
 pub mod event;
+pub mod hex;
 pub mod identity;
 pub mod json;
 pub mod lock;

@@ -1,13 +1,14 @@
 //! `AccessService`: tokens, and who the caller is.
 
+use super::convert::micros;
 use super::convert::oversight::{known_token, role, role_of};
-use super::convert::{hex, micros};
 use super::identity::{Standing, hash, identity_of};
 use super::page::{Tokens, size};
 use super::shared::Shared;
 use super::status::Failure;
 use crate::decide::ingest::check_name;
 use crate::domain::event::{TokenCreated, TokenRevoked};
+use crate::domain::hex::hex;
 use crate::domain::identity::{ALIASES_MAX, GROUPS_MAX, Role, TENANTS_MAX, Token};
 use crate::domain::review::limits::COMMENT_BYTES_MAX;
 use crate::domain::time::Timestamp;

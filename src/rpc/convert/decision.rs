@@ -197,8 +197,9 @@ fn reason_code(decision: &Decision) -> v1::ReasonCode {
         (Reason::CategoryDefault, Verdict::Allow) => Code::AllowedByDefault,
         (Reason::CategoryDefault, Verdict::Review) => Code::ReviewByDefault,
         (Reason::CategoryDefault, Verdict::Deny) => Code::DeniedByDefault,
+        (Reason::Anomaly, _) if decision.account.tier == Tier::Joined => Code::SessionHeld,
         (Reason::Anomaly, _) => Code::RiskOverReviewThreshold,
-        (Reason::FloorFired, _) => Code::FloorFired,
+        (Reason::FloorFired, _) => floor_code(decision.assessment.floors),
         (Reason::RiskDenies, _) => Code::RiskOverDenyThreshold,
         (Reason::Imported, _) => Code::Imported,
         (Reason::SessionLocked, _) => Code::SessionLocked,
@@ -209,6 +210,17 @@ fn reason_code(decision: &Decision) -> v1::ReasonCode {
         (Reason::WindowClosed, _) => Code::WindowClosed,
         (Reason::Unexpected | Reason::ConditionFailed, _) => Code::ExpectationFailed,
         (Reason::CompositionDenies, _) => Code::DeniedByRule,
+    }
+}
+
+/// The code of a floor that fired alone, where it has one.
+const fn floor_code(floors: u16) -> v1::ReasonCode {
+    const SCHEMA: u16 = Floor::SchemaMismatch.bit();
+    const DEFINITION: u16 = Floor::DefinitionChanged.bit();
+    match floors {
+        SCHEMA => v1::ReasonCode::SchemaMismatch,
+        DEFINITION => v1::ReasonCode::DefinitionChanged,
+        _ => v1::ReasonCode::FloorFired,
     }
 }
 
