@@ -153,6 +153,7 @@ impl Running {
         let Self { engine, bound, data_dir, policy, endpoints, panic, broken, .. } = self;
         let Self { told: noted, admin, otlp, adapters, .. } = self;
         panic_button::before_serving(&engine, &data_dir).await;
+        reload::tell_faults(&engine, &policy).await;
         let mut beside = notify::start(&engine, &endpoints, &notify::Settings::new(data_dir.clone()));
         beside.push(tokio::spawn(panic_button::on_signal(engine.clone(), panic)));
         beside.push(tokio::spawn(panic_button::on_file(engine.clone(), data_dir)));

@@ -15,6 +15,7 @@ mod oversight;
 pub mod position;
 pub mod review;
 pub mod risk;
+mod ruling;
 pub mod stream;
 pub mod text;
 pub mod time;
