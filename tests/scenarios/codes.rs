@@ -18,7 +18,7 @@ async fn stage(policy: &str) -> (tempfile::TempDir, Stage) {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_policy_says() {
     let policy = r#"version: 1
-defaults: {critical: deny}
+defaults: {high: deny, critical: deny}
 thresholds: {deny: 90}
 windows:
   night: {days: [mon-sun], hours: "00:00-04:00", zone: UTC, outside: deny}
