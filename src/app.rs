@@ -5,6 +5,7 @@
 mod listening;
 mod reload;
 
+use crate::adapter::grpc::Services;
 use crate::adapter::listener::Listener;
 use crate::admin::Admin;
 use crate::clock::Clock;
@@ -105,7 +106,8 @@ impl App {
 
     /// Binds the sockets. Needs a tokio runtime around it.
     pub fn bind(self) -> Result<Running> {
-        let bound = Bound::bind(self.engine.clone(), self.server, [])?;
+        let gateways = Services::new(self.http.hold, &self.dir);
+        let bound = Bound::bind(self.engine.clone(), self.server, gateways.extras())?;
         let addresses = bound.addresses();
         let tcp = addresses.tcp.map(tracing::field::display);
         let unix = addresses.unix.as_ref().map(|path| tracing::field::display(path.display()));
@@ -118,11 +120,11 @@ impl App {
             anyhow::Ok(bound)
         });
         let admin = admin.transpose()?;
-        let adapters = Listener::open(&self.http, &self.dir)?;
+        let doors = (Listener::open(&self.http, &self.dir)?, gateways);
         let panic = signal(SignalKind::user_defined1()).context("cannot listen for SIGUSR1")?;
         let told = Listening::tell(&self.dir, addresses);
         let Self { engine, dir: data_dir, policy, endpoints, broken, otlp, .. } = self;
-        Ok(Running { engine, bound, data_dir, policy, endpoints, panic, broken, told, admin, otlp, adapters })
+        Ok(Running { engine, bound, data_dir, policy, endpoints, panic, broken, told, admin, otlp, doors })
     }
 }
 
@@ -138,7 +140,8 @@ pub struct Running {
     told: Listening,
     admin: Option<Admin>,
     otlp: Option<(live::Settings, Option<OwnSpans>)>,
-    adapters: Option<Listener>,
+    /// Adapters over HTTP and over gRPC.
+    doors: (Option<Listener>, Services),
 }
 
 impl Running {
@@ -151,7 +154,7 @@ impl Running {
     /// directory. An engine thread that dies ends it with an error.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<()> {
         let Self { engine, bound, data_dir, policy, endpoints, panic, broken, .. } = self;
-        let Self { told: noted, admin, otlp, adapters, .. } = self;
+        let Self { told: noted, admin, otlp, doors: (adapters, gateways), .. } = self;
         panic_button::before_serving(&engine, &data_dir).await;
         reload::tell_faults(&engine, &policy).await;
         let mut beside = notify::start(&engine, &endpoints, &notify::Settings::new(data_dir.clone()));
@@ -164,6 +167,7 @@ impl Running {
         if let Some(adapters) = adapters {
             beside.push(tokio::spawn(adapters.run(bound.inside())));
         }
+        gateways.open(bound.inside());
         let (tell, told) = oneshot::channel();
         let watched = engine.clone();
         let served = bound
@@ -178,6 +182,7 @@ impl Running {
                 let _heard = tell.send(died);
             })
             .await;
+        gateways.close();
         drop(noted);
         beside.iter().for_each(tokio::task::JoinHandle::abort);
         if let Some(admin) = admin {

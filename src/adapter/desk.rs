@@ -24,7 +24,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub struct Settings {
     /// The tenant.
     pub tenant: String,
-    /// Who acts for whom, outermost first; the client stands beneath them. Never empty.
+    /// Who acts for whom, outermost first; those whom a message names stand beneath them, or the client. Empty only
+    /// where the message names some.
     pub principals: Vec<String>,
     /// How long a call that people must look at is held before its client is told to come back.
     pub hold: Duration,
@@ -57,27 +58,13 @@ impl Desk {
         Ruling::Pass
     }
 
-    /// Who acts: the client beneath whoever runs it, and the agent beneath the client.
-    fn principals(&self, envelope: &Envelope) -> Vec<String> {
-        let mut chain = self.settings.principals.clone();
-        let client = format!("agent:{}", envelope.client);
-        let beneath = (!envelope.sub_agent.is_empty()).then(|| format!("{client}/{}", envelope.sub_agent));
-        let links = std::iter::once(client).chain(beneath).filter(|link| is_name(link));
-        links.filter(|link| !self.settings.principals.contains(link)).for_each(|link| {
-            if chain.len() < CHAIN_LINKS_MAX {
-                chain.push(link);
-            }
-        });
-        chain
-    }
-
     fn asked(&self, envelope: &Envelope, call: &Call, call_id: &str) -> ToolCall {
         ToolCall {
             call_id: call_id.to_owned(),
             tool: call.tool.clone(),
             server: call.server.clone(),
             arguments_json: Bytes::copy_from_slice(&call.arguments),
-            principal_chain: self.principals(envelope),
+            principal_chain: principals(&self.settings, envelope),
             session: hints(&envelope.session),
             tenant: self.settings.tenant.clone(),
             client: envelope.client.clone(),
@@ -106,7 +93,7 @@ impl Desk {
             Ok(ruling) => ruling,
             Err(decision) => self.hold(call, &asked, decision).await,
         };
-        if ruling == Ruling::Pass && call.id.is_empty() {
+        if ruling == Ruling::Pass && call.id.is_empty() && !envelope.never_tells_endings {
             let (key, id) = (open_key(envelope, call), call_id);
             self.noted(move |memory| memory.note_open(&each(&key), &id)).await;
         }
@@ -187,7 +174,7 @@ impl Desk {
         let session = envelope.session.clone();
         self.remember(move |memory| memory.take_request(&session)).await;
         if let Some(hints) = hints(&envelope.session) {
-            let chain = self.principals(envelope);
+            let chain = principals(&self.settings, envelope);
             told("the end of a session", self.gate.end_session(&self.settings.tenant, hints, &chain).await);
         }
     }
@@ -233,6 +220,26 @@ fn danger(call: &Call) -> RiskCategory {
     let judged = category::of_call(named, category::danger(&arguments));
     let reach = category::reach(&arguments);
     if reach == Capabilities::NONE { judged } else { judged.max(RiskCategory::Medium) }
+}
+
+/// Who acts: whom the message names, or the client beneath whoever runs it and the agent beneath the client.
+fn principals(settings: &Settings, envelope: &Envelope) -> Vec<String> {
+    let mut chain = settings.principals.clone();
+    if !envelope.principals.is_empty() {
+        let is_known = chain.last() == envelope.principals.first();
+        chain.extend(envelope.principals.iter().skip(usize::from(is_known)).cloned());
+        chain.truncate(CHAIN_LINKS_MAX);
+        return chain;
+    }
+    let client = format!("agent:{}", envelope.client);
+    let beneath = (!envelope.sub_agent.is_empty()).then(|| format!("{client}/{}", envelope.sub_agent));
+    let links = std::iter::once(client).chain(beneath).filter(|link| is_name(link));
+    links.filter(|link| !settings.principals.contains(link)).for_each(|link| {
+        if chain.len() < CHAIN_LINKS_MAX {
+            chain.push(link);
+        }
+    });
+    chain
 }
 
 /// The session as the daemon is told of it.
@@ -300,6 +307,21 @@ mod tests {
         assert!(!runs("Bash", r#"{"command":"ls"}"#), "nothing says that a shell only reads");
         assert!(!runs("Read", "{\"a\":1,\"a\":2}"));
         assert_ne!(unasked(&call("Read", "{}"), String::new(), false), Ruling::Pass);
+    }
+
+    #[test]
+    fn who_acts() {
+        let chain = |fixed: &[&str], told: &[&str]| {
+            let all = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+            let settings = Settings { principals: all(fixed), ..Settings::default() };
+            let envelope = Envelope { client: "c".to_owned(), principals: all(told), ..Envelope::default() };
+            principals(&settings, &envelope).join(" ")
+        };
+        assert_eq!(chain(&["user:ann"], &[]), "user:ann agent:c");
+        assert_eq!(chain(&[], &["user:bob", "agent:a"]), "user:bob agent:a");
+        assert_eq!(chain(&["user:org"], &["user:bob"]), "user:org user:bob");
+        assert_eq!(chain(&["user:bob"], &["user:bob", "agent:a"]), "user:bob agent:a");
+        assert_eq!(chain(&["user:ann"], &["x"; 100]).split(' ').count(), CHAIN_LINKS_MAX);
     }
 
     #[test]

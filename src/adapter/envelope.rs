@@ -15,6 +15,11 @@ pub struct Envelope {
     pub session: String,
     /// An agent beneath the client that acts; empty: the client itself.
     pub sub_agent: String,
+    /// Who acts for whom, outermost first, where the sender has found that out: a gateway that knows its callers. They
+    /// stand beneath those that the request itself names. Empty: the client acts, for whoever runs it.
+    pub principals: Vec<String>,
+    /// Whether its sender never tells how a call ended, so that nothing need be remembered until then.
+    pub never_tells_endings: bool,
     /// What it is about.
     pub about: About,
 }

@@ -1,22 +1,20 @@
-//! The door of the adapters that speak HTTP/1.1: `POST /v1/hooks/CLIENT`.
+//! The door of the adapters that speak HTTP/1.1: `POST /v1/hooks/CLIENT`, and the paths of the gateways.
 //!
 //! A client takes any answer but 200 for «let it run», so that a hook is answered 200 and a line of JSON whatever came
 //! of it; other statuses are for requests that are no hook's at all. Who asks is not settled here: each request goes to
 //! the API over a connection with its own address and credential.
 
-use super::desk::{Desk, Settings as Terms, this_user};
-use super::envelope::{About, Envelope, Ruling};
+use super::envelope::Ruling;
+use super::gateway::{self, Gateway};
 use super::hook::{self, Client, Message};
-use super::memory::Memory;
+use super::inward::{Inward, Settings};
 use crate::config::HttpSection;
-use crate::mcp::gate::{Dial, Gate, Link};
 use crate::mcp::proxy::is_local;
-use crate::mcp::scope::is_name;
 use crate::rpc::Peer;
 use crate::rpc::inside::Inside;
 use anyhow::{Context, Result};
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
-use http::{Method, Request, Response, StatusCode, Uri};
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -31,8 +29,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::Endpoint;
 
 /// Connections at a time; further ones wait to be accepted.
 const CONNECTIONS_MAX: usize = 64;
@@ -40,24 +36,14 @@ const CONNECTIONS_MAX: usize = 64;
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause after the system refused to hand over a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Time for a decision.
-const DECISION_TIMEOUT: Duration = Duration::from_secs(2);
-/// Time beyond the hold in which there is an answer.
-const SLACK: Duration = Duration::from_secs(5);
+/// The configured hold is all that bounds that of a hook: how long its client waits, its client says.
+const HOLD_MAX: Duration = Duration::MAX;
 /// Where the hooks are.
 const HOOKS: &str = "/v1/hooks/";
-/// Names who acts for whom, once a link, outermost first.
-const PRINCIPAL: &str = "askance-principal";
-/// Names the tenant.
-const TENANT: &str = "askance-tenant";
-
-/// What holds for every request.
-struct Settings {
-    /// Who acts where the request does not say.
-    principal: String,
-    hold: Duration,
-    memory: Memory,
-}
+/// Names the request for its sender's logs; AuthZEN wants it back.
+const REQUEST_ID: &str = "x-request-id";
+/// Bytes of such a name that are sent back.
+const REQUEST_ID_BYTES_MAX: usize = 256;
 
 /// The door, bound.
 pub struct Listener {
@@ -70,8 +56,7 @@ impl Listener {
     /// The door that is configured, if one is. Needs a tokio runtime around it.
     pub fn open(http: &HttpSection, data_dir: &Path) -> Result<Option<Self>> {
         let Some(address) = http.listen.0 else { return Ok(None) };
-        let memory = Memory::beside(data_dir);
-        let settings = Settings { principal: this_user(), hold: http.hold, memory };
+        let settings = Settings::new(http.hold, data_dir);
         let bound = Self::bind(address, settings);
         let bound = bound.with_context(|| format!("cannot listen on {address} (http)"))?;
         tracing::info!(address = ?bound.own, "adapters over HTTP");
@@ -90,7 +75,7 @@ impl Listener {
     pub async fn run(self, inside: Inside) {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let Self { listener, own, settings } = self;
-        let room = Arc::new(Room { own, settings, inside });
+        let room = Arc::new(Room { own, inward: Inward::new(settings, inside) });
         loop {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
             match listener.accept().await {
@@ -112,8 +97,7 @@ impl Listener {
 
 struct Room {
     own: SocketAddr,
-    settings: Settings,
-    inside: Inside,
+    inward: Inward,
 }
 
 async fn serve(stream: TcpStream, from: SocketAddr, room: Arc<Room>) {
@@ -134,87 +118,84 @@ impl Room {
         if self.own.ip().is_loopback() && !is_local(request.headers()) {
             return text(StatusCode::FORBIDDEN, "askance answers clients on this machine only\n");
         }
-        let client = request.uri().path().strip_prefix(HOOKS).and_then(Client::of_name);
-        let Some(client) = client else {
-            let known: Vec<&str> = Client::ALL.iter().map(|client| client.name()).collect();
-            return text(
-                StatusCode::NOT_FOUND,
-                format!("there is POST {HOOKS}CLIENT: {}\n", known.join(", ")),
-            );
-        };
+        let path = request.uri().path();
+        let client = path.strip_prefix(HOOKS).and_then(Client::of_name);
+        let gateway = Gateway::of_path(path);
+        if client.is_none() && gateway.is_none() {
+            return text(StatusCode::NOT_FOUND, paths());
+        }
         if request.method() != Method::POST {
             return text(StatusCode::METHOD_NOT_ALLOWED, "only POST is answered\n");
         }
+        match (client, gateway) {
+            (Some(client), _) => self.answer_hook(client, request, from).await,
+            (None, Some(gateway)) => self.answer_gateway(gateway, request, from).await,
+            (None, None) => text(StatusCode::NOT_FOUND, paths()),
+        }
+    }
+
+    async fn answer_hook(
+        &self,
+        client: Client,
+        request: Request<Incoming>,
+        from: SocketAddr,
+    ) -> Response<Full<Bytes>> {
         let (parts, body) = request.into_parts();
-        let message = match tokio::time::timeout(ARRIVAL_TIMEOUT, whole(body)).await {
-            Ok(Ok(body)) => hook::read(client, &body),
-            Ok(Err(fault)) => Message::missing(&format!("the request broke off: {fault}")),
-            Err(_) => Message::missing("the request did not come in time"),
+        let message = match arrived(body).await {
+            Ok(body) => hook::read(client, &body),
+            Err(why) => Message::missing(&why),
         };
         let ruling = match &message.read {
-            Ok(envelope) => self.rule(envelope, &parts.headers, from).await,
+            Ok(envelope) => self.inward.rule(envelope, &parts.headers, Peer::Tcp(from), HOLD_MAX).await,
             Err(_) => Ruling::Pass,
         };
         let answer = hook::answer(client, &message, &ruling);
         respond(StatusCode::OK, "application/json", format!("{}\n", answer.line))
     }
 
-    async fn rule(&self, envelope: &Envelope, headers: &HeaderMap, from: SocketAddr) -> Ruling {
-        let terms = match self.terms(headers) {
-            Ok(terms) => terms,
-            Err(why) => return unjudged(envelope, why),
+    async fn answer_gateway(
+        &self,
+        gateway: Gateway,
+        request: Request<Incoming>,
+        from: SocketAddr,
+    ) -> Response<Full<Bytes>> {
+        let (parts, body) = request.into_parts();
+        let message = match arrived(body).await {
+            Ok(body) => gateway::read(gateway, &body, parts.uri.query().unwrap_or_default()),
+            Err(why) => gateway::Message::missing(&why),
         };
-        let bearer = headers.get(AUTHORIZATION).map(|value| MetadataValue::try_from(value.as_bytes()));
-        let Ok(bearer) = bearer.transpose() else {
-            return unjudged(envelope, "its header `authorization` holds what no credential has");
+        let ruling = match &message.read {
+            Ok(envelope) => {
+                self.inward.rule(envelope, &parts.headers, Peer::Tcp(from), gateway.hold_max()).await
+            }
+            Err(_) => Ruling::Pass,
         };
-        let gate = Gate::new(dial(self.inside.clone(), from, bearer), DECISION_TIMEOUT);
-        let within = terms.hold + SLACK;
-        let desk = Desk::new(gate, self.settings.memory.clone(), terms);
-        let ruled = tokio::time::timeout(within, desk.rule(envelope)).await;
-        desk.close().await;
-        ruled.unwrap_or_else(|_| unjudged(envelope, "the daemon did not answer in time"))
-    }
-
-    fn terms(&self, headers: &HeaderMap) -> Result<Terms, &'static str> {
-        let names = |header: &str| -> Result<Vec<String>, &'static str> {
-            let all = headers.get_all(header).iter().map(|value| match value.to_str() {
-                Ok(name) if is_name(name) => Ok(name.to_owned()),
-                _ => Err("its headers name a principal or a tenant with what no name has in it"),
-            });
-            all.collect()
-        };
-        let mut principals = names(PRINCIPAL)?;
-        if principals.is_empty() {
-            principals.push(self.settings.principal.clone());
+        let answer = gateway::answer(gateway, &message, &ruling);
+        let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        // Not even the end of a line where nothing is to be said: it may be taken for something.
+        let mut response = respond(status, "application/json", answer.body);
+        let id = parts.headers.get(REQUEST_ID).filter(|id| id.len() <= REQUEST_ID_BYTES_MAX);
+        if let Some(id) = id {
+            response.headers_mut().insert(REQUEST_ID, id.clone());
         }
-        let tenant = names(TENANT)?.into_iter().next().unwrap_or_default();
-        Ok(Terms { tenant, principals, hold: self.settings.hold, low_runs_unasked: false })
+        response
     }
 }
 
-/// What holds for a message that nobody could be asked about.
-fn unjudged(envelope: &Envelope, why: &str) -> Ruling {
-    match &envelope.about {
-        About::Before(call) => super::desk::unasked(call, why.to_owned(), false),
-        _ => Ruling::Pass,
-    }
+/// The paths there are.
+fn paths() -> String {
+    let clients: Vec<&str> = Client::ALL.iter().map(|client| client.name()).collect();
+    let gateways: Vec<&str> = Gateway::ALL.iter().map(|gateway| gateway.path()).collect();
+    format!("there is POST {HOOKS}CLIENT: {}; and POST {}\n", clients.join(", "), gateways.join(", "))
 }
 
-/// Connects to the services of this process as the one who sent the request.
-fn dial(inside: Inside, from: SocketAddr, bearer: Option<MetadataValue<Ascii>>) -> Dial {
-    Box::new(move || {
-        let (inside, bearer) = (inside.clone(), bearer.clone());
-        Box::pin(async move {
-            let connector = tower::service_fn(move |_: Uri| {
-                let inside = inside.clone();
-                async move { inside.connect(Peer::Tcp(from)).await.map(TokioIo::new) }
-            });
-            let endpoint = Endpoint::from_static("http://inside");
-            let channel = endpoint.connect_with_connector(connector).await?;
-            Ok(Link { channel, bearer, close: None })
-        })
-    })
+/// The body, or why there is none.
+async fn arrived(body: Incoming) -> Result<Vec<u8>, String> {
+    match tokio::time::timeout(ARRIVAL_TIMEOUT, whole(body)).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(fault)) => Err(format!("the request broke off: {fault}")),
+        Err(_) => Err("the request did not come in time".to_owned()),
+    }
 }
 
 /// The body, or the beginning of one that is too long.

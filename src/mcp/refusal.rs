@@ -76,15 +76,21 @@ impl Refusal {
         }
     }
 
-    fn decision(&self) -> Option<&Decision> {
+    /// The decision it comes from, if there is one.
+    pub fn decision(&self) -> Option<&Decision> {
         match self {
             Self::Denied(decision) | Self::Waits(decision) => Some(decision),
             _ => None,
         }
     }
 
-    /// The tool result, whole.
+    /// The answer with the tool result, whole.
     pub fn answer(&self, id: &Id, is_modern: bool) -> Vec<u8> {
+        answer(id, &self.result(is_modern))
+    }
+
+    /// The tool result.
+    pub fn result(&self, is_modern: bool) -> Value {
         let mut ours = json!({ "refused": self.kind() });
         if let (Some(decision), Some(fields)) = (self.decision(), ours.as_object_mut()) {
             fields.insert("callId".to_owned(), decision.call_id.clone().into());
@@ -102,7 +108,7 @@ impl Refusal {
         if let (true, Some(fields)) = (is_modern, result.as_object_mut()) {
             fields.insert("resultType".to_owned(), "complete".into());
         }
-        answer(id, &result)
+        result
     }
 }
 

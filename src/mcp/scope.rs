@@ -107,7 +107,7 @@ fn member(baggage: &str, name: &str) -> String {
 }
 
 /// A text without its percent signs.
-fn unescaped(text: &str) -> String {
+pub(crate) fn unescaped(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&byte, tail)) = rest.split_first() {

@@ -17,7 +17,7 @@ pub(super) fn to_base64(bytes: &[u8]) -> String {
 }
 
 /// The bytes of a text; none if it is no base64.
-pub(super) fn from_base64(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn from_base64(text: &str) -> Option<Vec<u8>> {
     let text = text.trim_end_matches('=');
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3 + 2);
     let (mut word, mut bits) = (0_u32, 0);

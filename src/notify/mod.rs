@@ -10,7 +10,7 @@
 //! alone. Messages hold names and reasons, never arguments. Deliberately absent: anything that decides.
 
 mod checkpoint;
-mod encoding;
+pub(crate) mod encoding;
 mod endpoint;
 mod http;
 mod message;

@@ -55,5 +55,5 @@ mod watch_end;
 
 pub use accept::{Peer, Refused};
 pub use options::{Limits, Options};
-pub use router::Extra;
+pub use router::{Asker, Extra, asker};
 pub use server::{Bound, Error};

@@ -77,6 +77,21 @@ impl Extra {
     }
 }
 
+/// Who asks an [`Extra`].
+#[derive(Clone, Copy, Debug)]
+pub struct Asker {
+    /// Who sent the request.
+    pub peer: Peer,
+    /// Until when they wait, if they said so.
+    pub deadline: Option<Instant>,
+}
+
+/// Who sent a request, by the extensions that the router gave it.
+pub fn asker(extensions: &http::Extensions) -> Option<Asker> {
+    let arrival = extensions.get::<Arrival>()?;
+    Some(Asker { peer: *arrival.peer, deadline: arrival.deadline })
+}
+
 /// The body that an [`Extra`] gets.
 pub struct ExtraBody(RpcBody);
 

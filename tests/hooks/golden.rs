@@ -14,7 +14,7 @@ fn call(call: &Call) -> Value {
     json!({ "id": call.id, "server": call.server, "tool": call.tool, "arguments": arguments })
 }
 
-fn shown(envelope: &Envelope) -> Value {
+pub(crate) fn shown(envelope: &Envelope) -> Value {
     let about = match &envelope.about {
         About::Before(before) => json!({ "before": call(before) }),
         About::After(after, ending) => json!({
@@ -39,7 +39,7 @@ fn shown(envelope: &Envelope) -> Value {
     })
 }
 
-fn denied(reason_code: ReasonCode) -> Ruling {
+pub(crate) fn denied(reason_code: ReasonCode) -> Ruling {
     let decision = Decision {
         risk: 71,
         reason: "the rule `never` denies it".to_owned(),

@@ -1,4 +1,4 @@
-//! `POST /v1/hooks/CLIENT` of the daemon.
+//! `POST /v1/hooks/CLIENT` of the daemon, and the paths of gateways.
 
 use crate::running::{before, no};
 use crate::support::{Daemon, Place, eventually};
@@ -90,6 +90,61 @@ fn the_door_answers_as_the_command_does() {
     assert!(chains.contains(&r#"["user:ann","agent:claude-code"]"#.to_owned()), "{chains:?}");
     assert!(chains.contains(&r#"["user:bob","agent:planner","agent:claude-code"]"#.to_owned()), "{chains:?}");
     assert_eq!(calls.iter().filter(|event| event["kind"] == "call_completed").count(), 1);
+}
+
+#[test]
+fn gateways_are_answered_in_their_own_form() {
+    let place = Place::new();
+    let (daemon, address) = serve(&place);
+    let say = |path: &str, headers: &str, body: &Value| {
+        let head = format!("POST {path} HTTP/1.1\r\nHost: {address}\r\n{headers}");
+        ask(&address, &head, &body.to_string())
+    };
+    let docker = |tool: &str| json!({ "method": "tools/call", "params": { "name": tool, "arguments": {} } });
+    let at = "/v1/gateways/docker?server=files&principal=user:bob";
+    assert_eq!(say(at, "", &docker("get_note")), (200, String::new()));
+    let (status, body) = say(at, "", &docker("drop_table"));
+    let body: Value = serde_json::from_str(&body).unwrap();
+    assert!(status == 200 && body["isError"] == true, "{body}");
+    let hive = |uid: &str, tool: &str| {
+        json!({
+            "version": "v0.1.0", "uid": uid, "timestamp": "2026-11-01T09:00:00Z", "principal": { "sub": "carl" },
+            "mcp_request": { "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": tool, "arguments": {} } },
+            "context": { "server_name": "files", "source_ip": "127.0.0.1:9", "transport": "stdio" },
+        })
+    };
+    let told = |uid: &str, tool: &str| {
+        let (status, body) = say("/v1/gateways/toolhive", "", &hive(uid, tool));
+        assert_eq!(status, 200, "{body}");
+        serde_json::from_str::<Value>(&body).unwrap()
+    };
+    assert_eq!(told("u-1", "get_note")["allowed"], true);
+    let held = told("u-2", "delete_note");
+    assert!(held["allowed"] == false && held["details"]["review_id"] != "", "{held}");
+    let zen = |tool: &str| {
+        json!({
+            "subject": { "type": "user", "id": "dora" }, "action": { "name": "tools/call" },
+            "resource": { "type": "tool", "id": tool, "properties": { "server": "files" } }, "context": {},
+        })
+    };
+    let evaluated = |tool: &str| {
+        let (status, body) = say("/access/v1/evaluation", "X-Request-ID: r-1\r\n", &zen(tool));
+        assert_eq!(status, 200, "{body}");
+        serde_json::from_str::<Value>(&body).unwrap()
+    };
+    assert_eq!(evaluated("get_note"), json!({ "decision": true }));
+    assert_eq!(evaluated("drop_table")["decision"], false);
+    assert_eq!(say("/access/v1/evaluation", "", &json!({})).0, 400);
+    daemon.kill();
+    let calls = place.calls();
+    let chains: Vec<String> = calls
+        .iter()
+        .filter(|event| event["kind"] == "call_proposed")
+        .map(|event| event["data"]["principal_chain"].to_string())
+        .collect();
+    for who in ["user:bob", "user:carl", "user:dora"] {
+        assert!(chains.contains(&format!("[\"{who}\"]")), "{who}: {chains:?}");
+    }
 }
 
 #[test]

@@ -8,7 +8,9 @@
     reason = "a test stops where something is wrong"
 )]
 
+mod gateways;
 mod golden;
+mod grpc;
 mod http;
 mod init;
 mod running;

@@ -4,8 +4,8 @@
 //! `ask` is never answered: it would let the very user whose call waits for a review run it.
 
 use super::super::envelope::{About, Call, Envelope, of_name};
-use super::fields::{Fault, Fields};
-use super::result::{ended, failed, took};
+use super::super::fields::{Fault, Fields};
+use super::super::result::{ended, failed, took};
 use serde_json::{Value, json};
 
 /// Its name as a principal and a client.
@@ -27,6 +27,7 @@ pub(super) fn shaped(fields: &Fields<'_>, client: &str) -> Result<Envelope, Faul
         session: fields.first_text(&["session_id", "sessionId"])?,
         sub_agent: fields.text("agent_type")?,
         about: about(&event, fields)?,
+        ..Envelope::default()
     })
 }
 

@@ -2,8 +2,8 @@
 //! call run.
 
 use super::super::envelope::Envelope;
+use super::super::fields::{Fault, Fields};
 use super::claude;
-use super::fields::{Fault, Fields};
 use serde_json::Value;
 
 /// Its name as a principal and a client.

@@ -3,8 +3,8 @@
 //! Its names of MCP tools do not say the server's (`MCP:query`); the older event for them says its address or command.
 
 use super::super::envelope::{About, BUILT_IN, Call, Envelope, of_name, server_name};
-use super::fields::{Fault, Fields};
-use super::result::{ended, failed, took};
+use super::super::fields::{Fault, Fields};
+use super::super::result::{ended, failed, took};
 use serde_json::{Value, json};
 
 /// Its name as a principal and a client.
@@ -18,7 +18,8 @@ const PROMPT: &str = "beforeSubmitPrompt";
 pub(super) fn read(fields: &Fields<'_>) -> Result<Envelope, Fault> {
     let event = fields.must(&["hook_event_name"])?;
     let session = fields.first_text(&["conversation_id", "session_id"])?;
-    Ok(Envelope { client: NAME.to_owned(), session, sub_agent: String::new(), about: about(&event, fields)? })
+    let about = about(&event, fields)?;
+    Ok(Envelope { client: NAME.to_owned(), session, about, ..Envelope::default() })
 }
 
 fn about(event: &str, fields: &Fields<'_>) -> Result<About, Fault> {

@@ -1,8 +1,8 @@
 //! Gemini CLI. Its messages give calls no id, and name a tool's server beside the tool.
 
 use super::super::envelope::{About, Call, Envelope, of_name, server_name};
-use super::fields::{Fault, Fields};
-use super::result::ended;
+use super::super::fields::{Fault, Fields};
+use super::super::result::ended;
 use serde_json::{Value, json};
 
 /// Its name as a principal and a client.
@@ -19,7 +19,7 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<Envelope, Fault> {
         _ => About::Nothing,
     };
     let session = fields.text("session_id")?;
-    Ok(Envelope { client: NAME.to_owned(), session, sub_agent: String::new(), about })
+    Ok(Envelope { client: NAME.to_owned(), session, about, ..Envelope::default() })
 }
 
 fn call(fields: &Fields<'_>) -> Result<Call, Fault> {

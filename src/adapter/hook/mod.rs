@@ -6,13 +6,11 @@
 mod claude;
 mod codex;
 mod cursor;
-mod fields;
 mod gemini;
-mod result;
 mod vscode;
 
 use super::envelope::{About, Envelope, Ruling};
-use fields::{Fault, Fields};
+use super::fields::{Fault, Fields};
 use serde_json::{Value, json};
 
 /// Bytes of a message; a longer one is read no further.

@@ -2,9 +2,9 @@
 //! that one has (`hook_event_name` with `tool_name`, or `toolName` without an event's name).
 
 use super::super::envelope::{About, Call, Envelope, of_name};
+use super::super::fields::{Fault, Fields};
+use super::super::result::{ended, failed};
 use super::claude;
-use super::fields::{Fault, Fields};
-use super::result::{ended, failed};
 use serde_json::Value;
 
 /// Its name as a principal and a client.
@@ -19,8 +19,8 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<Envelope, Fault> {
     Ok(Envelope {
         client: NAME.to_owned(),
         session: fields.must(&["sessionId"])?,
-        sub_agent: String::new(),
         about,
+        ..Envelope::default()
     })
 }
 

@@ -90,6 +90,15 @@ impl<'a> Fields<'a> {
         self.raw(name).map_or_else(Fields::default, |value| Fields::read(value.get().as_bytes()).0)
     }
 
+    /// The fields of a field that is an object or not there, read as strictly as a message.
+    pub(super) fn object(&self, name: &str) -> Result<Fields<'a>, Fault> {
+        let Some(value) = self.raw(name) else { return Ok(Fields::default()) };
+        match Fields::read(value.get().as_bytes()) {
+            (fields, None) => Ok(fields),
+            (_, Some(Fault(why))) => Err(Fault(format!("in the field `{name}`: {why}"))),
+        }
+    }
+
     /// The arguments of a call: an object as it stands; the object in a text; anything else under `input`.
     pub(super) fn arguments(&self, name: &str) -> Vec<u8> {
         let Some(value) = self.raw(name) else { return b"{}".to_vec() };

@@ -1,6 +1,6 @@
 //! The text of a result, whatever form a client gives it in.
 
-use super::super::envelope::Ending;
+use super::envelope::Ending;
 use super::fields::Fields;
 use crate::domain::call::limits::RESULT_BYTES_MAX;
 use crate::proto::v1::OutcomeStatus;
