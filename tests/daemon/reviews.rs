@@ -51,7 +51,8 @@ async fn work(daemon: &Daemon, cycle: u64, told: &Arc<Mutex<Told>>) -> Vec<tokio
                 told.lock().unwrap().reviews.insert(decision.review_id.clone(), number);
                 match number % 5 {
                     0 | 1 => {
-                        let choice = if number % 2 == 0 { VoteChoice::Approve } else { VoteChoice::Deny };
+                        let choice =
+                            if number.is_multiple_of(2) { VoteChoice::Approve } else { VoteChoice::Deny };
                         match reviews.cast_vote(ballot(&decision, choice)).await {
                             Ok(_) => drop(told.lock().unwrap().votes.insert(decision.review_id.clone())),
                             Err(status) if status.code() == tonic::Code::FailedPrecondition => {}
