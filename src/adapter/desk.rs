@@ -5,7 +5,7 @@ use super::memory::{Memory, key};
 use crate::domain::call::limits::{CALL_ID_BYTES_MAX, CHAIN_LINKS_MAX};
 use crate::domain::json::Json;
 use crate::domain::risk::{Capabilities, RiskCategory};
-use crate::mcp::gate::{Gate, Trouble};
+use crate::mcp::gate::{Gate, Seen, Trouble};
 use crate::mcp::refusal::{Refusal, category_name};
 use crate::mcp::scope::is_name;
 use crate::policy::category;
@@ -192,6 +192,20 @@ impl Desk {
         if let Some(Err(fault)) = self.remember(note).await {
             tracing::warn!(fault = ?fault.to_string(), "a hook's event is not remembered");
         }
+    }
+
+    /// Looks at the review of a call, which is compared with this one if one is given.
+    pub async fn review(&self, call_id: &str, envelope: Option<&Envelope>) -> Seen {
+        let call = envelope.and_then(|envelope| match &envelope.about {
+            About::Before(call) => Some(self.asked(envelope, call, call_id)),
+            _ => None,
+        });
+        self.gate.review(&self.settings.tenant, call_id, call).await
+    }
+
+    /// How long a call is held.
+    pub const fn hold_time(&self) -> Duration {
+        self.settings.hold
     }
 
     /// Ends the connection.

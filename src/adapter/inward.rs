@@ -61,20 +61,29 @@ impl Inward {
         peer: Peer,
         hold_max: Duration,
     ) -> Ruling {
-        let terms = match self.terms(envelope, headers) {
-            Ok(terms) => Terms { hold: terms.hold.min(hold_max), ..terms },
+        let desk = match self.desk(envelope, headers, peer, hold_max) {
+            Ok(desk) => desk,
             Err(why) => return unjudged(envelope, why),
         };
-        let bearer = match bearer(headers) {
-            Ok(bearer) => bearer,
-            Err(why) => return unjudged(envelope, why),
-        };
-        let gate = Gate::new(dial(self.inside.clone(), peer, bearer), DECISION_TIMEOUT);
-        let within = terms.hold + SLACK;
-        let desk = Desk::new(gate, self.settings.memory.clone(), terms);
+        let within = desk.hold_time() + SLACK;
         let ruled = tokio::time::timeout(within, desk.rule(envelope)).await;
         desk.close().await;
         ruled.unwrap_or_else(|_| unjudged(envelope, "the daemon did not answer in time"))
+    }
+
+    /// A desk for messages that came with these headers and name somebody as this one does, or do not; it is to be
+    /// closed.
+    pub(super) fn desk(
+        &self,
+        envelope: &Envelope,
+        headers: &HeaderMap,
+        peer: Peer,
+        hold_max: Duration,
+    ) -> Result<Desk, &'static str> {
+        let terms = self.terms(envelope, headers)?;
+        let terms = Terms { hold: terms.hold.min(hold_max), ..terms };
+        let gate = Gate::new(dial(self.inside.clone(), peer, bearer(headers)?), DECISION_TIMEOUT);
+        Ok(Desk::new(gate, self.settings.memory.clone(), terms))
     }
 
     fn terms(&self, envelope: &Envelope, headers: &HeaderMap) -> Result<Terms, &'static str> {

@@ -19,7 +19,8 @@ const NAME: &str = "authzen";
 /// The action that is a call of a tool.
 const CALL: &str = "tools/call";
 
-pub(super) fn read(fields: &Fields<'_>, place: &Place) -> Result<Envelope, Fault> {
+/// Reads an evaluation.
+pub(in crate::adapter) fn read(fields: &Fields<'_>, place: &Place) -> Result<Envelope, Fault> {
     let [subject, action, resource] = parts(fields)?;
     let context = fields.object("context")?;
     let named = context.first_text(&["session_id", "session"])?;
@@ -100,9 +101,24 @@ fn actors(mut act: Option<&RawValue>) -> Result<Vec<String>, Fault> {
     Ok(links)
 }
 
+/// An actor as it is named beside the subject: `id`, and within it `act` as in a subject.
+pub(in crate::adapter) fn actor(actor: &Fields<'_>) -> Result<Vec<String>, Fault> {
+    let mut links = actors(actor.raw("act"))?;
+    links.push(agent(&actor.must(&["id"])?));
+    Ok(links)
+}
+
 /// The decision, and why it is a no.
 pub(super) fn answer(refusal: Option<&Refusal>) -> String {
-    let Some(refusal) = refusal else { return json!({ "decision": true }).to_string() };
+    let decision = match refusal {
+        None => json!({ "decision": true }),
+        Some(refusal) => json!({ "decision": false, "context": context(refusal) }),
+    };
+    decision.to_string()
+}
+
+/// Why it is a no.
+pub(in crate::adapter) fn context(refusal: &Refusal) -> Value {
     let mut context = json!({ "reason": word(refusal), "reason_user": { "en": refusal.text() } });
     if let (Some(decision), Some(fields)) = (refusal.decision(), context.as_object_mut()) {
         fields.insert("evaluation_id".to_owned(), decision.call_id.clone().into());
@@ -111,11 +127,11 @@ pub(super) fn answer(refusal: Option<&Refusal>) -> String {
             fields.insert("review_id".to_owned(), decision.review_id.clone().into());
         }
     }
-    json!({ "decision": false, "context": context }).to_string()
+    context
 }
 
 /// A request that is none: its sender must take that for a no.
-pub(super) fn unreadable(why: &str) -> Answer {
+pub(in crate::adapter) fn unreadable(why: &str) -> Answer {
     let why = crate::detector::sentence::shown(why);
     Answer { status: 400, body: Value::from(format!("askance cannot read this request: {why}")).to_string() }
 }

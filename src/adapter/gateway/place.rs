@@ -8,7 +8,7 @@ use crate::mcp::scope::{is_name, unescaped};
 
 /// What stands in the query.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Place {
+pub(in crate::adapter) struct Place {
     /// The server; empty: it is not said.
     pub(super) server: String,
     /// The session; empty: it is not said.
@@ -20,7 +20,7 @@ pub(super) struct Place {
 impl Place {
     /// Reads a query without its question mark. A parameter that is not known is a fault, since a misspelt `principal`
     /// would have somebody else act.
-    pub(super) fn read(query: &str) -> Result<Self, Fault> {
+    pub(in crate::adapter) fn read(query: &str) -> Result<Self, Fault> {
         let mut place = Self::default();
         for part in query.split('&').filter(|part| !part.is_empty()) {
             let (key, value) = part.split_once('=').unwrap_or((part, ""));
