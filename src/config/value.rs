@@ -232,7 +232,8 @@ impl Value for Site {
         }
         let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
         let is_one = rest.is_some_and(|rest| {
-            !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.:[]".contains(&byte))
+            !rest.is_empty()
+                && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.:[]".contains(&byte))
         });
         if is_one {
             return Ok(Self(Some(text.to_owned())));

@@ -7,8 +7,8 @@
 
 use crate::proto::v1::gateway_service_client::GatewayServiceClient;
 use crate::proto::v1::{
-    Decision, EndSessionRequest, EvaluateRequest, GetCallReviewRequest, GetCallReviewResponse, Outcome, RecordOutcomeRequest, RegisterToolsRequest,
-    SessionHints, ToolCall, ToolDefinition,
+    Decision, EndSessionRequest, EvaluateRequest, GetCallReviewRequest, GetCallReviewResponse, Outcome,
+    RecordOutcomeRequest, RegisterToolsRequest, SessionHints, ToolCall, ToolDefinition,
 };
 use anyhow::Result;
 use std::pin::Pin;
@@ -197,8 +197,7 @@ impl Gate {
     /// Looks at the review of a call. `call`: the call once more, to be compared with the one under review.
     pub async fn review(&self, tenant: &str, call_id: &str, call: Option<ToolCall>) -> Seen {
         let until = Instant::now() + self.timeout;
-        let message =
-            GetCallReviewRequest { tenant: tenant.to_owned(), call_id: call_id.to_owned(), call };
+        let message = GetCallReviewRequest { tenant: tenant.to_owned(), call_id: call_id.to_owned(), call };
         let seen = self.run(until, |mut line| {
             let request = line.request(message.clone(), until);
             async move {

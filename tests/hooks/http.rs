@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::process::Stdio;
 
 /// A daemon with the door open, and where it is.
-fn serve(place: &Place) -> (Daemon, String) {
+pub(crate) fn serve(place: &Place) -> (Daemon, String) {
     let path = place.path().join("serve.log");
     let log = std::fs::File::create(&path).unwrap();
     let mut command = place.askance();
@@ -34,7 +34,7 @@ fn serve(place: &Place) -> (Daemon, String) {
     (daemon, format!("127.0.0.1:{address}"))
 }
 
-fn ask(address: &str, head: &str, body: &str) -> (u16, String) {
+pub(crate) fn ask(address: &str, head: &str, body: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).unwrap();
     let length = body.len();
     let request = format!("{head}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}");

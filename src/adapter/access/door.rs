@@ -215,9 +215,8 @@ impl Door {
     async fn request(&self, arrived: &Arrived<'_>, inward: &Inward) -> Result<Answer, Problem> {
         let asked = request::read(arrived.body, arrived.uri.query().unwrap_or_default())?;
         let keyed = arrived.headers.get(KEY).map(|key| {
-            let caller = [AUTHORIZATION.as_str(), TENANT].map(|name| {
-                arrived.headers.get(name).map(http::HeaderValue::as_bytes).unwrap_or_default()
-            });
+            let caller = [AUTHORIZATION.as_str(), TENANT]
+                .map(|name| arrived.headers.get(name).map(http::HeaderValue::as_bytes).unwrap_or_default());
             Keyed::new(&caller, key.as_bytes(), arrived.body)
         });
         let known = keyed.as_ref().map_or(Known::New, |keyed| self.keys.known(keyed, Instant::now()));
@@ -266,7 +265,12 @@ impl Door {
         self.told(&review, &handle, &self.place(arrived))
     }
 
-    fn told(&self, review: &GetCallReviewResponse, handle: &Handle, place: &Place) -> Result<Answer, Problem> {
+    fn told(
+        &self,
+        review: &GetCallReviewResponse,
+        handle: &Handle,
+        place: &Place,
+    ) -> Result<Answer, Problem> {
         let told = task::task(review, handle, place, Clock::system().now())?;
         let retry_after = if task::status(review) == "pending" { POLL_SECONDS } else { 0 };
         Ok(Answer { retry_after, ..Answer::of(200, &told) })
@@ -300,7 +304,12 @@ fn metadata(place: &Place) -> Value {
 }
 
 /// One evaluation, by this time.
-async fn evaluated(desk: Result<&Desk, &&'static str>, one: &Evaluation, place: &Place, by: Instant) -> Value {
+async fn evaluated(
+    desk: Result<&Desk, &&'static str>,
+    one: &Evaluation,
+    place: &Place,
+    by: Instant,
+) -> Value {
     let referred = one.approval.as_ref();
     let refused = |why: String| {
         let ruling = Ruling::Refuse(Refusal::Unacceptable(why));
@@ -321,7 +330,9 @@ async fn evaluated(desk: Result<&Desk, &&'static str>, one: &Evaluation, place: 
         };
         let ruling = desk.rule(&one.envelope).await;
         let waits = match &ruling {
-            Ruling::Refuse(Refusal::Waits(decision)) if Handle::of_evaluation(&decision.call_id).is_some() => {
+            Ruling::Refuse(Refusal::Waits(decision))
+                if Handle::of_evaluation(&decision.call_id).is_some() =>
+            {
                 match desk.review(&decision.call_id, None).await {
                     Seen::Review(review) if review.asked_until().is_some() => Some(review),
                     _ => None,

@@ -165,7 +165,8 @@ fn permitted(referred: Option<&Referred>, presented: &Presented) -> Value {
 
 /// Why an approval did not help, and what to do next.
 fn after(refusal: &Refusal, presented: &Presented, may_ask: bool) -> (&'static str, &'static str) {
-    let window = refusal.decision().is_some_and(|decision| decision.reason_code() == ReasonCode::WindowClosed);
+    let window =
+        refusal.decision().is_some_and(|decision| decision.reason_code() == ReasonCode::WindowClosed);
     let reason = match presented {
         Presented::Of(review) if review.same_call => match review.state() {
             ReviewState::Approved if window => return ("grant_pending", "retry"),

@@ -88,7 +88,9 @@ fn approved_until(review: &GetCallReviewResponse) -> Option<String> {
 /// When the task's address stops to answer; none: silence does not end the review at a time that is known.
 fn handle_expires(review: &GetCallReviewResponse) -> Option<i64> {
     let over = match status(review) {
-        "pending" if review.on_deadline() == TimeoutAction::Deny => review.progress.as_ref()?.deadline.as_ref(),
+        "pending" if review.on_deadline() == TimeoutAction::Deny => {
+            review.progress.as_ref()?.deadline.as_ref()
+        }
         "pending" => None,
         "approved" => review.approval_expire_time.as_ref(),
         _ => review.resolve_time.as_ref(),
