@@ -172,7 +172,7 @@ impl Door {
             }
             (Some(fault), _) | (None, Err(fault)) => Err(fault),
             (None, Ok(query)) if *route == Route::Evaluation => {
-                evaluation::read(&fields, &query).map(Asked::One)
+                evaluation::read(&fields, &query).map(|one| Asked::One(Box::new(one)))
             }
             (None, Ok(query)) => evaluation::several(&fields, &query),
         };

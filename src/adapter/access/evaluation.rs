@@ -61,7 +61,7 @@ pub(super) struct Referred {
 #[derive(Debug)]
 pub(super) enum Asked {
     /// One evaluation.
-    One(Evaluation),
+    One(Box<Evaluation>),
     /// Several, each of them or why it cannot be read.
     Several(Vec<Result<Evaluation, Fault>>, Semantic),
 }
@@ -87,7 +87,7 @@ pub(super) fn several(fields: &Fields<'_>, query: &Query) -> Result<Asked, Fault
             .map_err(|_| Fault("the field `evaluations` is no array".to_owned()))?,
     };
     if list.is_empty() {
-        return read(fields, query).map(Asked::One);
+        return read(fields, query).map(|one| Asked::One(Box::new(one)));
     }
     if list.len() > EVALUATIONS_MAX {
         return Err(Fault(format!("there are {} evaluations, at most {EVALUATIONS_MAX}", list.len())));
