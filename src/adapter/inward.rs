@@ -3,7 +3,7 @@
 
 use super::credential::bearer;
 use super::desk::{Desk, Settings as Terms, this_user, unasked};
-use super::envelope::{About, Envelope, Ruling};
+use super::envelope::{About, Carried, Envelope, Ruling};
 use super::memory::Memory;
 use crate::mcp::gate::{Dial, Gate, Link};
 use crate::mcp::scope::is_name;
@@ -99,7 +99,8 @@ impl Inward {
             principals.push(self.settings.principal.clone());
         }
         let tenant = names(TENANT)?.into_iter().next().unwrap_or_default();
-        Ok(Terms { tenant, principals, hold: self.settings.hold, low_runs_unasked: false })
+        let carried = Carried::of(headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())));
+        Ok(Terms { tenant, principals, hold: self.settings.hold, low_runs_unasked: false, carried })
     }
 }
 

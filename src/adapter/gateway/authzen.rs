@@ -10,6 +10,7 @@ use super::super::fields::{Fault, Fields};
 use super::place::Place;
 use super::{Answer, agent, chain, word};
 use crate::domain::call::limits::CHAIN_LINKS_MAX;
+use crate::mcp::peek::Meta;
 use crate::mcp::refusal::Refusal;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -31,9 +32,18 @@ pub(in crate::adapter) fn read(fields: &Fields<'_>, place: &Place) -> Result<Env
     if !client.is_empty() && principals.last() != Some(&agent(&client)) {
         principals.push(agent(&client));
     }
+    let mut whence = place.whence(Meta::default());
+    if !named.is_empty() {
+        whence.named.clone_from(&named);
+    }
+    let parent = context.first_text(&["parent_session_id", "parent_session"])?;
+    if !parent.is_empty() {
+        whence.parent = parent;
+    }
     Ok(Envelope {
         client: NAME.to_owned(),
         session: if named.is_empty() { place.session.clone() } else { named },
+        whence: Some(Box::new(whence)),
         principals: chain(principals)?,
         about: About::Before(call(&action, &resource, &context, place)?),
         never_tells_endings: true,
