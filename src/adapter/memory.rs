@@ -5,7 +5,7 @@
 //! (with a key that nobody keeps) until the next call takes them to the daemon, ids until the call ends. Losing them
 //! loses an outcome or a request, never a refusal.
 //!
-//! The files are spread over [`SHELVES`] directories by what they are about, and only the one at hand is ever listed:
+//! The files are spread over 256 directories by what they are about, and only the one at hand is ever listed:
 //! however many notes are open, a hook looks at [`NOTES_MAX`] names at most.
 
 use crate::clock::Clock;
@@ -20,8 +20,8 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// Directories that notes are spread over: one for each first two hex digits of a key.
-const SHELVES: usize = 256;
+/// Hex digits of a key that name its directory, so that there are 256.
+const SHELF_DIGITS: usize = 2;
 /// Notes in a directory at a time, so that there are 16,384 at most; when there are as many, those older than [`AGE_MAX`]
 /// go, or else the oldest.
 const NOTES_MAX: usize = 64;
@@ -95,7 +95,7 @@ impl Memory {
 
     /// The directory of what has this key.
     fn shelf(&self, key: &str) -> PathBuf {
-        self.dir.join(key.get(..2).unwrap_or_default())
+        self.dir.join(key.get(..SHELF_DIGITS).unwrap_or_default())
     }
 
     fn path(&self, parts: &[&str], end: &str) -> PathBuf {
@@ -233,7 +233,7 @@ mod tests {
         assert_eq!(listed(&shelf).unwrap().len(), NOTES_MAX - 10 + 1, "the old ones go first");
         let others = (0..10_000_u32).map(|number| number.to_string());
         let elsewhere = others.map(|name| key(&[&name])).filter(|name| memory.shelf(name) != shelf);
-        assert!(elsewhere.count() > 9_900, "{SHELVES} of them");
+        assert!(elsewhere.count() > 9_900, "there are 256");
         assert!(memory.take_open(&["nothing"]).is_none(), "a directory that is not there is empty");
     }
 }
