@@ -23,6 +23,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use tonic::transport::Endpoint;
 
+/// As in the daemon.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn options(dir: &Path) -> Options {
     Options {
         dir: dir.to_owned(),

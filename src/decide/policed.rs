@@ -159,11 +159,11 @@ fn completed(seen: &Seen<'_>, policy: &Policy) -> (Vec<String>, Option<OnFire>, 
 fn happened(trail: &Trail) -> Vec<Happened<'_>> {
     let view = trail.iter().map(|made| Happened {
         at: made.at,
-        server: &made.server,
-        tool: &made.tool,
+        server: made.server(),
+        tool: made.tool(),
         capabilities: made.capabilities,
-        values: &made.values,
-        brought: &made.brought,
+        values: made.values(),
+        brought: made.brought(),
     });
     view.collect()
 }

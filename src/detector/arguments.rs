@@ -28,8 +28,8 @@ const JUDGED_MAX: usize = 16;
 /// What is known of one argument.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Path {
-    values: CategoryModel,
-    sizes: Option<Box<NumberModel>>,
+    values: CategoryModel<u32>,
+    sizes: Option<NumberModel>,
     given: u32,
 }
 
@@ -124,7 +124,7 @@ impl ArgumentsModel {
     /// Whether this value of this argument was given before.
     pub fn knows(&self, features: &CallFeatures, argument: &ArgumentFeature) -> bool {
         let path = self.paths.get(path_key(tool_key(features.tool), argument.path));
-        path.is_some_and(|path| path.values.oddness(argument.value.into(), 1.0).seen > 0)
+        path.is_some_and(|path| path.values.oddness(argument.value, 1.0).seen > 0)
     }
 
     fn aspects(&self, tool: u32, calls: u32, argument: &ArgumentFeature) -> [Option<Aspect>; 2] {
@@ -134,7 +134,7 @@ impl ArgumentsModel {
         };
         let given = (f64::from(path.given) + 0.5) / (f64::from(calls.max(path.given)) + 1.0);
         let rare = given < RARELY_GIVEN;
-        let oddness = path.values.oddness(argument.value.into(), 1.0);
+        let oddness = path.values.oddness(argument.value, 1.0);
         let value = if rare && given < oddness.p {
             Aspect { surprise: MilliBits::from_p(given), evidence: (3, path.given, calls) }
         } else {
@@ -169,7 +169,7 @@ impl ArgumentsModel {
                     path.given = path.given.saturating_add(1);
                 }
                 previous = Some(argument.path);
-                path.values.learn(argument.value.into(), week);
+                path.values.learn(argument.value, week);
                 if has_size(argument) {
                     path.sizes.get_or_insert_default().learn(middle_of(argument.magnitude), week);
                 }

@@ -90,6 +90,7 @@ impl Lesson {
             self.principal = features.principal;
         }
         if self.tools.len() < TOOLS_MAX {
+            make_room(&mut self.tools, 1, TOOLS_MAX);
             self.tools.push(tool_key(features.tool));
         }
         if features.capabilities.bits() != 0 && !self.capabilities.contains(&features.capabilities.bits()) {
@@ -101,12 +102,14 @@ impl Lesson {
         }
         let room = ARGUMENTS_MAX.saturating_sub(self.arguments.len());
         let kept = features.arguments.len().min(room);
+        make_room(&mut self.arguments, kept, ARGUMENTS_MAX);
         self.arguments.extend(features.arguments.iter().take(kept));
         let time = local_hour_and_day(features);
         let mut raw = [ABSTAINED; DETECTORS];
         for (slot, score) in raw.iter_mut().zip(&assessment.scores) {
             *slot = score.raw.map_or(ABSTAINED, short);
         }
+        make_room(&mut self.calls, 1, CALLS_MAX);
         self.calls.push(Observation {
             call,
             tool: tool_key(features.tool),
@@ -154,6 +157,14 @@ impl Lesson {
     }
 }
 
+/// Makes room for so many more in a list of at most `max`: twice what there is, but never more than that.
+pub(super) fn make_room<T>(list: &mut Vec<T>, more: usize, max: usize) {
+    let len = list.len();
+    if list.capacity() - len < more {
+        list.reserve_exact(len.max(4).min(max.saturating_sub(len)).max(more));
+    }
+}
+
 fn short(millibits: i32) -> u16 {
     u16::try_from(millibits.max(0)).unwrap_or(ABSTAINED - 1).min(ABSTAINED - 1)
 }
@@ -161,6 +172,22 @@ fn short(millibits: i32) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_full_list_has_no_spare_room() {
+        let mut list = Vec::new();
+        for number in 0..96 {
+            make_room(&mut list, 1, 96);
+            list.push(number);
+            assert!(
+                list.capacity() <= 96.min(4.max(2 * list.len())),
+                "{} of {}",
+                list.capacity(),
+                list.len()
+            );
+        }
+        assert_eq!(list.capacity(), 96);
+    }
 
     #[test]
     fn a_long_session_is_kept_evenly() {

@@ -3,6 +3,7 @@
 //! Part of the session's state, about 4 KB at most (see the constants). The new parts of results are judged
 //! by `results`; where an argument's value comes from is told here.
 
+use super::learn::make_room;
 use super::requests::{Wanted, key_of};
 use crate::domain::call::{CallFeatures, CallWords};
 use crate::domain::risk::Capabilities;
@@ -182,6 +183,7 @@ impl Reading {
         self.open.push(Open { call, origin });
         for value in values {
             if self.values.len() < VALUES_MAX && !self.values.contains(&value) {
+                make_room(&mut self.values, 1, VALUES_MAX);
                 self.values.push(value);
             }
         }

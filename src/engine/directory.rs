@@ -187,8 +187,7 @@ pub(super) fn decode(value: &[u8]) -> Result<SessionSummary, Error> {
             10 => summary.closed = Some(field.text().map_err(damaged)?),
             11 => summary.calls = field.fit().map_err(damaged)?,
             12 => {
-                let verdicts = field.packed_uint().map_err(damaged)?;
-                summary.verdicts.iter_mut().zip(verdicts).for_each(|(slot, count)| *slot = count);
+                field.packed_uint_into(&mut summary.verdicts).map_err(damaged)?;
             }
             13 => summary.risk_max = field.fit().map_err(damaged)?,
             _ => {}

@@ -9,6 +9,7 @@
 //! it; nobody outside learns of it before it is synced. A failed append switches the partition's writes
 //! off until the daemon is started again. Deliberately absent: gRPC, and any decision of its own.
 
+mod ahead;
 mod committer;
 mod counters;
 mod declare;

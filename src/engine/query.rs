@@ -68,7 +68,20 @@ impl SessionFilter {
 
 /// Reads a record as an event.
 pub(super) fn decode(view: &RecordView<'_>, payload: Payload) -> Result<Recorded, Error> {
-    let event = record::decode(view.kind(), view.body()).map_err(|fault| {
+    recorded(view, record::decode(view.kind(), view.body()), payload)
+}
+
+/// Reads a record as a fold needs it: see [`record::decode_for_fold`].
+pub(super) fn decode_for_fold(view: &RecordView<'_>) -> Result<Recorded, Error> {
+    recorded(view, record::decode_for_fold(view.kind(), view.body()), Payload::default())
+}
+
+fn recorded(
+    view: &RecordView<'_>,
+    event: Result<Event, record::Error>,
+    payload: Payload,
+) -> Result<Recorded, Error> {
+    let event = event.map_err(|fault| {
         Error::DataLoss(format!("the record at position {} does not decode: {fault}", view.position()))
     })?;
     Ok(Recorded {

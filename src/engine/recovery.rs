@@ -1,9 +1,9 @@
 //! From a log to the state as of its tail: the newest snapshot, then every record behind it.
 
-use super::Error;
-use super::query::decode;
+use super::query::decode_for_fold;
 use super::relearn;
-use crate::domain::event::Payload;
+use super::{Error, ahead};
+use crate::domain::event::Event;
 use crate::domain::position::Position;
 use crate::eventlog::Log;
 use crate::projection::{STATE_VERSION, State};
@@ -43,21 +43,13 @@ pub(super) fn recover(log: &Log) -> Result<(State, Recovered), Error> {
 
 /// Folds the records behind the state's position, up to `to`, in.
 pub fn fold(log: &Log, state: &mut State, to: Position) -> Result<(), Error> {
-    let mut fault = None;
-    log.scan(state.position.next(), to, |view| match decode(&view, Payload::default()) {
-        Ok(recorded) => {
-            if let Err(error) = relearn::apply(log, state, &recorded) {
-                fault = Some(error);
-                return ControlFlow::Break(());
-            }
-            ControlFlow::Continue(())
+    ahead::each(log, state.position.next(), to, decode_for_fold, |recorded| {
+        match recorded.record.event {
+            Event::SessionUnlearned(_) => relearn::apply(log, state, &recorded)?,
+            _ => state.take(recorded),
         }
-        Err(error) => {
-            fault = Some(error);
-            ControlFlow::Break(())
-        }
-    })?;
-    fault.map_or(Ok(()), Err)
+        Ok(ControlFlow::Continue(()))
+    })
 }
 
 /// Invariants that must hold before the first call is taken: see `invariant`.

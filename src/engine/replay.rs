@@ -1,18 +1,18 @@
 //! Folds the log again and decides calls anew: the same log must give the same decisions, bit for bit; under
 //! another policy it shows what would have been decided, each call on what was learnt until then.
 
-use super::Error;
 use super::exchange::{Exchange, Exchanged, Reviewed};
 use super::policies::not_accepted;
 use super::query::{arguments_at, decode};
 use super::relearn;
+use super::{Error, ahead};
 use crate::decide::{SCORING_VERSION, moment, redecide};
 use crate::domain::decision::{Decision, Verdict};
 use crate::domain::event::{CallProposed, Event, Payload, Recorded};
 use crate::domain::json::Json;
 use crate::domain::position::Position;
 use crate::domain::stream::StreamId;
-use crate::eventlog::Log;
+use crate::eventlog::{Log, RecordView};
 use crate::policy::{Book, Policy, category};
 use crate::projection::State;
 use std::collections::BTreeMap;
@@ -150,15 +150,9 @@ pub fn replay_with(
         plan,
         report: ReplayReport::default(),
     };
-    let mut fault = None;
-    log.scan(Position::FIRST, to, |view| {
-        let step = decode(&view, Payload::default()).and_then(|recorded| run.step(log, &recorded, &mut told));
-        step.unwrap_or_else(|error| {
-            fault = Some(error);
-            ControlFlow::Break(())
-        })
-    })?;
-    fault.map_or_else(|| Ok(run.finish()), Err)
+    let decode = |view: &RecordView<'_>| decode(view, Payload::default());
+    ahead::each(log, Position::FIRST, to, decode, |recorded| run.step(log, &recorded, &mut told))?;
+    Ok(run.finish())
 }
 
 struct Run<'p> {

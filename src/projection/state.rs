@@ -182,6 +182,20 @@ impl State {
         live.map(|session| session.revision).or_else(|| self.closed.revisions.get(stream).copied())
     }
 
+    /// [`State::apply`] for whoever has no use for the record afterwards: saves a copy of a call's features.
+    pub fn take(&mut self, mut recorded: Recorded) {
+        let features = match &mut recorded.record.event {
+            Event::CallProposed(event) if !recorded.record.stream.is_none() => {
+                std::mem::take(&mut event.features)
+            }
+            _ => return self.apply(&recorded),
+        };
+        if let Event::CallProposed(event) = &recorded.record.event {
+            self.position = recorded.position;
+            self.call_proposed(event, &recorded, features);
+        }
+    }
+
     /// Folds one record in. Records must come in order of position.
     ///
     /// Never fails: a record that does not fit (a decision without its proposal) changes nothing but the
@@ -197,7 +211,7 @@ impl State {
             Event::SessionOpened(event) => self.session_opened(event, recorded),
             Event::SessionClosed(event) => self.session_closed(event, recorded),
             Event::ToolDefined(event) => self.tool_defined(event, recorded),
-            Event::CallProposed(event) => self.call_proposed(event, recorded),
+            Event::CallProposed(event) => self.call_proposed(event, recorded, event.features.clone()),
             Event::CallDecided(event) => self.call_decided(event, recorded),
             Event::CallCompleted(event) => self.call_completed(event, recorded),
             Event::BudgetSet(event) => self.tenant_mut(&event.tenant).budget.set(event),
@@ -314,13 +328,12 @@ impl State {
         self.tenant_mut(&event.tenant).inventory.define(key, event, &words_key, recorded.position);
     }
 
-    fn call_proposed(&mut self, event: &CallProposed, recorded: &Recorded) {
+    fn call_proposed(&mut self, event: &CallProposed, recorded: &Recorded, features: CallFeatures) {
         let record = &recorded.record;
-        let features = &event.features;
         let tenant = self.tenant_mut(&event.tenant);
         tenant.clock = tenant.clock.max(record.event_time);
         tenant.budget.advance(record.event_time);
-        tenant.models.attempt(features);
+        tenant.models.attempt(&features);
         if let Some(session) =
             tenant.sessions.touch(&record.stream, recorded.position, record.revision, record.event_time)
         {
@@ -333,9 +346,14 @@ impl State {
         self.proposed = Some(Proposed {
             call: call_number(recorded),
             turn: event.turn,
-            features: features.clone(),
             imported: event.origin == Origin::Imported,
-            made: Made::new(call_number(recorded), record.event_time, (&event.server, &event.tool), features),
+            made: Made::new(
+                call_number(recorded),
+                record.event_time,
+                (&event.server, &event.tool),
+                &features,
+            ),
+            features,
         });
     }
 

@@ -9,6 +9,7 @@ use crate::domain::risk::Capabilities;
 use crate::domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 /// Calls of a trail.
 pub(super) const CALLS_MAX: usize = 48;
@@ -20,6 +21,8 @@ pub(super) const BROUGHT_MAX: usize = 32;
 pub(super) const TRAILS_MAX: usize = 1_024;
 /// Bytes kept of a tool's and of a server's name.
 pub(super) const NAME_BYTES_MAX: usize = 96;
+/// Latest calls of a trail whose names a new one may share.
+const NAMES_SHARED: usize = 8;
 
 /// Kind of a number among argument features.
 const NUMBER: u8 = 2;
@@ -31,38 +34,139 @@ const TEXT_TELLS: u8 = 134;
 const NUMBER_TELLS: u8 = 160;
 
 /// A call that was made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// 56 bytes, a name that calls of the same tool share, and the values.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(from = "stored::Made")]
 pub struct Made {
-    /// Its number among records: tells which call a result belongs to.
-    pub call: u32,
     /// Hash of the principal that made it.
     pub principal: u64,
     /// When.
     pub at: Timestamp,
-    /// MCP server.
-    pub server: Box<str>,
-    /// Tool name.
-    pub tool: Box<str>,
+    /// The MCP server's name and the tool's, one behind the other.
+    name: Arc<str>,
+    /// Hashes of telling argument values, then of telling values in its result.
+    facts: Box<[u32]>,
+    /// Its number among records: tells which call a result belongs to.
+    pub call: u32,
     /// What the tool can do.
     pub capabilities: Capabilities,
-    /// Hashes of telling argument values.
-    pub values: Box<[u32]>,
-    /// Hashes of telling values in its result.
-    pub brought: Box<[u32]>,
+    server_bytes: u8,
+    values: u8,
 }
 
 impl Made {
     /// A call without a result yet.
     pub fn new(call: u32, at: Timestamp, (server, tool): (&str, &str), features: &CallFeatures) -> Self {
+        let (server, tool) = (clip(server), clip(tool));
+        let facts = telling(&features.arguments);
         Self {
             call,
             principal: features.principal,
             at,
-            server: clip(server).into(),
-            tool: clip(tool).into(),
+            name: [server, tool].concat().into(),
             capabilities: features.capabilities,
-            values: telling(&features.arguments),
-            brought: Box::default(),
+            // Both are at most what fits: see the limits above.
+            server_bytes: server.len() as u8,
+            values: facts.len() as u8,
+            facts,
+        }
+    }
+
+    /// MCP server.
+    pub fn server(&self) -> &str {
+        self.name.get(..self.server_bytes.into()).unwrap_or("")
+    }
+
+    /// Tool name.
+    pub fn tool(&self) -> &str {
+        self.name.get(self.server_bytes.into()..).unwrap_or("")
+    }
+
+    /// Hashes of telling argument values.
+    pub fn values(&self) -> &[u32] {
+        self.facts.get(..self.values.into()).unwrap_or(&[])
+    }
+
+    /// Hashes of telling values in its result.
+    pub fn brought(&self) -> &[u32] {
+        self.facts.get(self.values.into()..).unwrap_or(&[])
+    }
+
+    fn bring(&mut self, brought: &[u32]) {
+        let brought = brought.iter().take(BROUGHT_MAX);
+        self.facts = self.values().iter().chain(brought).copied().collect();
+    }
+
+    fn has_name_of(&self, other: &Self) -> bool {
+        self.server_bytes == other.server_bytes && self.name == other.name
+    }
+}
+
+/// What goes into a snapshot: names and values each for itself.
+mod stored {
+    use crate::domain::risk::Capabilities;
+    use crate::domain::time::Timestamp;
+    use serde::{Deserialize, Serialize, Serializer};
+
+    #[derive(Deserialize)]
+    pub(super) struct Made {
+        call: u32,
+        principal: u64,
+        at: Timestamp,
+        server: String,
+        tool: String,
+        capabilities: Capabilities,
+        values: Vec<u32>,
+        brought: Vec<u32>,
+    }
+
+    /// The same, borrowed.
+    #[derive(Serialize)]
+    struct Borrowed<'a> {
+        call: u32,
+        principal: u64,
+        at: Timestamp,
+        server: &'a str,
+        tool: &'a str,
+        capabilities: Capabilities,
+        values: &'a [u32],
+        brought: &'a [u32],
+    }
+
+    impl From<Made> for super::Made {
+        fn from(stored: Made) -> Self {
+            let Made { call, principal, at, server, tool, capabilities, mut values, brought } = stored;
+            values.truncate(super::VALUES_MAX);
+            let (server, kept) = (super::clip(&server), values.len());
+            values.extend(brought);
+            Self {
+                principal,
+                at,
+                name: [server, super::clip(&tool)].concat().into(),
+                facts: values.into(),
+                call,
+                capabilities,
+                server_bytes: server.len() as u8,
+                values: kept as u8,
+            }
+        }
+    }
+
+    impl Serialize for super::Made {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let Self { call, principal, at, capabilities, .. } = *self;
+            Borrowed {
+                call,
+                principal,
+                at,
+                server: self.server(),
+                tool: self.tool(),
+                capabilities,
+                values: self.values(),
+                brought: self.brought(),
+            }
+            .serialize(serializer)
         }
     }
 }
@@ -101,15 +205,22 @@ impl Trail {
     }
 
     /// Adds a call; the oldest goes if there are too many.
-    pub(super) fn push(&mut self, made: Made) {
+    pub(super) fn push(&mut self, mut made: Made) {
+        if let Some(known) = self.0.iter().take(NAMES_SHARED).find(|known| known.has_name_of(&made)) {
+            made.name = Arc::clone(&known.name);
+        }
+        self.0.truncate(CALLS_MAX - 1);
+        if self.0.len() == self.0.capacity() {
+            // Never room for more than it may hold.
+            self.0.reserve_exact(self.0.len().clamp(4, CALLS_MAX - self.0.len()));
+        }
         self.0.push_front(made);
-        self.0.truncate(CALLS_MAX);
     }
 
     /// Notes what a call's result brought in.
     pub(super) fn bring(&mut self, call: u32, brought: &[u32]) {
         if let Some(made) = self.0.iter_mut().find(|made| made.call == call) {
-            made.brought = brought.iter().copied().take(BROUGHT_MAX).collect();
+            made.bring(brought);
         }
     }
 }
@@ -184,7 +295,7 @@ mod tests {
         assert_eq!(trail.iter().next().unwrap().call, 99);
         trail.bring(99, &[7; 100]);
         trail.bring(3, &[7]);
-        assert_eq!(trail.iter().next().unwrap().brought.len(), BROUGHT_MAX);
+        assert_eq!(trail.iter().next().unwrap().brought().len(), BROUGHT_MAX);
     }
 
     #[test]

@@ -116,19 +116,22 @@ fn read_scores(bytes: &[u8], scores: &mut [Score; DETECTORS]) {
     }
 }
 
+/// More figures than any form has.
+const FIGURES_MAX: usize = 8;
+
 fn read_evidence(bytes: &[u8], scores: &mut [Score; DETECTORS]) -> Result<(), Error> {
-    let (mut detector, mut form, mut figures) = (0_usize, 0_u8, Vec::new());
+    let (mut detector, mut form, mut figures, mut count) = (0_usize, 0_u8, [0; FIGURES_MAX], 0);
     for field in Reader::new(bytes) {
         let field = field?;
         match field.number {
             1 => detector = field.fit()?,
             2 => form = field.fit()?,
-            3 => figures = field.packed_uint()?,
+            3 => count = field.packed_uint_into(&mut figures)?,
             _ => {}
         }
     }
     if let Some(score) = detector.checked_sub(1).and_then(|index| scores.get_mut(index)) {
-        score.evidence = evidence_of(form, &figures);
+        score.evidence = figures.get(..count).map_or(Evidence::None, |figures| evidence_of(form, figures));
     }
     Ok(())
 }

@@ -18,14 +18,23 @@ use crate::domain::time::Timestamp;
 
 /// Reads the body of a record of this kind.
 pub fn decode(event_kind: u8, body: &[u8]) -> Result<Event, Error> {
+    read(event_kind, body, true)
+}
+
+/// Reads what a fold needs: of calls and outcomes no ids, no actors, no chain of principals, no fingerprints.
+pub fn decode_for_fold(event_kind: u8, body: &[u8]) -> Result<Event, Error> {
+    read(event_kind, body, false)
+}
+
+fn read(event_kind: u8, body: &[u8], whole: bool) -> Result<Event, Error> {
     Ok(match event_kind {
         kind::LOG_CREATED => Event::LogCreated(log_created(body)?),
         kind::SESSION_OPENED => Event::SessionOpened(session_opened(body)?),
         kind::SESSION_CLOSED => Event::SessionClosed(session_closed(body)?),
         kind::TOOL_DEFINED | kind::TOOL_REDEFINED => Event::ToolDefined(tool_defined(body)?),
-        kind::CALL_PROPOSED => Event::CallProposed(call_proposed(body)?),
+        kind::CALL_PROPOSED => Event::CallProposed(call_proposed(body, whole)?),
         kind::CALL_DECIDED => Event::CallDecided(call_decided(body)?),
-        kind::CALL_COMPLETED => Event::CallCompleted(call_completed(body)?),
+        kind::CALL_COMPLETED => Event::CallCompleted(call_completed(body, whole)?),
         kind::POLICY_ADOPTED => Event::PolicyAdopted(policy_adopted(body)?),
         kind::BUDGET_SET => Event::BudgetSet(budget_set(body)?),
         kind::SESSION_UNLEARNED => Event::SessionUnlearned(session_unlearned(body)?),
@@ -129,7 +138,7 @@ fn tool_defined(body: &[u8]) -> Result<ToolDefined, Error> {
     Ok(event)
 }
 
-fn call_proposed(body: &[u8]) -> Result<CallProposed, Error> {
+fn call_proposed(body: &[u8], whole: bool) -> Result<CallProposed, Error> {
     let mut event = CallProposed {
         tenant: String::new(),
         call_id: String::new(),
@@ -150,20 +159,20 @@ fn call_proposed(body: &[u8]) -> Result<CallProposed, Error> {
     each(body, |field| {
         match field.number {
             1 => event.tenant = field.text()?,
-            2 => event.call_id = field.text()?,
+            2 if whole => event.call_id = field.text()?,
             3 => event.digest = field.array()?,
             4 => event.server = field.text()?,
             5 => event.tool = field.text()?,
-            6 => event.principal_chain.push(field.text()?),
+            6 if whole => event.principal_chain.push(field.text()?),
             7 => event.turn = Some(field.fit()?),
-            8 => event.traceparent = field.text()?,
+            8 if whole => event.traceparent = field.text()?,
             9 if field.uint() != 0 => event.origin = Origin::Imported,
             10 => event.masked = field.fit()?,
             11 => event.skewed = field.uint() != 0,
             12 => event.features = features(field.bytes())?,
             13 => event.category = named(field, RiskCategory::from_number)?,
-            14 => event.schema_fault = field.text()?,
-            15 => event.actor = field.text()?,
+            14 if whole => event.schema_fault = field.text()?,
+            15 if whole => event.actor = field.text()?,
             _ => {}
         }
         Ok(())
@@ -231,7 +240,7 @@ fn call_decided(body: &[u8]) -> Result<CallDecided, Error> {
     Ok(CallDecided { tenant, decision, policy_revision, scoring_version })
 }
 
-fn call_completed(body: &[u8]) -> Result<CallCompleted, Error> {
+fn call_completed(body: &[u8], whole: bool) -> Result<CallCompleted, Error> {
     let mut event = CallCompleted {
         tenant: String::new(),
         call_id: String::new(),
@@ -246,14 +255,14 @@ fn call_completed(body: &[u8]) -> Result<CallCompleted, Error> {
     each(body, |field| {
         match field.number {
             1 => event.tenant = field.text()?,
-            2 => event.call_id = field.text()?,
+            2 if whole => event.call_id = field.text()?,
             3 => event.status = named(field, OutcomeStatus::from_number)?,
             4 => event.latency_us = Some(field.uint()),
             5 => event.result_bytes = field.uint(),
-            6 => event.fingerprints = field.packed_fixed64()?,
+            6 if whole => event.fingerprints = field.packed_fixed64()?,
             7 => event.words = Some(unpack_words(field)?),
             8 => event.brought = unpack_values(field)?,
-            9 => event.actor = field.text()?,
+            9 if whole => event.actor = field.text()?,
             _ => {}
         }
         Ok(())

@@ -13,7 +13,7 @@ mod policy;
 mod tokens;
 pub mod wire;
 
-pub use decode::decode;
+pub use decode::{decode, decode_for_fold};
 pub use encode::{encode, encode_into};
 pub use payload::{decode_payload, encode_payload, encode_payload_into};
 

@@ -239,14 +239,18 @@ impl<'a> Field<'a> {
 }
 
 impl Field<'_> {
-    /// The value as a packed list of varints.
-    pub fn packed_uint(&self) -> Result<Vec<u32>, Error> {
+    /// The value as a packed list of varints, put into `values`; how many there are. Those beyond its length are left out.
+    pub fn packed_uint_into(&self, values: &mut [u32]) -> Result<usize, Error> {
         let mut reader = Reader::new(self.bytes());
-        let mut values = Vec::new();
+        let mut count = 0;
         while !reader.rest.is_empty() {
-            values.push(u32::try_from(reader.varint()?).map_err(|_| Error::Range(self.number))?);
+            let value = u32::try_from(reader.varint()?).map_err(|_| Error::Range(self.number))?;
+            if let Some(place) = values.get_mut(count) {
+                *place = value;
+            }
+            count += 1;
         }
-        Ok(values)
+        Ok(count)
     }
 }
 
@@ -262,7 +266,19 @@ impl<'a> Reader<'a> {
         Self { rest: bytes }
     }
 
+    #[inline]
     fn varint(&mut self) -> Result<u64, Error> {
+        match self.rest.split_first() {
+            // Nearly all tags and lengths.
+            Some((&byte, rest)) if byte < 0x80 => {
+                self.rest = rest;
+                Ok(byte.into())
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Result<u64, Error> {
         let mut value = 0_u64;
         for shift in (0..70).step_by(7) {
             let (&byte, rest) = self.rest.split_first().ok_or(Error::Truncated)?;

@@ -1,12 +1,12 @@
 //! How long answers take and which tools are asked for: counted where calls are answered.
 //!
 //! Only the answer to the call counts, not the time that a caller chose to wait for a human. Tools are told by name for
-//! the first [`TOOLS_MAX`] that were seen since the start, together for all tenants; further ones are `other`.
+//! the first [`TOOLS_MAX`] that were seen since the start, together for all tenants; further ones are `other`, of no tenant.
 
 use crate::domain::decision::Verdict;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 /// Upper bounds of the buckets, seconds; a last one has none.
@@ -61,14 +61,28 @@ impl Times {
     }
 }
 
-/// Calls of tools: by tenant and tool.
-type Tools = BTreeMap<String, BTreeMap<String, u64>>;
+/// Calls of tools.
+#[derive(Debug, Default)]
+struct Tools {
+    /// By tenant and tool.
+    named: BTreeMap<String, BTreeMap<String, AtomicU64>>,
+    /// How many of them.
+    count: usize,
+}
+
+impl Tools {
+    fn of(&self, tenant: &str, tool: &str) -> Option<&AtomicU64> {
+        self.named.get(tenant)?.get(tool)
+    }
+}
 
 /// All counts.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     times: [Histogram; ANSWERS.len()],
-    tools: Mutex<Tools>,
+    tools: RwLock<Tools>,
+    /// Calls of tools that are not named.
+    others: AtomicU64,
 }
 
 impl Tally {
@@ -83,14 +97,32 @@ impl Tally {
         if let Some(times) = self.times.get(place) {
             times.add(took);
         }
-        let mut tools = self.tools.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(calls) = tools.get_mut(tenant).and_then(|tools| tools.get_mut(tool)) {
-            *calls += 1;
+        let tools = self.tools.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(calls) = tools.of(tenant, tool) {
+            calls.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        let named: usize = tools.values().map(BTreeMap::len).sum();
-        let (tenant, tool) = if named < TOOLS_MAX { (tenant, tool) } else { (OTHER, OTHER) };
-        *tools.entry(tenant.to_owned()).or_default().entry(tool.to_owned()).or_default() += 1;
+        // Without a name that is left, a flood of tools takes no lock that keeps others out.
+        let is_full = tools.count >= TOOLS_MAX;
+        drop(tools);
+        if is_full || !self.name(tenant, tool) {
+            self.others.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts a call of a tool that has no name yet; whether there was one left.
+    fn name(&self, tenant: &str, tool: &str) -> bool {
+        let mut tools = self.tools.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(calls) = tools.of(tenant, tool) {
+            calls.fetch_add(1, Ordering::Relaxed);
+            return true;
+        }
+        if tools.count >= TOOLS_MAX {
+            return false;
+        }
+        tools.count += 1;
+        tools.named.entry(tenant.to_owned()).or_default().insert(tool.to_owned(), AtomicU64::new(1));
+        true
     }
 
     /// Times by answer, in the order of [`ANSWERS`].
@@ -98,14 +130,18 @@ impl Tally {
         self.times.each_ref().map(Histogram::view)
     }
 
-    /// Tenant, tool and calls since the start.
+    /// Tenant, tool and calls since the start; those of tools without a name last, under no tenant.
     pub(super) fn tools(&self) -> Vec<(String, String, u64)> {
-        let tools = self.tools.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_tenant = |(tenant, tools): (&String, &BTreeMap<String, u64>)| {
-            let one = |(tool, calls): (&String, &u64)| (tenant.clone(), tool.clone(), *calls);
+        let tools = self.tools.read().unwrap_or_else(PoisonError::into_inner);
+        let others = self.others.load(Ordering::Relaxed);
+        let of_tenant = |(tenant, tools): (&String, &BTreeMap<String, AtomicU64>)| {
+            let one = |(tool, calls): (&String, &AtomicU64)| {
+                (tenant.clone(), tool.clone(), calls.load(Ordering::Relaxed))
+            };
             tools.iter().map(one).collect::<Vec<_>>()
         };
-        tools.iter().flat_map(of_tenant).collect()
+        let others = (others > 0).then(|| (String::new(), OTHER.to_owned(), others));
+        tools.named.iter().flat_map(of_tenant).chain(others).collect()
     }
 }
 
@@ -136,7 +172,22 @@ mod tests {
         tally.note("t", "tool-0", Some(Verdict::Allow), Duration::ZERO);
         let tools = tally.tools();
         assert_eq!(tools.len(), TOOLS_MAX + 1);
-        assert!(tools.contains(&(OTHER.to_owned(), OTHER.to_owned(), 800)));
+        assert!(tools.contains(&(String::new(), OTHER.to_owned(), 800)));
         assert!(tools.contains(&("t".to_owned(), "tool-0".to_owned(), 2)));
+    }
+
+    #[test]
+    fn a_tool_of_that_name_is_not_the_rest() {
+        let tally = Tally::default();
+        tally.note(OTHER, OTHER, None, Duration::ZERO);
+        for index in 0..TOOLS_MAX {
+            tally.note("t", &format!("tool-{index}"), None, Duration::ZERO);
+        }
+        tally.note(OTHER, OTHER, None, Duration::ZERO);
+        let named = |tenant: &str| {
+            let tools = tally.tools();
+            tools.iter().find(|(of, tool, _)| of == tenant && tool == OTHER).map(|(_, _, calls)| *calls)
+        };
+        assert_eq!((named(OTHER), named("")), (Some(2), Some(1)));
     }
 }

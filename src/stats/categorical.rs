@@ -30,14 +30,21 @@ pub struct Oddness {
     pub total: u32,
 }
 
+/// A fingerprint: 32 bits where a collision costs little and memory counts, else 64.
+pub trait Value: Copy + Ord {}
+
+impl Value for u32 {}
+impl Value for u64 {}
+
 /// What is known of the values of one thing: an argument, or the tools of an agent.
 ///
-/// At most 64 values: 16 bytes each plus 150. Half-life four weeks.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(from = "stored::CategoryModel", into = "stored::CategoryModel")]
-pub struct CategoryModel {
+/// At most 64 values: 8 bytes each if they are of 32 bits, 16 if they are of 64, plus 140. Half-life four weeks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "stored::CategoryModel<V>", into = "stored::CategoryModel<V>")]
+#[serde(bound(serialize = "V: Value + Serialize", deserialize = "V: Value + Deserialize<'de>"))]
+pub struct CategoryModel<V: Value = u64> {
     /// (value, count Q24.8), by value.
-    values: Vec<(u64, u32)>,
+    values: Vec<(V, u32)>,
     /// Observations of values not among the above, Q24.8, and their number of kinds.
     others: u32,
     other_kinds: u32,
@@ -46,7 +53,13 @@ pub struct CategoryModel {
     mass: [u32; CLASSES],
 }
 
-impl CategoryModel {
+impl<V: Value> Default for CategoryModel<V> {
+    fn default() -> Self {
+        Self { values: Vec::new(), others: 0, other_kinds: 0, week: 0, mass: [0; CLASSES] }
+    }
+}
+
+impl<V: Value> CategoryModel<V> {
     /// Nothing seen.
     pub fn new() -> Self {
         Self::default()
@@ -57,7 +70,7 @@ impl CategoryModel {
     ///
     /// With 64 values known, a new one takes the place of the rarest if that was seen at most once
     /// lately; otherwise it is counted among the others.
-    pub fn learn(&mut self, value: u64, week: u16) {
+    pub fn learn(&mut self, value: V, week: u16) {
         self.advance(week);
         match self.values.binary_search_by_key(&value, |&(value, _)| value) {
             Ok(index) => {
@@ -99,7 +112,7 @@ impl CategoryModel {
     ///
     /// New: `P_new * parent` with `P_new = (alpha + d K) / (N + alpha)`. Known: `P_new` plus the share
     /// of rarer classes plus half that of its own. A value not seen among nothing has p = 1.
-    pub fn oddness(&self, value: u64, parent: f64) -> Oddness {
+    pub fn oddness(&self, value: V, parent: f64) -> Oddness {
         let one = f64::from(ONE);
         let mass: u64 = self.mass.iter().map(|&mass| u64::from(mass)).sum();
         let total = mass + u64::from(self.others);
@@ -124,12 +137,12 @@ impl CategoryModel {
     }
 
     /// The value seen most, and how often (decayed, rounded); the smallest fingerprint of equals.
-    pub fn most_frequent(&self) -> Option<(u64, u32)> {
+    pub fn most_frequent(&self) -> Option<(V, u32)> {
         let best = self.values.iter().max_by_key(|&&(value, count)| (count, std::cmp::Reverse(value)))?;
         Some((best.0, rounded(u64::from(best.1))))
     }
 
-    fn count_of(&self, value: u64) -> u32 {
+    fn count_of(&self, value: V) -> u32 {
         let found = self.values.binary_search_by_key(&value, |&(value, _)| value);
         found.map_or(0, |index| self.values[index].1)
     }
@@ -209,18 +222,19 @@ impl Occurrence {
 
 /// What goes into a snapshot: the sums by class are rebuilt, so they cannot disagree.
 mod stored {
+    use super::Value;
     use serde::{Deserialize, Serialize};
 
     #[derive(Serialize, Deserialize)]
-    pub(super) struct CategoryModel {
-        values: Vec<(u64, u32)>,
+    pub(super) struct CategoryModel<V> {
+        values: Vec<(V, u32)>,
         others: u32,
         other_kinds: u32,
         week: u16,
     }
 
-    impl From<CategoryModel> for super::CategoryModel {
-        fn from(stored: CategoryModel) -> Self {
+    impl<V: Value> From<CategoryModel<V>> for super::CategoryModel<V> {
+        fn from(stored: CategoryModel<V>) -> Self {
             let CategoryModel { values, others, other_kinds, week } = stored;
             let mut model = Self { values, others, other_kinds, week, mass: [0; super::CLASSES] };
             model.rebuild();
@@ -228,8 +242,8 @@ mod stored {
         }
     }
 
-    impl From<super::CategoryModel> for CategoryModel {
-        fn from(model: super::CategoryModel) -> Self {
+    impl<V: Value> From<super::CategoryModel<V>> for CategoryModel<V> {
+        fn from(model: super::CategoryModel<V>) -> Self {
             let super::CategoryModel { values, others, other_kinds, week, .. } = model;
             Self { values, others, other_kinds, week }
         }
@@ -245,7 +259,7 @@ mod tests {
 
     #[test]
     fn by_hand() {
-        let mut model = CategoryModel::new();
+        let mut model = CategoryModel::<u64>::new();
         assert_eq!(model.oddness(1, 1.0), Oddness { p: 1.0, seen: 0, total: 0 });
         (0..96).for_each(|_| model.learn(1, 0));
         (0..3).for_each(|_| model.learn(2, 0));
@@ -273,7 +287,7 @@ mod tests {
     #[test]
     fn a_flood_of_values_keeps_the_established() {
         // Pitfall 4: memory constant, the established value's score unchanged.
-        let mut model = CategoryModel::new();
+        let mut model = CategoryModel::<u64>::new();
         (0..400).for_each(|k| model.learn(k % 4, 0));
         let before = model.oddness(1, 1.0);
         (0..10_000).for_each(|k| model.learn(mix(k, 77), 0));
@@ -287,7 +301,7 @@ mod tests {
     #[test]
     fn uniform_or_timid_on_its_own_traffic() {
         let mut random = SplitMix64(9);
-        let mut model = CategoryModel::new();
+        let mut model = CategoryModel::<u64>::new();
         let (mut judged, mut hits) = (0u32, 0u32);
         for k in 0..20_000u32 {
             // Popularity falls off steeply; now and then something new.
@@ -304,7 +318,7 @@ mod tests {
 
     #[test]
     fn forgets_in_weeks() {
-        let mut model = CategoryModel::new();
+        let mut model = CategoryModel::<u64>::new();
         (0..8).for_each(|_| model.learn(5, 0));
         model.learn(6, 0);
         model.advance(4);
@@ -323,12 +337,26 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(40))]
         #[test]
+        fn values_of_32_bits_are_judged_and_stored_like_those_of_64(
+            events in prop::collection::vec((0u32..100, 0u16..30), 0..400),
+            value in 0u32..120,
+        ) {
+            let (mut narrow, mut wide) = (CategoryModel::<u32>::new(), CategoryModel::<u64>::new());
+            for (value, week) in events {
+                narrow.learn(value, week);
+                wide.learn(value.into(), week);
+            }
+            prop_assert_eq!(narrow.oddness(value, 0.5), wide.oddness(value.into(), 0.5));
+            prop_assert_eq!(postcard::to_stdvec(&narrow).unwrap(), postcard::to_stdvec(&wide).unwrap());
+        }
+
+        #[test]
         fn a_probability_after_anything(
             events in prop::collection::vec((0u64..100, 0u16..30), 0..400),
             value in 0u64..120,
             parent in -1.0f64..2.0,
         ) {
-            let mut model = CategoryModel::new();
+            let mut model = CategoryModel::<u64>::new();
             let mut there = Occurrence::new();
             for (value, week) in events {
                 model.learn(mix(value, 1), week);

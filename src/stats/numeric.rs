@@ -21,14 +21,16 @@ const COARSE_OCTAVES: i32 = 4;
 /// One observation in the fixed point of the counts (Q24.8).
 const ONE: u32 = 1 << 8;
 
-/// What is known of the values of one number. 516 bytes; half-life four weeks.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// What is known of the values of one number. 24 bytes, and 4 for each bin from the first that was seen to the last:
+/// 532 at most. Half-life four weeks.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "stored::NumberModel", into = "stored::NumberModel")]
 pub struct NumberModel {
-    /// Q24.8, from the most negative to the most positive.
-    #[serde(with = "array")]
-    counts: [u32; BINS],
+    /// Q24.8, of the bins from `first` on, from the most negative to the most positive; the first and the last are not 0.
+    counts: Box<[u32]>,
     total: u32,
     week: u16,
+    first: u8,
 }
 
 /// Where a share of the values lies: at least `from` (in magnitude, rounded to the bin) and below `until`.
@@ -38,12 +40,6 @@ pub struct Span {
     pub from: f64,
     /// The end farther from zero, excluded; infinite in the outermost bins.
     pub until: f64,
-}
-
-impl Default for NumberModel {
-    fn default() -> Self {
-        Self { counts: [0; BINS], total: 0, week: 0 }
-    }
 }
 
 impl NumberModel {
@@ -58,11 +54,40 @@ impl NumberModel {
         self.advance(week);
         // Past the ceiling all counts are halved: shares stay, memory stays.
         if self.total > u32::MAX / 2 {
-            self.counts.iter_mut().for_each(|count| *count /= 2);
-            self.total = self.counts.iter().sum();
+            self.change(|count| count / 2);
         }
-        self.counts[bin_of(value)] += ONE;
+        let bin = bin_of(value);
+        match bin.checked_sub(self.first.into()).and_then(|index| self.counts.get_mut(index)) {
+            Some(count) => *count += ONE,
+            None => {
+                let mut bins = self.bins();
+                bins[bin] += ONE;
+                self.keep(&bins);
+            }
+        }
         self.total += ONE;
+    }
+
+    fn bins(&self) -> [u32; BINS] {
+        let (mut bins, first) = ([0; BINS], usize::from(self.first));
+        bins[first..first + self.counts.len()].copy_from_slice(&self.counts);
+        bins
+    }
+
+    /// Keeps the counts from the first that is not 0 to the last.
+    fn keep(&mut self, bins: &[u32; BINS]) {
+        let used = |count: &u32| *count > 0;
+        let first = bins.iter().position(used).unwrap_or(0);
+        let end = bins.iter().rposition(used).map_or(0, |last| last + 1);
+        (self.first, self.counts) = (first as u8, bins[first..end].into());
+    }
+
+    fn change(&mut self, change: impl Fn(u32) -> u32) {
+        self.counts.iter_mut().for_each(|count| *count = change(*count));
+        self.total = self.counts.iter().sum();
+        if self.counts.first() == Some(&0) || self.counts.last() == Some(&0) {
+            self.keep(&self.bins());
+        }
     }
 
     /// Forgets up to `week`; an earlier week changes nothing.
@@ -72,18 +97,17 @@ impl NumberModel {
             return;
         }
         self.week = week;
-        for count in &mut self.counts {
-            *count = decay::weekly(u64::from(*count), weeks) as u32;
-        }
-        self.total = self.counts.iter().sum();
+        self.change(|count| decay::weekly(u64::from(count), weeks) as u32);
     }
 
     /// Probability of a value at least as far out on either side: `2 (min(up, low) + 1/2) / (N + 1)`,
     /// in (0, 1]; `up` and `low` include the value's own bin.
     pub fn p(&self, value: f64) -> f64 {
-        let bin = bin_of(value);
-        let low: u32 = self.counts[..=bin].iter().sum();
-        let up = self.total.saturating_sub(low) + self.counts[bin];
+        let (bin, first) = (bin_of(value), usize::from(self.first));
+        let upto = self.counts.len().min((bin + 1).saturating_sub(first));
+        let low: u32 = self.counts[..upto].iter().sum();
+        let own = bin.checked_sub(first).and_then(|index| self.counts.get(index)).copied().unwrap_or(0);
+        let up = self.total.saturating_sub(low) + own;
         let one = f64::from(ONE);
         (2.0 * (f64::from(low.min(up)) + 0.5 * one) / (f64::from(self.total) + one)).min(1.0)
     }
@@ -110,7 +134,36 @@ impl NumberModel {
             sum += u64::from(count);
             sum >= wanted && sum > 0
         })?;
-        Some(span_of(bin))
+        Some(span_of(usize::from(self.first) + bin))
+    }
+}
+
+/// What goes into a snapshot: all bins.
+mod stored {
+    use super::BINS;
+    use serde::{Deserialize, Serialize};
+
+    #[derive(Serialize, Deserialize)]
+    pub(super) struct NumberModel {
+        #[serde(with = "super::array")]
+        counts: [u32; BINS],
+        total: u32,
+        week: u16,
+    }
+
+    impl From<NumberModel> for super::NumberModel {
+        fn from(stored: NumberModel) -> Self {
+            let NumberModel { counts, total, week } = stored;
+            let mut model = Self { total, week, ..Self::default() };
+            model.keep(&counts);
+            model
+        }
+    }
+
+    impl From<super::NumberModel> for NumberModel {
+        fn from(model: super::NumberModel) -> Self {
+            Self { counts: model.bins(), total: model.total, week: model.week }
+        }
     }
 }
 
@@ -204,8 +257,10 @@ mod tests {
         let mut model = NumberModel::new();
         (0..64).for_each(|_| model.learn(-3.0, 0));
         model.advance(4);
-        assert_eq!(model.observations(), 32);
-        model.counts[3] = u32::MAX / 2;
+        assert_eq!((model.observations(), model.counts.len()), (32, 1));
+        let mut bins = model.bins();
+        bins[3] = u32::MAX / 2;
+        model.keep(&bins);
         model.total = model.counts.iter().sum();
         model.learn(1.0, 4);
         assert_eq!(model.total, model.counts.iter().sum::<u32>());
