@@ -1,15 +1,17 @@
 //! From an envelope to a ruling: asks the daemon, holds while people look, tells how calls ended.
 
-use super::envelope::{About, Call, Ending, Envelope, Ruling};
+use super::envelope::{About, Call, Carried, Ending, Envelope, Ruling};
 use super::memory::{Memory, key};
 use crate::domain::call::limits::{CALL_ID_BYTES_MAX, CHAIN_LINKS_MAX};
 use crate::domain::json::Json;
 use crate::domain::risk::{Capabilities, RiskCategory};
-use crate::mcp::gate::{Gate, Trouble};
+use crate::mcp::gate::{Gate, Seen, Trouble};
 use crate::mcp::refusal::{Refusal, category_name};
-use crate::mcp::scope::is_name;
+use crate::mcp::scope::{Fixed, Scope, is_name, scope};
 use crate::policy::category;
-use crate::proto::v1::{Decision, Outcome, SessionHints, ToolCall, UserRequest, Verdict};
+use crate::proto::v1::{
+    Decision, Outcome, SessionHints, ToolCall, ToolDefinition, TraceContext, UserRequest, Verdict,
+};
 use prost::bytes::Bytes;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,6 +33,8 @@ pub struct Settings {
     pub hold: Duration,
     /// Whether calls of low risk run when the daemon cannot be asked.
     pub low_runs_unasked: bool,
+    /// The trace that came with the request, for messages that say where they stand.
+    pub carried: Carried,
 }
 
 /// Rules on messages.
@@ -59,13 +63,15 @@ impl Desk {
     }
 
     fn asked(&self, envelope: &Envelope, call: &Call, call_id: &str) -> ToolCall {
+        let (session, trace) = whereabouts(envelope, &self.settings.carried);
         ToolCall {
             call_id: call_id.to_owned(),
             tool: call.tool.clone(),
             server: call.server.clone(),
             arguments_json: Bytes::copy_from_slice(&call.arguments),
             principal_chain: principals(&self.settings, envelope),
-            session: hints(&envelope.session),
+            session,
+            trace,
             tenant: self.settings.tenant.clone(),
             client: envelope.client.clone(),
             ..ToolCall::default()
@@ -151,7 +157,13 @@ impl Desk {
                 self.remember(move |memory| memory.take_open(&each(&key))).await.flatten()
             }
         };
-        let Some(id) = id else { return };
+        if let Some(id) = id {
+            self.ended(&id, ending).await;
+        }
+    }
+
+    /// Tells how the call of this id ended, the daemon's own id.
+    pub async fn ended(&self, id: &str, ending: &Ending) {
         let outcome = Outcome {
             status: ending.status.into(),
             latency: ending.milliseconds.and_then(|ms| Duration::from_millis(ms).try_into().ok()),
@@ -160,7 +172,12 @@ impl Desk {
             error_text: ending.error.clone(),
             ..Outcome::default()
         };
-        told("an outcome", self.gate.record(&self.settings.tenant, &id, outcome).await);
+        told("an outcome", self.gate.record(&self.settings.tenant, id, outcome).await);
+    }
+
+    /// Tells which tools a server offers.
+    pub async fn offered(&self, server: &str, tools: &[ToolDefinition]) {
+        told("the tools of a server", self.gate.register(&self.settings.tenant, server, tools).await);
     }
 
     async fn request(&self, envelope: &Envelope, text: &str) {
@@ -192,6 +209,20 @@ impl Desk {
         if let Some(Err(fault)) = self.remember(note).await {
             tracing::warn!(fault = ?fault.to_string(), "a hook's event is not remembered");
         }
+    }
+
+    /// Looks at the review of a call, which is compared with this one if one is given.
+    pub async fn review(&self, call_id: &str, envelope: Option<&Envelope>) -> Seen {
+        let call = envelope.and_then(|envelope| match &envelope.about {
+            About::Before(call) => Some(self.asked(envelope, call, call_id)),
+            _ => None,
+        });
+        self.gate.review(&self.settings.tenant, call_id, call).await
+    }
+
+    /// How long a call is held.
+    pub const fn hold_time(&self) -> Duration {
+        self.settings.hold
     }
 
     /// Ends the connection.
@@ -242,14 +273,31 @@ fn principals(settings: &Settings, envelope: &Envelope) -> Vec<String> {
     chain
 }
 
+/// Session and trace of a call. A trace alone is not told: it would name a session, and some clients begin one with every
+/// call, so that an approved call would never be found again.
+fn whereabouts(envelope: &Envelope, carried: &Carried) -> (Option<SessionHints>, Option<TraceContext>) {
+    let Some(whence) = &envelope.whence else { return (hints(&envelope.session), None) };
+    let mut whence = whence.clone();
+    whence.fill(carried);
+    let (session, parent) = (session_name(&whence.named), session_name(&whence.parent));
+    let fixed = Fixed { session, parent, ..Fixed::default() };
+    let Scope { session, trace, .. } = scope(&fixed, &session_name(&whence.connection), "", &whence.meta);
+    if session == SessionHints::default() { (None, None) } else { (Some(session), trace) }
+}
+
+/// What is fit for a session's name: itself, or its digest.
+fn session_name(session: &str) -> String {
+    if session.is_empty() || is_name(session) { session.to_owned() } else { key(&[session]) }
+}
+
 /// The session as the daemon is told of it.
 fn hints(session: &str) -> Option<SessionHints> {
-    let id = if session.is_empty() || is_name(session) { session.to_owned() } else { key(&[session]) };
+    let id = session_name(session);
     (!id.is_empty()).then(|| SessionHints { host_session_id: id, ..SessionHints::default() })
 }
 
 /// The id of a call whose client gives it one: the same before and after, and another in each session.
-fn call_id(envelope: &Envelope, call: &Call) -> Option<String> {
+pub(super) fn call_id(envelope: &Envelope, call: &Call) -> Option<String> {
     if call.id.is_empty() {
         return None;
     }
@@ -259,7 +307,7 @@ fn call_id(envelope: &Envelope, call: &Call) -> Option<String> {
     Some(if fits { id } else { format!("hook-{}", key(&[&envelope.client, &envelope.session, &call.id])) })
 }
 
-fn random_id() -> Result<String, String> {
+pub(super) fn random_id() -> Result<String, String> {
     let mut random = [0; 16];
     getrandom::fill(&mut random).map_err(|fault| format!("no random bytes: {fault}"))?;
     Ok(format!("hook-{:032x}", u128::from_le_bytes(random)))
@@ -291,7 +339,9 @@ pub fn this_user() -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::envelope::Whence;
     use super::*;
+    use crate::mcp::peek::Meta;
 
     fn call(tool: &str, arguments: &str) -> Call {
         Call { tool: tool.to_owned(), arguments: arguments.as_bytes().to_vec(), ..Call::default() }
@@ -322,6 +372,33 @@ mod tests {
         assert_eq!(chain(&["user:org"], &["user:bob"]), "user:org user:bob");
         assert_eq!(chain(&["user:bob"], &["user:bob", "agent:a"]), "user:bob agent:a");
         assert_eq!(chain(&["user:ann"], &["x"; 100]).split(' ').count(), CHAIN_LINKS_MAX);
+    }
+
+    #[test]
+    fn a_gateways_call_stands_where_it_says() {
+        let headers = |baggage: &'static str| {
+            Carried::of([("TraceParent", &b"00-t-s-01"[..]), ("baggage", baggage.as_bytes())].into_iter())
+        };
+        let at = |named: &str, connection: &str, meta: Meta, carried: &Carried| {
+            let (named, connection) = (named.to_owned(), connection.to_owned());
+            let whence = Whence { named, connection, meta, ..Whence::default() };
+            let envelope = Envelope { whence: Some(Box::new(whence)), ..Envelope::default() };
+            let (session, trace) = whereabouts(&envelope, carried);
+            let session = session.unwrap_or_default();
+            let ids = [session.session_id, session.conversation_id, session.host_session_id];
+            let trace = trace.map_or_else(String::new, |trace| trace.traceparent);
+            format!("{}|{}|{trace}", ids.join("/"), session.parent_session_id)
+        };
+        let none = Carried::default();
+        assert_eq!(at("s", "c", Meta::default(), &none), "s//||");
+        assert_eq!(at("", "c", Meta::default(), &none), "//c||");
+        assert_eq!(at("", "", Meta::default(), &headers("")), "//||", "a trace alone names no session");
+        assert_eq!(at("", "c", Meta::default(), &headers("askance.parent=up")), "c//|up|00-t-s-01");
+        let meta = Meta { traceparent: "00-own-x-01".to_owned(), ..Meta::default() };
+        assert_eq!(at("s", "", meta, &headers("x=y")), "s//||00-own-x-01", "the client's own comes first");
+        let conversation = "gen_ai.conversation.id=k";
+        assert_eq!(at("", "c", Meta::default(), &headers(conversation)), "/k/||00-t-s-01");
+        assert_eq!(at("a\u{202e}", "", Meta::default(), &none).len(), 32 + 4);
     }
 
     #[test]

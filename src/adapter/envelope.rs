@@ -1,5 +1,6 @@
 //! What every adapter makes of a message, and what it is told to answer.
 
+use crate::mcp::peek::Meta;
 use crate::mcp::refusal::Refusal;
 use crate::proto::v1::{OutcomeStatus, ReasonCode};
 
@@ -20,8 +21,65 @@ pub struct Envelope {
     pub principals: Vec<String>,
     /// Whether its sender never tells how a call ended, so that nothing need be remembered until then.
     pub never_tells_endings: bool,
+    /// Where the call stands, if a gateway says so; else [`Self::session`] is all that is known.
+    pub whence: Option<Box<Whence>>,
     /// What it is about.
     pub about: About,
+}
+
+/// Where a call that a gateway asks about stands: what the gateway says, and what its client sent.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Whence {
+    /// The session as the gateway names it; empty: it does not.
+    pub named: String,
+    /// The session that started it, as the gateway names it; empty: it does not.
+    pub parent: String,
+    /// The connection to the server; empty: none that is known.
+    pub connection: String,
+    /// `_meta` of the client's request.
+    pub meta: Meta,
+}
+
+impl Whence {
+    /// Takes what the request's headers carry where `_meta` says nothing.
+    pub fn fill(&mut self, carried: &Carried) {
+        if self.meta.traceparent.is_empty() {
+            self.meta.traceparent.clone_from(&carried.traceparent);
+            self.meta.tracestate.clone_from(&carried.tracestate);
+        }
+        if self.meta.baggage.is_empty() {
+            self.meta.baggage.clone_from(&carried.baggage);
+        }
+    }
+}
+
+/// The trace that headers carry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Carried {
+    traceparent: String,
+    tracestate: String,
+    baggage: String,
+}
+
+impl Carried {
+    /// Out of headers; several of a name are one list.
+    pub fn of<'h>(headers: impl Iterator<Item = (&'h str, &'h [u8])>) -> Self {
+        let mut carried = Self::default();
+        for (name, value) in headers {
+            let place = match name.to_ascii_lowercase().as_str() {
+                "traceparent" => &mut carried.traceparent,
+                "tracestate" => &mut carried.tracestate,
+                "baggage" => &mut carried.baggage,
+                _ => continue,
+            };
+            let Ok(value) = std::str::from_utf8(value) else { continue };
+            if !place.is_empty() {
+                place.push(',');
+            }
+            place.push_str(value);
+        }
+        carried
+    }
 }
 
 /// What a message is about.

@@ -48,6 +48,15 @@ impl<'a> Fields<'a> {
         found.map(|(_, value)| *value).filter(|value| value.get() != "null")
     }
 
+    /// These fields, and those of `others` by these names that are not among them.
+    pub(super) fn or(&self, others: &Self, names: &[&str]) -> Self {
+        let mut found = self.found.clone();
+        found.retain(|(key, _)| self.has(key));
+        let further = others.found.iter().filter(|(key, _)| names.contains(&key.as_ref()));
+        found.extend(further.filter(|(key, _)| !self.has(key)).cloned());
+        Self { found }
+    }
+
     /// Whether a field is there and not null.
     pub(super) fn has(&self, name: &str) -> bool {
         self.raw(name).is_some()

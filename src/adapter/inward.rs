@@ -3,7 +3,7 @@
 
 use super::credential::bearer;
 use super::desk::{Desk, Settings as Terms, this_user, unasked};
-use super::envelope::{About, Envelope, Ruling};
+use super::envelope::{About, Carried, Envelope, Ruling};
 use super::memory::Memory;
 use crate::mcp::gate::{Dial, Gate, Link};
 use crate::mcp::scope::is_name;
@@ -61,20 +61,29 @@ impl Inward {
         peer: Peer,
         hold_max: Duration,
     ) -> Ruling {
-        let terms = match self.terms(envelope, headers) {
-            Ok(terms) => Terms { hold: terms.hold.min(hold_max), ..terms },
+        let desk = match self.desk(envelope, headers, peer, hold_max) {
+            Ok(desk) => desk,
             Err(why) => return unjudged(envelope, why),
         };
-        let bearer = match bearer(headers) {
-            Ok(bearer) => bearer,
-            Err(why) => return unjudged(envelope, why),
-        };
-        let gate = Gate::new(dial(self.inside.clone(), peer, bearer), DECISION_TIMEOUT);
-        let within = terms.hold + SLACK;
-        let desk = Desk::new(gate, self.settings.memory.clone(), terms);
+        let within = desk.hold_time() + SLACK;
         let ruled = tokio::time::timeout(within, desk.rule(envelope)).await;
         desk.close().await;
         ruled.unwrap_or_else(|_| unjudged(envelope, "the daemon did not answer in time"))
+    }
+
+    /// A desk for messages that came with these headers and name somebody as this one does, or do not; it is to be
+    /// closed.
+    pub(super) fn desk(
+        &self,
+        envelope: &Envelope,
+        headers: &HeaderMap,
+        peer: Peer,
+        hold_max: Duration,
+    ) -> Result<Desk, &'static str> {
+        let terms = self.terms(envelope, headers)?;
+        let terms = Terms { hold: terms.hold.min(hold_max), ..terms };
+        let gate = Gate::new(dial(self.inside.clone(), peer, bearer(headers)?), DECISION_TIMEOUT);
+        Ok(Desk::new(gate, self.settings.memory.clone(), terms))
     }
 
     fn terms(&self, envelope: &Envelope, headers: &HeaderMap) -> Result<Terms, &'static str> {
@@ -90,7 +99,8 @@ impl Inward {
             principals.push(self.settings.principal.clone());
         }
         let tenant = names(TENANT)?.into_iter().next().unwrap_or_default();
-        Ok(Terms { tenant, principals, hold: self.settings.hold, low_runs_unasked: false })
+        let carried = Carried::of(headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())));
+        Ok(Terms { tenant, principals, hold: self.settings.hold, low_runs_unasked: false, carried })
     }
 }
 

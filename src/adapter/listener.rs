@@ -4,6 +4,7 @@
 //! of it; other statuses are for requests that are no hook's at all. Who asks is not settled here: each request goes to
 //! the API over a connection with its own address and credential.
 
+use super::access::{Arrived, Door, Route};
 use super::envelope::Ruling;
 use super::gateway::{self, Gateway};
 use super::hook::{self, Client, Message};
@@ -13,8 +14,8 @@ use crate::mcp::proxy::is_local;
 use crate::rpc::Peer;
 use crate::rpc::inside::Inside;
 use anyhow::{Context, Result};
-use http::header::{CONTENT_TYPE, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
+use http::header::{CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -49,6 +50,7 @@ const REQUEST_ID_BYTES_MAX: usize = 256;
 pub struct Listener {
     listener: TcpListener,
     own: SocketAddr,
+    url: Option<String>,
     settings: Settings,
 }
 
@@ -57,25 +59,26 @@ impl Listener {
     pub fn open(http: &HttpSection, data_dir: &Path) -> Result<Option<Self>> {
         let Some(address) = http.listen.0 else { return Ok(None) };
         let settings = Settings::new(http.hold, data_dir);
-        let bound = Self::bind(address, settings);
+        let bound = Self::bind(address, http.url.0.clone(), settings);
         let bound = bound.with_context(|| format!("cannot listen on {address} (http)"))?;
         tracing::info!(address = ?bound.own, "adapters over HTTP");
         Ok(Some(bound))
     }
 
-    fn bind(address: SocketAddr, settings: Settings) -> io::Result<Self> {
+    fn bind(address: SocketAddr, url: Option<String>, settings: Settings) -> io::Result<Self> {
         let listener = std::net::TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
         let own = listener.local_addr()?;
-        Ok(Self { listener, own, settings })
+        Ok(Self { listener, own, url, settings })
     }
 
     /// Answers until the task is ended.
     pub async fn run(self, inside: Inside) {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let Self { listener, own, settings } = self;
-        let room = Arc::new(Room { own, inward: Inward::new(settings, inside) });
+        let Self { listener, own, url, settings } = self;
+        let door = Door::new(url, own);
+        let room = Arc::new(Room { own, door, inward: Inward::new(settings, inside) });
         loop {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
             match listener.accept().await {
@@ -97,6 +100,7 @@ impl Listener {
 
 struct Room {
     own: SocketAddr,
+    door: Door,
     inward: Inward,
 }
 
@@ -119,6 +123,9 @@ impl Room {
             return text(StatusCode::FORBIDDEN, "askance answers clients on this machine only\n");
         }
         let path = request.uri().path();
+        if let Some(route) = Route::of(request.method(), path) {
+            return self.answer_access(&route, request, from).await;
+        }
         let client = path.strip_prefix(HOOKS).and_then(Client::of_name);
         let gateway = Gateway::of_path(path);
         if client.is_none() && gateway.is_none() {
@@ -153,6 +160,33 @@ impl Room {
         respond(StatusCode::OK, "application/json", format!("{}\n", answer.line))
     }
 
+    async fn answer_access(
+        &self,
+        route: &Route,
+        request: Request<Incoming>,
+        from: SocketAddr,
+    ) -> Response<Full<Bytes>> {
+        let (parts, body) = request.into_parts();
+        let body = if route.has_body() { arrived(body).await } else { Ok(Vec::new()) };
+        let body = match body {
+            Ok(body) => body,
+            Err(why) => return text(StatusCode::BAD_REQUEST, format!("{why}\n")),
+        };
+        let arrived = Arrived { uri: &parts.uri, headers: &parts.headers, from, body: &body };
+        let answer = self.door.answer(route, &arrived, &self.inward).await;
+        let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = respond(status, answer.kind, answer.body);
+        let location = HeaderValue::try_from(answer.location).ok().filter(|at| !at.is_empty());
+        let retry = (answer.retry_after > 0).then(|| HeaderValue::from(answer.retry_after));
+        for (name, value) in [(LOCATION, location), (RETRY_AFTER, retry)] {
+            if let Some(value) = value {
+                response.headers_mut().insert(name, value);
+            }
+        }
+        echo_id(&parts.headers, &mut response);
+        response
+    }
+
     async fn answer_gateway(
         &self,
         gateway: Gateway,
@@ -174,11 +208,16 @@ impl Room {
         let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         // Not even the end of a line where nothing is to be said: it may be taken for something.
         let mut response = respond(status, "application/json", answer.body);
-        let id = parts.headers.get(REQUEST_ID).filter(|id| id.len() <= REQUEST_ID_BYTES_MAX);
-        if let Some(id) = id {
-            response.headers_mut().insert(REQUEST_ID, id.clone());
-        }
+        echo_id(&parts.headers, &mut response);
         response
+    }
+}
+
+/// Sends the request's name back.
+fn echo_id(headers: &HeaderMap, response: &mut Response<Full<Bytes>>) {
+    let id = headers.get(REQUEST_ID).filter(|id| id.len() <= REQUEST_ID_BYTES_MAX);
+    if let Some(id) = id {
+        response.headers_mut().insert(REQUEST_ID, id.clone());
     }
 }
 

@@ -4,6 +4,9 @@
 //! Each event may be another process, so it stands in small files of a private directory beside the log: requests masked
 //! (with a key that nobody keeps) until the next call takes them to the daemon, ids until the call ends. Losing them
 //! loses an outcome or a request, never a refusal.
+//!
+//! The files are spread over 256 directories by what they are about, and only the one at hand is ever listed:
+//! however many notes are open, a hook looks at [`NOTES_MAX`] names at most.
 
 use crate::clock::Clock;
 use crate::domain::call::limits::REQUEST_BYTES_MAX;
@@ -15,10 +18,13 @@ use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-/// Files at a time; when there are as many, those older than [`AGE_MAX`] go, and nothing is noted until there are fewer.
-const FILES_MAX: usize = 4_096;
+/// Hex digits of a key that name its directory, so that there are 256.
+const SHELF_DIGITS: usize = 2;
+/// Notes in a directory at a time, so that there are 16,384 at most; when there are as many, those older than [`AGE_MAX`]
+/// go, or else the oldest.
+const NOTES_MAX: usize = 64;
 /// Age at which a note is worth nothing any more.
 const AGE_MAX: Duration = Duration::from_secs(24 * 3_600);
 /// What a request's file ends with.
@@ -68,10 +74,11 @@ impl Memory {
 
     /// Takes the id of the call like this that runs longest.
     pub fn take_open(&self, call: &[&str]) -> Option<String> {
-        let start = format!("{}.", key(call));
-        let mut found: Vec<PathBuf> = fs::read_dir(&self.dir)
+        let key = key(call);
+        let start = format!("{key}.");
+        let mut found: Vec<PathBuf> = listed(&self.shelf(&key))
             .ok()?
-            .filter_map(|entry| Some(entry.ok()?.path()))
+            .into_iter()
             .filter(|path| {
                 let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
                 name.starts_with(&start) && name.ends_with(OPEN)
@@ -86,15 +93,22 @@ impl Memory {
         })
     }
 
+    /// The directory of what has this key.
+    fn shelf(&self, key: &str) -> PathBuf {
+        self.dir.join(key.get(..SHELF_DIGITS).unwrap_or_default())
+    }
+
     fn path(&self, parts: &[&str], end: &str) -> PathBuf {
-        self.dir.join(format!("{}.{end}", key(parts)))
+        let key = key(parts);
+        self.shelf(&key).join(format!("{key}.{end}"))
     }
 
     /// Writes a file whole, for its owner only.
     fn write(&self, path: &Path, text: &str) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
-        self.make_room()?;
-        let new = self.dir.join(format!("{}.new", unique()));
+        let shelf = path.parent().unwrap_or(&self.dir);
+        DirBuilder::new().recursive(true).mode(0o700).create(shelf)?;
+        make_room(shelf)?;
+        let new = shelf.join(format!("{}.new", unique()));
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
         let written = file.write_all(text.as_bytes()).and_then(|()| fs::rename(&new, path));
         if written.is_err() {
@@ -102,23 +116,36 @@ impl Memory {
         }
         written
     }
+}
 
-    fn make_room(&self) -> io::Result<()> {
-        let all: Vec<PathBuf> =
-            fs::read_dir(&self.dir)?.filter_map(|entry| Some(entry.ok()?.path())).collect();
-        if all.len() < FILES_MAX {
-            return Ok(());
-        }
-        let old = all.iter().filter(|path| {
-            let changed = fs::metadata(path).and_then(|meta| meta.modified());
-            changed.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > AGE_MAX))
-        });
-        let gone = old.filter(|path| fs::remove_file(path).is_ok()).count();
-        if all.len() - gone < FILES_MAX {
-            return Ok(());
-        }
-        Err(io::Error::other("4,096 notes of hooks are open; calls without an id get no outcome"))
+/// The files of a directory; none if it is not there.
+fn listed(shelf: &Path) -> io::Result<Vec<PathBuf>> {
+    match fs::read_dir(shelf) {
+        Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
+        Err(fault) if fault.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(fault) => Err(fault),
     }
+}
+
+fn make_room(shelf: &Path) -> io::Result<()> {
+    let all = listed(shelf)?;
+    if all.len() < NOTES_MAX {
+        return Ok(());
+    }
+    let mut aged: Vec<(SystemTime, PathBuf)> = all
+        .into_iter()
+        .filter_map(|path| Some((fs::metadata(&path).and_then(|meta| meta.modified()).ok()?, path)))
+        .collect();
+    aged.sort();
+    let is_old = |at: &SystemTime| at.elapsed().is_ok_and(|age| age > AGE_MAX);
+    let old = aged.iter().take_while(|(at, _)| is_old(at)).count();
+    let going = old.max((aged.len() + 1).saturating_sub(NOTES_MAX));
+    if old < going {
+        tracing::warn!(notes = NOTES_MAX, "too many notes of hooks are open; the oldest is given up");
+    }
+    // One that is gone already was taken.
+    aged.iter().take(going).for_each(|(_, path)| drop(fs::remove_file(path)));
+    Ok(())
 }
 
 /// A name for a file that comes after those made before it, on one machine.
@@ -157,7 +184,6 @@ fn clip(text: &str) -> &str {
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
-    use std::time::SystemTime;
 
     #[test]
     fn requests_are_taken_once_and_masked_until_then() {
@@ -194,13 +220,20 @@ mod tests {
     fn there_is_an_end_to_notes() {
         let dir = tempfile::tempdir().unwrap();
         let memory = Memory::beside(dir.path());
-        memory.note_open(&["0"], "0").unwrap();
-        for number in 1..FILES_MAX {
-            fs::write(memory.dir.join(format!("{number}.open")), "").unwrap();
+        let call = ["s", "client", "Shell", "{}"];
+        for number in 0..=NOTES_MAX {
+            memory.note_open(&call, &number.to_string()).unwrap();
         }
-        assert!(memory.note_open(&["x"], "1").is_err());
-        let old = fs::File::open(memory.dir.join("7.open")).unwrap();
-        old.set_modified(SystemTime::UNIX_EPOCH).unwrap();
-        memory.note_open(&["x"], "1").unwrap();
+        let shelf = memory.shelf(&key(&call));
+        assert_eq!(listed(&shelf).unwrap().len(), NOTES_MAX);
+        for path in listed(&shelf).unwrap().iter().take(10) {
+            fs::File::open(path).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        }
+        memory.note_open(&call, "last").unwrap();
+        assert_eq!(listed(&shelf).unwrap().len(), NOTES_MAX - 10 + 1, "the old ones go first");
+        let others = (0..10_000_u32).map(|number| number.to_string());
+        let elsewhere = others.map(|name| key(&[&name])).filter(|name| memory.shelf(name) != shelf);
+        assert!(elsewhere.count() > 9_900, "there are 256");
+        assert!(memory.take_open(&["nothing"]).is_none(), "a directory that is not there is empty");
     }
 }

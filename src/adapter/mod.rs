@@ -6,7 +6,7 @@
 //! answer  ◀─ hook::answer, gateway::answer              ◀─ Ruling   ◀─
 //! ```
 //!
-//! Pure: [`envelope`], [`hook`], [`gateway`] (over HTTP), `fields` (reads strictly), `result`. Around them: [`desk`] (asks, holds, tells), [`memory`] (what must be known from one
+//! Pure: [`envelope`], [`hook`], [`gateway`] (over HTTP), most of `access` (AuthZEN's requests for access), `fields` (reads strictly), `result`. Around them: [`desk`] (asks, holds, tells), [`memory`] (what must be known from one
 //! event to the next), [`listener`] (HTTP), [`grpc`] (gateways that ask over gRPC), `inward` (from a door to the API), `credential` (what came with a request).
 //!
 //! A further adapter: a file that reads its message into an [`envelope::Envelope`] and writes a
@@ -15,6 +15,7 @@
 //! Deliberately absent: who may ask what. Requests go to the API with the credential and the address that they came
 //! with, and the API says.
 
+mod access;
 mod credential;
 pub mod desk;
 pub mod envelope;

@@ -81,6 +81,7 @@ impl Args {
                 principals,
                 hold: time("--hold", &self.hold)?,
                 low_runs_unasked: self.when_away == WhenAway::Low,
+                ..Settings::default()
             },
             built_in_only: self.built_in_only,
             within: time("--within", &self.within)?,

@@ -8,7 +8,7 @@ mod load;
 mod value;
 
 pub use load::{ENV_CONFIG, Faults, Loaded, Origin, Sources};
-pub use value::{Bytes, Endpoint, FileOrNone, Listen, SessionOrder, Socket, Value};
+pub use value::{Bytes, Endpoint, FileOrNone, Listen, SessionOrder, Site, Socket, Value};
 
 use crate::domain::call::SessionSource;
 use crate::domain::decision::{Mode, Verdict};
@@ -132,6 +132,9 @@ section! {
     HttpSection, http, "http." {
         /// TCP address of the adapters: `POST /v1/hooks/CLIENT` for hooks of coding agents. Who may ask is as over gRPC.
         listen: Listen = Listen(None), ""..""
+        ;
+        /// Where callers find this door, behind a proxy that speaks TLS: what AuthZEN's addresses begin with. Off: as each request's host names it.
+        url: Site = Site(None), ""..""
         ;
         /// How long a call that people must look at is held before its client is told to come back.
         hold: Duration = Duration::from_secs(20), "0s".."10m";

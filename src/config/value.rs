@@ -29,6 +29,10 @@ pub trait Value: Sized + PartialEq {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bytes(pub u64);
 
+/// Scheme and authority that callers find a door by, or none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site(pub Option<String>);
+
 /// A collector's address, or none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint(pub Option<String>);
@@ -212,6 +216,29 @@ impl Value for Endpoint {
             return Ok(Self(Some(text.to_owned())));
         }
         Err(format!("`{text}` is not such as http://127.0.0.1:4317, nor off; TLS is not spoken"))
+    }
+
+    fn show(&self) -> String {
+        self.0.clone().unwrap_or_else(|| "off".to_owned())
+    }
+}
+
+impl Value for Site {
+    const KIND: &'static str = "https://host, or off";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+        let is_one = rest.is_some_and(|rest| {
+            !rest.is_empty()
+                && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.:[]".contains(&byte))
+        });
+        if is_one {
+            return Ok(Self(Some(text.to_owned())));
+        }
+        Err(format!("`{text}` is not such as https://askance.example, nor off"))
     }
 
     fn show(&self) -> String {

@@ -98,6 +98,17 @@ impl Engine {
         self.oversee(tenant, |reply| Oversight::Stand(name, id, reply)).await
     }
 
+    /// The review of a call as it is at hand; nothing is changed by looking.
+    pub async fn review_of_call(&self, tenant: &str, call_id: &str) -> Result<Option<Review>, Error> {
+        let (name, id) = (tenant.to_owned(), call_id.to_owned());
+        let found = self.ask(tenant, move |state| {
+            let call = query::call_key(&state.key(), &name, &id);
+            let settled = || state.reviews.get(state.reviews.final_of(&call)?.review);
+            state.reviews.of_call(&call).or_else(settled).cloned()
+        });
+        found.await
+    }
+
     /// Casts a vote.
     pub async fn vote(&self, ballot: Ballot, feedback: Option<FeedbackGiven>) -> Result<Cast, Error> {
         let tenant = ballot.tenant.clone();

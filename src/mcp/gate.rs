@@ -7,8 +7,8 @@
 
 use crate::proto::v1::gateway_service_client::GatewayServiceClient;
 use crate::proto::v1::{
-    Decision, EndSessionRequest, EvaluateRequest, Outcome, RecordOutcomeRequest, RegisterToolsRequest,
-    SessionHints, ToolCall, ToolDefinition,
+    Decision, EndSessionRequest, EvaluateRequest, GetCallReviewRequest, GetCallReviewResponse, Outcome,
+    RecordOutcomeRequest, RegisterToolsRequest, SessionHints, ToolCall, ToolDefinition,
 };
 use anyhow::Result;
 use std::pin::Pin;
@@ -53,6 +53,19 @@ pub enum Trouble {
     Away(String),
     /// It does not take the request.
     Refused(String),
+}
+
+/// What is seen of a call's review.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Seen {
+    /// The review; one without progress is not at hand.
+    Review(Box<GetCallReviewResponse>),
+    /// There is no such call.
+    Unknown,
+    /// The daemon does not take the question.
+    Barred(Code, String),
+    /// The daemon is not there, or has no time.
+    Away(String),
 }
 
 #[derive(Default)]
@@ -179,6 +192,32 @@ impl Gate {
         });
         let decision = answer.await?.into_inner().decision;
         decision.ok_or_else(|| Trouble::Away("it answered without a decision".to_owned()))
+    }
+
+    /// Looks at the review of a call. `call`: the call once more, to be compared with the one under review.
+    pub async fn review(&self, tenant: &str, call_id: &str, call: Option<ToolCall>) -> Seen {
+        let until = Instant::now() + self.timeout;
+        let message = GetCallReviewRequest { tenant: tenant.to_owned(), call_id: call_id.to_owned(), call };
+        let seen = self.run(until, |mut line| {
+            let request = line.request(message.clone(), until);
+            async move {
+                match line.client.get_call_review(request).await {
+                    Ok(review) => Ok(Seen::Review(Box::new(review.into_inner()))),
+                    Err(status) => match status.code() {
+                        Code::NotFound => Ok(Seen::Unknown),
+                        code @ (Code::Unauthenticated | Code::PermissionDenied | Code::InvalidArgument) => {
+                            Ok(Seen::Barred(code, explained(&status)))
+                        }
+                        _ => Err(status),
+                    },
+                }
+            }
+        });
+        match seen.await {
+            Ok(seen) => seen,
+            Err(Trouble::Refused(why)) => Seen::Barred(Code::Unknown, why),
+            Err(Trouble::Away(why)) => Seen::Away(why),
+        }
     }
 
     /// Tells how a call ended.

@@ -5225,6 +5225,51 @@ pub struct ReviewProgress {
     #[prost(bool, tag = "5")]
     pub escalated: bool,
 }
+/// Ask how the review of a call stands.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetCallReviewRequest {
+    /// The tenant; as ToolCall.tenant.
+    #[prost(string, tag = "1")]
+    pub tenant: ::prost::alloc::string::String,
+    /// The call's id. Required.
+    #[prost(string, tag = "2")]
+    pub call_id: ::prost::alloc::string::String,
+    /// The call once more, to be compared with the one that is under review. Its call_id and tenant
+    /// are those above, whatever it says. Absent: nothing is compared.
+    #[prost(message, optional, tag = "3")]
+    pub call: ::core::option::Option<ToolCall>,
+}
+/// A call's review, without who voted what.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetCallReviewResponse {
+    /// Where the review is in its life. UNSPECIFIED: the call was not under review, or its review is
+    /// not at hand any more; then nothing else is set.
+    #[prost(enumeration = "ReviewState", tag = "1")]
+    pub state: i32,
+    /// How far it has come. Its deadline is set while the review is open.
+    #[prost(message, optional, tag = "2")]
+    pub progress: ::core::option::Option<ReviewProgress>,
+    /// What happens at the deadline by itself. Set while the review is open.
+    #[prost(enumeration = "TimeoutAction", tag = "3")]
+    pub on_deadline: i32,
+    /// When it was opened.
+    #[prost(message, optional, tag = "4")]
+    pub open_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it was settled. Absent: it is open.
+    #[prost(message, optional, tag = "5")]
+    pub resolve_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Why it is settled as it is.
+    #[prost(enumeration = "ReasonCode", tag = "6")]
+    pub resolve_reason: i32,
+    /// Until when its approval can be used, or could be. Absent: it was not approved, or the approval
+    /// was taken back.
+    #[prost(message, optional, tag = "7")]
+    pub approval_expire_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Whether `call` is the call under review, down to the bytes of its arguments. False without
+    /// `call`.
+    #[prost(bool, tag = "8")]
+    pub same_call: bool,
+}
 /// Tell how a call ended.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RecordOutcomeRequest {
@@ -5701,6 +5746,33 @@ pub mod gateway_service_client {
                 .insert(GrpcMethod::new("askance.v1.GatewayService", "AwaitDecision"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// How the review of a call stands, for gateways that poll: changes nothing, and uses no approval
+        /// up. Of reviews settled long ago (4,096 others of a partition were settled since) nothing is
+        /// told. NOT_FOUND: no such call. INVALID_ARGUMENT: a faulty field of `call`.
+        pub async fn get_call_review(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetCallReviewRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetCallReviewResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/askance.v1.GatewayService/GetCallReview",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("askance.v1.GatewayService", "GetCallReview"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Records how a call ended, once. The same outcome again is fine, another one is ALREADY_EXISTS
         /// (OUTCOME_CONFLICT). Only calls with an OK or ERROR outcome are learnt from, and only what
         /// results brought in can be recognised later. NOT_FOUND: no such call. FAILED_PRECONDITION
@@ -5949,6 +6021,16 @@ pub mod gateway_service_server {
             request: tonic::Request<super::AwaitDecisionRequest>,
         ) -> std::result::Result<
             tonic::Response<Self::AwaitDecisionStream>,
+            tonic::Status,
+        >;
+        /// How the review of a call stands, for gateways that poll: changes nothing, and uses no approval
+        /// up. Of reviews settled long ago (4,096 others of a partition were settled since) nothing is
+        /// told. NOT_FOUND: no such call. INVALID_ARGUMENT: a faulty field of `call`.
+        async fn get_call_review(
+            &self,
+            request: tonic::Request<super::GetCallReviewRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetCallReviewResponse>,
             tonic::Status,
         >;
         /// Records how a call ended, once. The same outcome again is fine, another one is ALREADY_EXISTS
@@ -6290,6 +6372,52 @@ pub mod gateway_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/askance.v1.GatewayService/GetCallReview" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetCallReviewSvc<T: GatewayService>(pub Arc<T>);
+                    impl<
+                        T: GatewayService,
+                    > tonic::server::UnaryService<super::GetCallReviewRequest>
+                    for GetCallReviewSvc<T> {
+                        type Response = super::GetCallReviewResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetCallReviewRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as GatewayService>::get_call_review(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetCallReviewSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

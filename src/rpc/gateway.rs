@@ -332,6 +332,14 @@ impl v1::gateway_service_server::GatewayService for Gateway {
         Ok(Response::new(waiting::begin(&self.shared, request, wait).await?))
     }
 
+    async fn get_call_review(
+        &self,
+        request: Request<v1::GetCallReviewRequest>,
+    ) -> Result<Response<v1::GetCallReviewResponse>, Status> {
+        identity_of(&request)?.must_see(tenant_of(&request.get_ref().tenant))?;
+        Ok(Response::new(super::call_review::look(&self.shared, request.into_inner()).await?))
+    }
+
     async fn record_outcome(
         &self,
         request: Request<v1::RecordOutcomeRequest>,

@@ -345,6 +345,7 @@ pub(super) fn looks_at_tenants(path: &str) -> bool {
         "GatewayService/Evaluate"
             | "GatewayService/Score"
             | "GatewayService/AwaitDecision"
+            | "GatewayService/GetCallReview"
             | "GatewayService/RecordOutcome"
             | "GatewayService/RegisterTools"
             | "GatewayService/EndSession"

@@ -14,6 +14,7 @@
 
 mod accept;
 mod access;
+mod call_review;
 mod connection;
 mod control;
 mod convert;

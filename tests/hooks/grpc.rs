@@ -24,6 +24,20 @@ struct McpResult {
     pass: Option<Nothing>,
     #[prost(message, optional, tag = "3")]
     error: Option<Error>,
+    #[prost(message, optional, tag = "5")]
+    metadata: Option<prost_types::Struct>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct McpResponse {
+    #[prost(string, repeated, tag = "1")]
+    service_names: Vec<String>,
+    #[prost(string, tag = "2")]
+    method: String,
+    #[prost(message, optional, tag = "3")]
+    metadata_context: Option<prost_types::Struct>,
+    #[prost(bytes = "bytes", tag = "4")]
+    mcp_response: Bytes,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -106,6 +120,23 @@ async fn mcp(channel: &Channel, method: &str, tool: &str) -> McpResult {
     asked(channel, "/agentgateway.dev.ext_mcp.ExtMcp/CheckRequest", message).await
 }
 
+async fn mcp_response(
+    channel: &Channel,
+    services: &[&str],
+    method: &str,
+    metadata: Option<prost_types::Struct>,
+    result: &Value,
+) {
+    let message = McpResponse {
+        service_names: services.iter().map(|&name| name.to_owned()).collect(),
+        method: method.to_owned(),
+        metadata_context: metadata,
+        mcp_response: result.to_string().into(),
+    };
+    let answer: McpResult = asked(channel, "/agentgateway.dev.ext_mcp.ExtMcp/CheckResponse", message).await;
+    assert!(answer.pass.is_some(), "a response goes back whatever it is");
+}
+
 async fn authz(channel: &Channel, tool: &str) -> CheckResponse {
     let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params(tool) });
     let http = Http { method: "POST".to_owned(), body: body.to_string() };
@@ -151,4 +182,42 @@ fn gateways_over_grpc_are_answered_in_their_own_form() {
         })
     };
     assert!(asked("user:erin") && asked("agent:agentgateway"), "{calls:?}");
+}
+
+#[test]
+fn responses_tell_of_tools_and_of_ends() {
+    let place = Place::new();
+    let daemon = place.serve();
+    let socket = place.path().join("askance-data/askance.sock");
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display())).unwrap();
+        let channel = endpoint.connect().await.unwrap();
+        let tools = |description: &str| {
+            let schema = json!({ "type": "object" });
+            json!({ "tools": [{ "name": "get_note", "description": description, "inputSchema": schema }] })
+        };
+        mcp_response(&channel, &["files"], "tools/list", None, &tools("Reads a note.")).await;
+        mcp_response(&channel, &["a", "b"], "tools/list", None, &json!({ "tools": [{ "name": "a_x" }] }))
+            .await;
+        mcp_response(&channel, &["files"], "tools/list", None, &json!("no list")).await;
+        let passed = mcp(&channel, "tools/call", "get_note").await;
+        let metadata = passed.metadata.expect("the call's id for its response");
+        let content = json!([{ "type": "text", "text": "a note about harbors" }]);
+        mcp_response(&channel, &["files"], "tools/call", Some(metadata), &json!({ "content": content }))
+            .await;
+        mcp_response(&channel, &["files"], "tools/call", None, &json!({ "content": [] })).await;
+        assert!(mcp(&channel, "tools/call", "drop_table").await.metadata.is_none());
+        mcp_response(&channel, &["files"], "tools/list", None, &tools("Reads a note, and sends it away."))
+            .await;
+        let changed = mcp(&channel, "tools/call", "get_note").await.error.expect("a definition that changed");
+        assert!(changed.reason.contains("approve review"), "{changed:?}");
+    });
+    daemon.kill();
+    let calls = place.calls();
+    let of = |kind: &str| calls.iter().filter(|event| event["kind"] == kind).collect::<Vec<_>>();
+    assert_eq!(of("tool_defined").len(), 1, "{calls:?}");
+    assert_eq!(of("tool_redefined").len(), 1);
+    let ended = of("call_completed");
+    assert_eq!(ended.len(), 1, "one that names no call is nobody's");
+    assert!(ended[0].to_string().contains("harbors"), "{}", ended[0]);
 }

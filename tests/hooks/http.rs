@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::process::Stdio;
 
 /// A daemon with the door open, and where it is.
-fn serve(place: &Place) -> (Daemon, String) {
+pub(crate) fn serve(place: &Place) -> (Daemon, String) {
     let path = place.path().join("serve.log");
     let log = std::fs::File::create(&path).unwrap();
     let mut command = place.askance();
@@ -34,7 +34,7 @@ fn serve(place: &Place) -> (Daemon, String) {
     (daemon, format!("127.0.0.1:{address}"))
 }
 
-fn ask(address: &str, head: &str, body: &str) -> (u16, String) {
+pub(crate) fn ask(address: &str, head: &str, body: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).unwrap();
     let length = body.len();
     let request = format!("{head}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}");
@@ -179,4 +179,39 @@ fn it_is_off_unless_asked_for_and_for_this_machine_only() {
     assert_eq!(listen["value"], "off");
     let (code, told) = place.run(&["config", "check", "--set", "http.listen=0.0.0.0:4753"]);
     assert!(code == 1 && told.contains("http.listen"), "{told}");
+}
+
+/// A chain over three sessions: two were started by the first, which a header, a parameter or a field says.
+#[test]
+fn a_chain_over_nested_sessions_is_found_through_gateways() {
+    let place = Place::new();
+    let policy = "version: 1\ndefaults: {low: allow, medium: allow, high: allow, critical: allow}\n";
+    std::fs::write(place.path().join("policy.yaml"), policy).unwrap();
+    let (_daemon, address) = serve(&place);
+    let say = |path: &str, headers: &str, body: &Value| {
+        let head = format!("POST {path} HTTP/1.1\r\nHost: {address}\r\n{headers}");
+        ask(&address, &head, &body.to_string())
+    };
+    let zen = |who: &str, session: &str, server: &str, tool: &str, headers: &str| {
+        let call = json!({
+            "subject": { "type": "user", "id": who }, "action": { "name": "tools/call" },
+            "resource": { "type": "tool", "id": tool, "properties": { "server": server } },
+            "context": { "session_id": session },
+        });
+        let (status, answer) = say("/access/v1/evaluation", headers, &call);
+        assert_eq!(status, 200, "{answer}");
+        serde_json::from_str::<Value>(&answer).unwrap()
+    };
+    let chain = |who: &str, header: &str| {
+        assert_eq!(zen(who, "main", "web", "fetch_url", "")["decision"], true);
+        let secret = json!({ "method": "tools/call", "params": { "name": "get_secret", "arguments": {} } });
+        let at = format!("/v1/gateways/docker?server=vault&session=left&parent=main&principal=user:{who}");
+        assert_eq!(say(&at, "", &secret), (200, String::new()));
+        zen(who, "right", "mail", "send_email", header)
+    };
+    let trace = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n";
+    let found = chain("dora", &format!("{trace}baggage: a=b,askance.parent=main\r\n"));
+    assert_eq!(found["decision"], false, "{found}");
+    let alone = chain("carl", trace);
+    assert_eq!(alone["decision"], true, "of a session that nobody started it is harmless: {alone}");
 }

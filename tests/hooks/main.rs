@@ -8,6 +8,7 @@
     reason = "a test stops where something is wrong"
 )]
 
+mod access;
 mod gateways;
 mod golden;
 mod grpc;

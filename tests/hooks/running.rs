@@ -7,6 +7,7 @@ use askance::proto::v1::{EventFilter, ListEventsRequest};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use tonic::transport::Endpoint;
@@ -148,9 +149,10 @@ fn a_session_from_its_first_request_to_its_end() {
     say(
         json!({ "session_id": "s-1", "hook_event_name": "UserPromptSubmit", "permission_mode": "default", "prompt": prompt }),
     );
-    let left: Vec<String> = std::fs::read_dir(place.path().join("askance-data/hooks"))
-        .unwrap()
-        .map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap())
+    let within = |path: &Path| std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+    let left: Vec<String> = within(&place.path().join("askance-data/hooks"))
+        .flat_map(|shelf| within(&shelf))
+        .map(|path| std::fs::read_to_string(path).unwrap())
         .collect();
     assert!(left.len() == 1 && left[0].contains("milk") && !left[0].contains("sk-0123"), "{left:?}");
     let input = json!({ "name": "milk" });

@@ -328,3 +328,34 @@ async fn the_unix_socket_answers_and_is_private() {
     server.stop().await;
     assert!(!path.exists(), "the socket goes with the server");
 }
+
+#[tokio::test]
+async fn a_gateway_looks_at_the_review_of_a_call() {
+    let server = Server::start().await;
+    let mut gateway = server.gateway().await;
+    let odd = v1::ToolCall { tool: "delete_database".to_owned(), ..call("c-1") };
+    let decision = decide(&mut gateway, odd.clone()).await;
+    decide(&mut gateway, call("c-2")).await;
+    let look = |call_id: &str, call: Option<v1::ToolCall>| v1::GetCallReviewRequest {
+        call_id: call_id.to_owned(),
+        call,
+        ..Default::default()
+    };
+    let seen = gateway.get_call_review(look("c-1", None)).await.unwrap().into_inner();
+    assert_eq!((seen.state(), seen.same_call), (v1::ReviewState::Pending, false));
+    let progress = seen.progress.unwrap();
+    assert_eq!((progress.review_id.as_str(), progress.approvals), (decision.review_id.as_str(), 0));
+    assert!(progress.deadline.is_some() && seen.on_deadline() == v1::TimeoutAction::Deny);
+    assert!(seen.resolve_time.is_none() && seen.approval_expire_time.is_none());
+    let renamed = v1::ToolCall { call_id: "other".to_owned(), ..odd.clone() };
+    assert!(gateway.get_call_review(look("c-1", Some(renamed))).await.unwrap().into_inner().same_call);
+    let other = v1::ToolCall { arguments_json: "{ }".into(), ..odd };
+    assert!(!gateway.get_call_review(look("c-1", Some(other))).await.unwrap().into_inner().same_call);
+    let allowed = gateway.get_call_review(look("c-2", None)).await.unwrap().into_inner();
+    assert_eq!(allowed, v1::GetCallReviewResponse::default(), "nobody was asked");
+    let status = gateway.get_call_review(look("c-3", None)).await.unwrap_err();
+    assert_eq!(status.code(), Code::NotFound);
+    let status = gateway.get_call_review(look("", None)).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    server.stop().await;
+}

@@ -10,6 +10,7 @@ use super::super::fields::{Fault, Fields};
 use super::place::Place;
 use super::{Answer, agent, chain, word};
 use crate::domain::call::limits::CHAIN_LINKS_MAX;
+use crate::mcp::peek::Meta;
 use crate::mcp::refusal::Refusal;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -19,7 +20,8 @@ const NAME: &str = "authzen";
 /// The action that is a call of a tool.
 const CALL: &str = "tools/call";
 
-pub(super) fn read(fields: &Fields<'_>, place: &Place) -> Result<Envelope, Fault> {
+/// Reads an evaluation.
+pub(in crate::adapter) fn read(fields: &Fields<'_>, place: &Place) -> Result<Envelope, Fault> {
     let [subject, action, resource] = parts(fields)?;
     let context = fields.object("context")?;
     let named = context.first_text(&["session_id", "session"])?;
@@ -30,9 +32,18 @@ pub(super) fn read(fields: &Fields<'_>, place: &Place) -> Result<Envelope, Fault
     if !client.is_empty() && principals.last() != Some(&agent(&client)) {
         principals.push(agent(&client));
     }
+    let mut whence = place.whence(Meta::default());
+    if !named.is_empty() {
+        whence.named.clone_from(&named);
+    }
+    let parent = context.first_text(&["parent_session_id", "parent_session"])?;
+    if !parent.is_empty() {
+        whence.parent = parent;
+    }
     Ok(Envelope {
         client: NAME.to_owned(),
         session: if named.is_empty() { place.session.clone() } else { named },
+        whence: Some(Box::new(whence)),
         principals: chain(principals)?,
         about: About::Before(call(&action, &resource, &context, place)?),
         never_tells_endings: true,
@@ -100,9 +111,24 @@ fn actors(mut act: Option<&RawValue>) -> Result<Vec<String>, Fault> {
     Ok(links)
 }
 
+/// An actor as it is named beside the subject: `id`, and within it `act` as in a subject.
+pub(in crate::adapter) fn actor(actor: &Fields<'_>) -> Result<Vec<String>, Fault> {
+    let mut links = actors(actor.raw("act"))?;
+    links.push(agent(&actor.must(&["id"])?));
+    Ok(links)
+}
+
 /// The decision, and why it is a no.
 pub(super) fn answer(refusal: Option<&Refusal>) -> String {
-    let Some(refusal) = refusal else { return json!({ "decision": true }).to_string() };
+    let decision = match refusal {
+        None => json!({ "decision": true }),
+        Some(refusal) => json!({ "decision": false, "context": context(refusal) }),
+    };
+    decision.to_string()
+}
+
+/// Why it is a no.
+pub(in crate::adapter) fn context(refusal: &Refusal) -> Value {
     let mut context = json!({ "reason": word(refusal), "reason_user": { "en": refusal.text() } });
     if let (Some(decision), Some(fields)) = (refusal.decision(), context.as_object_mut()) {
         fields.insert("evaluation_id".to_owned(), decision.call_id.clone().into());
@@ -111,11 +137,11 @@ pub(super) fn answer(refusal: Option<&Refusal>) -> String {
             fields.insert("review_id".to_owned(), decision.review_id.clone().into());
         }
     }
-    json!({ "decision": false, "context": context }).to_string()
+    context
 }
 
 /// A request that is none: its sender must take that for a no.
-pub(super) fn unreadable(why: &str) -> Answer {
+pub(in crate::adapter) fn unreadable(why: &str) -> Answer {
     let why = crate::detector::sentence::shown(why);
     Answer { status: 400, body: Value::from(format!("askance cannot read this request: {why}")).to_string() }
 }

@@ -12,6 +12,8 @@ pub(in crate::adapter) struct Inner {
     pub(in crate::adapter) about: About,
     /// The session that the client names; empty: it names none.
     pub(in crate::adapter) session: String,
+    /// What else it says of itself.
+    pub(in crate::adapter) meta: Meta,
 }
 
 /// Reads a message to `server`. `id` is the gateway's id of the call; empty: it gives none.
@@ -21,10 +23,10 @@ pub(in crate::adapter) fn inner(message: &[u8], server: &str, id: &str) -> Resul
             let arguments = if call.arguments.is_empty() { b"{}".to_vec() } else { call.arguments.to_vec() };
             let asked =
                 Call { id: id.to_owned(), server: server_name(server), tool: call.tool.clone(), arguments };
-            Ok(Inner { about: About::Before(asked), session: session(&call.meta) })
+            Ok(Inner { about: About::Before(asked), session: session(&call.meta), meta: call.meta })
         }
         Peek::Malformed(fault) => Err(Fault(fault.why.to_owned())),
-        _ => Ok(Inner { about: About::Nothing, session: String::new() }),
+        _ => Ok(Inner { about: About::Nothing, session: String::new(), meta: Meta::default() }),
     }
 }
 

@@ -3,7 +3,7 @@
 //! Whatever cannot be read is refused in the gateway's own form. Each of them waits only for a yes or a no, so that a
 //! call that waits for people is a no that names the review; the same call passes once it is approved.
 
-mod authzen;
+pub(super) mod authzen;
 mod docker;
 mod message;
 mod place;
@@ -16,7 +16,7 @@ use crate::domain::call::limits::CHAIN_LINKS_MAX;
 use crate::mcp::refusal::Refusal;
 use crate::mcp::scope::is_name;
 pub(super) use message::inner;
-use place::Place;
+pub(super) use place::Place;
 use std::time::Duration;
 
 /// A gateway that asks over HTTP.

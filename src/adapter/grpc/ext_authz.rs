@@ -6,7 +6,7 @@
 //! Who asks comes from the route (`context_extensions`: `principal`, `server`, `session`), the token that Envoy's filter
 //! `jwt_authn` checked, and the certificate of the client. A header names nobody: the client writes it.
 
-use super::super::envelope::{About, Envelope};
+use super::super::envelope::{About, Carried, Envelope, Whence};
 use super::super::fields::Fault;
 use super::super::gateway::{agent, chain, inner, word};
 use super::value::{of_texts, text};
@@ -59,8 +59,17 @@ pub(super) fn read(request: &CheckRequest) -> Result<Asked, Fault> {
         envelope.principals = chain(people(about)?)?;
     }
     let carried = http.headers.get(SESSION).cloned().unwrap_or_default();
-    let told = about.context_extensions.get("session").cloned().unwrap_or_default();
-    envelope.session = [told, found.session, carried].into_iter().find(|id| is_name(id)).unwrap_or_default();
+    let told = |name| about.context_extensions.get(name).cloned().unwrap_or_default();
+    let mut whence = Whence {
+        named: told("session"),
+        parent: told("parent"),
+        connection: carried.clone(),
+        meta: found.meta,
+    };
+    whence.fill(&Carried::of(http.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()))));
+    envelope.whence = Some(Box::new(whence));
+    envelope.session =
+        [told("session"), found.session, carried].into_iter().find(|id| is_name(id)).unwrap_or_default();
     envelope.about = found.about;
     Ok(Asked { envelope, waits })
 }

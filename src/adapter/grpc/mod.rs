@@ -9,7 +9,8 @@ mod ext_mcp;
 mod value;
 mod wire;
 
-use super::envelope::{Envelope, Ruling};
+use super::desk::{call_id, random_id};
+use super::envelope::{About, Envelope, Ruling};
 use super::fields::Fault;
 use super::hook::MESSAGE_BYTES_MAX;
 use super::inward::{Inward, Settings};
@@ -104,7 +105,10 @@ where
                     let answer = tower::service_fn(move |request| mcp_request(desk.clone(), request));
                     grpc().unary(answer, request).await
                 }
-                (MCP, "CheckResponse") => grpc().unary(tower::service_fn(mcp_response), request).await,
+                (MCP, "CheckResponse") => {
+                    let answer = tower::service_fn(move |request| mcp_response(desk.clone(), request));
+                    grpc().unary(answer, request).await
+                }
                 (AUTHZ, "Check") => {
                     let answer = tower::service_fn(move |request| check(desk.clone(), request));
                     grpc().unary(answer, request).await
@@ -126,14 +130,29 @@ where
 type Answered<T> = Result<tonic::Response<T>, Status>;
 
 async fn mcp_request(desk: Asking, request: tonic::Request<McpRequest>) -> Answered<McpRequestResult> {
-    let refusal = match ext_mcp::read(request.get_ref()) {
-        Ok(envelope) => desk.refusal(&envelope).await,
-        Err(Fault(why)) => Some(Refusal::Unacceptable(why)),
+    let mut envelope = match ext_mcp::read(request.get_ref()) {
+        Ok(envelope) => envelope,
+        Err(Fault(why)) => {
+            return Ok(tonic::Response::new(ext_mcp::answer(Some(&Refusal::Unacceptable(why)), "")));
+        }
     };
-    Ok(tonic::Response::new(ext_mcp::answer(refusal.as_ref())))
+    // The gateway names no call, and hands what we call it back with the response if its configuration says so.
+    if let About::Before(call) = &mut envelope.about {
+        call.id = random_id().map_err(Status::unavailable)?;
+    }
+    let refusal = desk.refusal(&envelope).await;
+    let call = match &envelope.about {
+        About::Before(call) => call_id(&envelope, call).unwrap_or_default(),
+        _ => String::new(),
+    };
+    Ok(tonic::Response::new(ext_mcp::answer(refusal.as_ref(), &call)))
 }
 
-async fn mcp_response(_request: tonic::Request<McpResponse>) -> Answered<McpResponseResult> {
+async fn mcp_response(desk: Asking, request: tonic::Request<McpResponse>) -> Answered<McpResponseResult> {
+    let told = ext_mcp::told(request.get_ref());
+    if told != ext_mcp::Told::Nothing {
+        desk.tell(&told).await;
+    }
     let pass = wire::McpResult::Pass(wire::Pass {});
     Ok(tonic::Response::new(McpResponseResult { result: Some(pass) }))
 }
@@ -158,6 +177,21 @@ struct Asking {
 }
 
 impl Asking {
+    /// Tells the daemon; what it does not take is logged, and the response goes back all the same.
+    async fn tell(&self, told: &ext_mcp::Told) {
+        let nobody = Envelope::default();
+        let desk = match self.inward.desk(&nobody, &self.headers, self.asker.peer, Duration::ZERO) {
+            Ok(desk) => desk,
+            Err(why) => return tracing::warn!(why, "a gateway's response is not recorded"),
+        };
+        match told {
+            ext_mcp::Told::Tools(server, tools) => desk.offered(server, tools).await,
+            ext_mcp::Told::Ended(id, ending) => desk.ended(id, ending).await,
+            ext_mcp::Told::Nothing => {}
+        }
+        desk.close().await;
+    }
+
     async fn refusal(&self, envelope: &Envelope) -> Option<Refusal> {
         let left =
             self.asker.deadline.map(|until| until.saturating_duration_since(tokio::time::Instant::now()));

@@ -92,9 +92,37 @@ fn agentgateway_says_the_call_and_its_metadata_who_asks() {
 }
 
 #[test]
+fn agentgateways_responses_tell_of_tools_and_ends() {
+    use ext_mcp::{Told, told};
+    let response = |method: &str, services: &[&str], body: &str| McpResponse {
+        service_names: services.iter().map(|&name| name.to_owned()).collect(),
+        method: method.to_owned(),
+        metadata_context: Some(of_texts([("askance_call", "hook-1".to_owned())])),
+        mcp_response: Bytes::from(body.to_owned()),
+    };
+    let list = r#"{"tools":[{"name":"a","inputSchema":{}}],"nextCursor":"x"}"#;
+    let Told::Tools(server, tools) = told(&response("tools/list", &["files"], list)) else { panic!("tools") };
+    assert_eq!((server.as_str(), tools.len()), ("files", 1));
+    assert_eq!(told(&response("tools/list", &["a", "b"], list)), Told::Nothing, "names are the gateway's");
+    assert_eq!(told(&response("tools/list", &["a"], "{")), Told::Nothing);
+    let result = r#"{"content":[{"type":"text","text":"no such file"}],"isError":true}"#;
+    let Told::Ended(id, ending) = told(&response("tools/call", &["a"], result)) else { panic!("an end") };
+    assert_eq!((id.as_str(), ending.text.as_str()), ("hook-1", "no such file"));
+    assert_eq!(ending.status, crate::proto::v1::OutcomeStatus::Error);
+    let unnamed = McpResponse { metadata_context: None, ..response("tools/call", &["a"], result) };
+    assert_eq!(told(&unnamed), Told::Nothing);
+    assert_eq!(told(&response("prompts/get", &["a"], result)), Told::Nothing);
+    let passed = ext_mcp::answer(None, "hook-1").metadata;
+    assert_eq!(value::text(passed.as_ref(), "askance_call"), "hook-1");
+    assert_eq!(ext_mcp::answer(Some(&waits()), "hook-1").metadata, None);
+}
+
+#[test]
 fn agentgateway_is_told_why() {
-    assert_eq!(ext_mcp::answer(None).result, Some(McpResult::Pass(Pass {})));
-    let Some(McpResult::Error(error)) = ext_mcp::answer(Some(&waits())).result else { panic!("a refusal") };
+    assert_eq!(ext_mcp::answer(None, "").result, Some(McpResult::Pass(Pass {})));
+    let Some(McpResult::Error(error)) = ext_mcp::answer(Some(&waits()), "").result else {
+        panic!("a refusal")
+    };
     assert_eq!(error.code, PERMISSION_DENIED);
     let told: Value = serde_json::from_slice(&error.mcp_error.unwrap()).unwrap();
     assert_eq!(told["dev.askance/decision"]["reviewId"], "0-17");
@@ -158,9 +186,9 @@ fn messages_are_those_of_the_proto_files() {
         fields("agentgateway.dev.ext_mcp.McpRequest", mcp().encode_to_vec()),
         "headers mcp_request metadata_context method service_names"
     );
-    let refused = ext_mcp::answer(Some(&waits())).encode_to_vec();
+    let refused = ext_mcp::answer(Some(&waits()), "").encode_to_vec();
     assert_eq!(fields("agentgateway.dev.ext_mcp.McpRequestResult", refused), "error");
-    let passed = ext_mcp::answer(None).encode_to_vec();
+    let passed = ext_mcp::answer(None, "").encode_to_vec();
     assert_eq!(fields("agentgateway.dev.ext_mcp.McpRequestResult", passed), "pass");
     assert_eq!(fields("envoy.service.auth.v3.CheckRequest", authz().encode_to_vec()), "attributes");
     let asked = ext_authz::read(&authz()).unwrap();
@@ -205,8 +233,8 @@ fn bytes_stay_as_they_are() {
         json!({
             "request": hex(&mcp().encode_to_vec()),
             "understood": shown(&ext_mcp::read(&mcp()).unwrap()),
-            "passed": hex(&ext_mcp::answer(None).encode_to_vec()),
-            "waits": hex(&ext_mcp::answer(Some(&waits())).encode_to_vec()),
+            "passed": hex(&ext_mcp::answer(None, "").encode_to_vec()),
+            "waits": hex(&ext_mcp::answer(Some(&waits()), "").encode_to_vec()),
         }),
         json!({
             "request": hex(&authz().encode_to_vec()),

@@ -20,11 +20,17 @@ pub(super) struct McpRequest {
     pub(super) headers: Vec<McpHeader>,
 }
 
-/// A response that agentgateway asks about; nothing of it is read.
+/// A response that agentgateway asks about.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct McpResponse {
+    #[prost(string, repeated, tag = "1")]
+    pub(super) service_names: Vec<String>,
     #[prost(string, tag = "2")]
     pub(super) method: String,
+    #[prost(message, optional, tag = "3")]
+    pub(super) metadata_context: Option<Struct>,
+    #[prost(bytes = "bytes", tag = "4")]
+    pub(super) mcp_response: Bytes,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -39,6 +45,8 @@ pub(super) struct McpHeader {
 pub(super) struct McpRequestResult {
     #[prost(oneof = "McpResult", tags = "1, 3")]
     pub(super) result: Option<McpResult>,
+    #[prost(message, optional, tag = "5")]
+    pub(super) metadata: Option<Struct>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

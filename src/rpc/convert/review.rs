@@ -89,6 +89,13 @@ fn decision(review: &Review, partition: usize) -> v1::Decision {
     }
 }
 
+/// Until when the approval of a review holds or held; none: it was not approved, or the approval was taken back.
+pub(in crate::rpc) fn approved_until(review: &Review) -> Option<Timestamp> {
+    let ran_out = review.settled.is_some_and(|(_, why)| why == Why::ApprovalExpired);
+    let was = matches!(review.state, ReviewState::Approved | ReviewState::Consumed) || ran_out;
+    was.then_some(review.deadline)
+}
+
 /// A review as its opening tells it.
 pub(in crate::rpc) fn opened(
     event: ReviewOpened,
@@ -151,7 +158,8 @@ pub(in crate::rpc) const fn state(state: ReviewState) -> v1::ReviewState {
     }
 }
 
-const fn on_deadline(action: &OnDeadline) -> v1::TimeoutAction {
+/// What a deadline does by itself.
+pub(in crate::rpc) const fn on_deadline(action: &OnDeadline) -> v1::TimeoutAction {
     match action {
         OnDeadline::Deny => v1::TimeoutAction::Deny,
         OnDeadline::Approve => v1::TimeoutAction::Approve,
