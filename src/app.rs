@@ -70,6 +70,7 @@ impl App {
         let dir = config.data_dir();
         let policy_text = policy_text(config)?;
         let endpoints = endpoints(config)?;
+        listening::check_addresses(config)?;
         check_partitions(dir, config.engine.partitions)?;
         create_private_dir(dir)?;
         let options =
@@ -155,6 +156,7 @@ impl Running {
         let Self { engine, bound, data_dir, policy, endpoints, panic, broken, .. } = self;
         let Self { told: noted, admin, otlp, doors: (adapters, gateways), .. } = self;
         panic_button::before_serving(&engine, &data_dir).await;
+        reload::tell_faults(&engine, &policy).await;
         let mut beside = notify::start(&engine, &endpoints, &notify::Settings::new(data_dir.clone()));
         beside.push(tokio::spawn(panic_button::on_signal(engine.clone(), panic)));
         beside.push(tokio::spawn(panic_button::on_file(engine.clone(), data_dir)));

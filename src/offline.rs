@@ -121,7 +121,7 @@ impl Offline {
             input_schema: tool.parameters.into_bytes(),
             annotations: Vec::new(),
         };
-        if let Some(pending) = decide::define_tool(&self.state, &tenant, definition, self.clock.now()) {
+        if let Some(pending) = decide::define_tool(&self.state, &tenant, definition, "", self.clock.now()) {
             self.take_up(pending);
         }
         Ok(())
@@ -173,7 +173,7 @@ impl Offline {
             &line.session,
         );
         let now = self.clock.now();
-        if let Some(pending) = decide::end_session(&self.state, &tenant, &stream, now) {
+        if let Some(pending) = decide::end_session(&self.state, &tenant, &stream, "", now) {
             self.take_up(pending);
         }
     }

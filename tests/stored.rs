@@ -6,7 +6,9 @@
 
 use askance::domain::account::{Account, Tier};
 use askance::domain::call::{ArgumentFeature, CallFeatures, CallWords, Origin, OutcomeStatus, SessionSource};
-use askance::domain::decision::{Assessment, Decision, Detector, Evidence, Mode, Reason, Score, Verdict};
+use askance::domain::decision::{
+    Assessment, Completed, Decision, Detector, Evidence, Mode, Reason, Score, Verdict,
+};
 use askance::domain::event::*;
 use askance::domain::identity::{Role, Token};
 use askance::domain::lock::{Lock, LockOrigin, LockScope, LockTarget};
@@ -97,6 +99,7 @@ fn plain() -> Vec<(&'static str, Event)> {
             annotations: br#"{"destructiveHint":true}"#.to_vec(),
             category: RiskCategory::High,
             capabilities: Capabilities::DESTROYS,
+            actor: String::new(),
         })
     };
     vec![
@@ -119,7 +122,11 @@ fn plain() -> Vec<(&'static str, Event)> {
         ),
         (
             "SessionClosed",
-            Event::SessionClosed(SessionClosed { tenant: "acme".to_owned(), reason: CloseReason::Idle }),
+            Event::SessionClosed(SessionClosed {
+                tenant: "acme".to_owned(),
+                reason: CloseReason::Idle,
+                actor: String::new(),
+            }),
         ),
         ("ToolDefined", tool(None)),
         ("ToolRedefined", tool(Some([2; 32]))),
@@ -298,11 +305,42 @@ fn plain() -> Vec<(&'static str, Event)> {
             Event::CallDecided(CallDecided {
                 tenant: "acme".to_owned(),
                 decision: Decision {
-                    compositions: vec!["lethal-trifecta".to_owned(), "b".to_owned()],
+                    compositions: names(&["lethal-trifecta", "b"])
+                        .into_iter()
+                        .map(|id| Completed { id, ..Completed::default() })
+                        .collect(),
                     ..decision()
                 },
                 policy_revision: Position::new(2),
                 scoring_version: 2,
+            }),
+        ),
+        (
+            "CallDecidedCompletedTold",
+            Event::CallDecided(CallDecided {
+                tenant: "acme".to_owned(),
+                decision: Decision {
+                    compositions: vec![
+                        Completed {
+                            id: "refund-spree".to_owned(),
+                            title: "many refunds to one account".to_owned(),
+                            tags: names(&["owasp.llm06", ""]),
+                            risk: 80,
+                        },
+                        Completed { id: "b".to_owned(), ..Completed::default() },
+                    ],
+                    ..decision()
+                },
+                policy_revision: Position::new(2),
+                scoring_version: 2,
+            }),
+        ),
+        (
+            "PolicyWithdrawn",
+            Event::PolicyWithdrawn(PolicyWithdrawn {
+                tenant: "acme".to_owned(),
+                actor: "user:ann".to_owned(),
+                comment: "the trial is over".to_owned(),
             }),
         ),
         (
@@ -333,7 +371,6 @@ fn at(micros: i64) -> Timestamp {
     Timestamp::from_micros(micros)
 }
 
-/// Reviews, locks and tokens.
 /// The same of events that say by whose credential they came.
 fn attributed(specimens: &[(&'static str, Event)]) -> Vec<(&'static str, Event)> {
     let actor = || "gateway:proxy".to_owned();
@@ -348,12 +385,21 @@ fn attributed(specimens: &[(&'static str, Event)]) -> Vec<(&'static str, Event)>
                 let event = CallCompleted { actor: actor(), ..event };
                 found.push(("CallCompletedAttributed", Event::CallCompleted(event)));
             }
+            Event::ToolDefined(event) if *name == "ToolDefined" => {
+                let event = ToolDefined { actor: actor(), ..event };
+                found.push(("ToolDefinedAttributed", Event::ToolDefined(event)));
+            }
+            Event::SessionClosed(event) => {
+                let event = SessionClosed { reason: CloseReason::Ended, actor: actor(), ..event };
+                found.push(("SessionClosedAttributed", Event::SessionClosed(event)));
+            }
             _ => {}
         }
     }
     found
 }
 
+/// Reviews, locks and tokens.
 fn oversight() -> Vec<(&'static str, Event)> {
     let tenant = || "acme".to_owned();
     let text = |text: &str| text.to_owned();
@@ -550,7 +596,9 @@ fn every_kind_has_its_golden_bytes_and_reads_back() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1");
     for (name, event) in specimens() {
         let body = encode(&event);
-        assert_eq!(decode(event.kind(), &body).unwrap(), event, "{name}");
+        let read = decode(event.kind(), &body).unwrap();
+        assert_eq!(read, event, "{name}");
+        assert_eq!(encode(&read), body, "{name}: nothing of it is lost");
         let path = folder.join(format!("{name}.hex"));
         if !path.exists() && std::env::var("ASKANCE_GOLDEN").is_ok_and(|value| value == "write") {
             std::fs::create_dir_all(&folder).unwrap();
@@ -575,6 +623,7 @@ fn any_protobuf_reader_reads_them_by_the_store_s_own_schema() {
             "ForTenant",
             "Misfit",
             "Composition",
+            "CompletedTold",
             "Brought",
             "OnAccount",
             "ToLearn",

@@ -1,7 +1,10 @@
 //! Where a daemon listens, noted in its data directory.
 
-use super::is_idle;
+use super::{is_idle, partition_dirs};
+use crate::config::Config;
 use crate::rpc;
+use anyhow::{Result, anyhow};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
 /// A file in the data directory that says where its daemon listens, for whoever finds the directory in use.
@@ -39,4 +42,26 @@ pub fn listening(dir: &Path) -> Vec<String> {
     }
     let text = std::fs::read_to_string(dir.join(Listening::FILE)).unwrap_or_default();
     text.lines().map(str::to_owned).collect()
+}
+
+/// Whether every TCP address can be listened on, before anything is created or opened. The error says which setting
+/// changes the one that cannot.
+pub(super) fn check_addresses(config: &Config) -> Result<()> {
+    let wanted = [
+        (config.server.listen.0, "--listen ADDRESS"),
+        (config.admin.listen.0, "--set admin.listen=ADDRESS"),
+        (config.http.listen.0, "--set http.listen=ADDRESS"),
+    ];
+    let dir = config.data_dir();
+    if !partition_dirs(dir)?.is_empty() && !is_idle(dir) {
+        // A daemon has the directory open, and perhaps the address with it: opening the directory says more.
+        return Ok(());
+    }
+    for (address, setting) in wanted {
+        let Some(address) = address else { continue };
+        TcpListener::bind(address).map_err(|fault| {
+            anyhow!("cannot listen on {address}: {fault}; take another address with `{setting}`, or `off`")
+        })?;
+    }
+    Ok(())
 }

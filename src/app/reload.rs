@@ -2,6 +2,7 @@
 
 use crate::domain::decision::Mode;
 use crate::engine::{Engine, Error};
+use crate::policy;
 use std::path::PathBuf;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -38,7 +39,10 @@ pub(super) async fn on_hangup(engine: Engine, file: PolicyFile) {
             }
         };
         match engine.adopt_for_all(&text, file.mode).await {
-            Ok(()) => tracing::info!(path = ?path, "the policy was read again and is in force"),
+            Ok(()) => {
+                tracing::info!(path = ?path, "the policy was read again and is in force");
+                tell_faults(&engine, &file).await;
+            }
             Err(Error::Refused(refusal)) => {
                 let why = Error::Refused(refusal).to_string();
                 tracing::error!(path = ?path, why = ?why, "the policy is not accepted; the old one stays in force");
@@ -47,5 +51,18 @@ pub(super) async fn on_hangup(engine: Engine, file: PolicyFile) {
                 tracing::error!(path = ?path, fault = %fault, "the policy was not adopted; the old one stays in force");
             }
         }
+    }
+}
+
+/// Logs what is to be said of the policy file: it may ask for people who are not there. It is in force all the same;
+/// tokens may come.
+pub(super) async fn tell_faults(engine: &Engine, file: &PolicyFile) {
+    let Some(path) = &file.path else { return };
+    let (Ok(text), Ok(around)) = (tokio::fs::read_to_string(path).await, engine.surroundings("").await)
+    else {
+        return;
+    };
+    for fault in policy::check(&text, file.mode, engine.now(), &around).faults {
+        tracing::warn!(path = ?path, fault = %fault, "a remark on the policy in force");
     }
 }

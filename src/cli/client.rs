@@ -107,25 +107,13 @@ impl Embedded {
 /// Connects to the daemon, or does what is said otherwise.
 pub(super) async fn connect(global: &Global, otherwise: Otherwise, output: &Output) -> Result<Connection> {
     let config = global.load()?;
-    let credential = Credential::new(global.token.as_deref())?;
     if global.embedded {
         return embed(config).await;
     }
-    if let Some(address) = &global.daemon {
-        let channel = dial(address)
-            .await
-            .with_context(|| format!("no daemon answers at {address}; start one with `askance serve`"))?;
-        return Ok(Connection { channel, credential, embedded: None });
+    if let Some(connection) = connect_if_there(global, output).await? {
+        return Ok(connection);
     }
     let addresses = addresses(global, &config);
-    for address in &addresses {
-        if let Ok(channel) = dial(address).await {
-            if !address.starts_with("unix:") {
-                output.note(&format!("talking to the daemon at {address}"));
-            }
-            return Ok(Connection { channel, credential, embedded: None });
-        }
-    }
     let nobody = format!("no daemon answers at {}", addresses.join(" or "));
     let dir = config.data_dir().to_owned();
     if otherwise == Otherwise::Fail {
@@ -140,6 +128,26 @@ pub(super) async fn connect(global: &Global, otherwise: Otherwise, output: &Outp
     }
     output.note(&format!("{nobody}; opening {} in this process", dir.display()));
     embed(config).await
+}
+
+/// Connects to the daemon, if one answers. One that was named must.
+pub(super) async fn connect_if_there(global: &Global, output: &Output) -> Result<Option<Connection>> {
+    let credential = Credential::new(global.token.as_deref())?;
+    if let Some(address) = &global.daemon {
+        let channel = dial(address)
+            .await
+            .with_context(|| format!("no daemon answers at {address}; start one with `askance serve`"))?;
+        return Ok(Some(Connection { channel, credential, embedded: None }));
+    }
+    for address in &addresses(global, &global.load()?) {
+        if let Ok(channel) = dial(address).await {
+            if !address.starts_with("unix:") {
+                output.note(&format!("talking to the daemon at {address}"));
+            }
+            return Ok(Some(Connection { channel, credential, embedded: None }));
+        }
+    }
+    Ok(None)
 }
 
 /// Where a daemon over this data directory would listen. Whoever listens on the TCP address may serve another

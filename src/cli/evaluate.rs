@@ -7,6 +7,7 @@ use super::output::Output;
 use super::requests::Request;
 use super::trace_line::parse_call;
 use crate::detector::sentence::shown;
+use crate::domain::hex::hex;
 use crate::domain::time::Timestamp;
 use crate::proto::v1::gateway_service_client::GatewayServiceClient;
 use crate::proto::v1::{
@@ -140,7 +141,7 @@ fn call_of(args: Args) -> Result<ToolCall> {
 fn random_id() -> Result<String> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|fault| anyhow!("no random bytes: {fault}"))?;
-    Ok(bytes.iter().fold("cli-".to_owned(), |id, byte| id + &format!("{byte:02x}")))
+    Ok(format!("cli-{}", hex(&bytes)))
 }
 
 /// An enum's value without its prefix, in lower case: `VERDICT_ALLOW` is `allow`.

@@ -50,6 +50,9 @@ pub(super) struct PlaceArgs {
     /// Tenant.
     #[arg(long, default_value = "", value_name = "NAME")]
     tenant: String,
+    /// Changes nothing: a lock is placed without a question anyway. For scripts that say it everywhere.
+    #[arg(long = "yes")]
+    _yes: bool,
 }
 
 /// Arguments of `askance unlock`.

@@ -11,6 +11,7 @@ use crate::app::{log_options, partition_dirs};
 use crate::config::Config;
 use crate::detector::sentence::shown;
 use crate::domain::decision::Decision;
+use crate::domain::hex::hex;
 use crate::domain::position::Position;
 use crate::engine::{Change, Changed, Plan, ReplayReport, Step, replay_with};
 use crate::eventlog::{self, Log};
@@ -136,11 +137,6 @@ pub(super) fn open_logs(config: &Config) -> Result<Vec<OpenedLog>> {
         (partition, dir, log)
     };
     Ok(dirs.into_iter().map(open).collect())
-}
-
-/// Bytes in hex digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 /// Runs the command.

@@ -8,6 +8,7 @@ use super::output::Output;
 use super::sessions::{find, session_text};
 use super::timeline::{micros, row};
 use crate::detector::sentence::shown;
+use crate::domain::hex::hex;
 use crate::proto::v1::replay_session_response::Step;
 use crate::proto::v1::timeline_service_client::TimelineServiceClient;
 use crate::proto::v1::{Event, ReplayOptions, ReplaySessionRequest, ReplaySummary, ReplayedCall};
@@ -82,7 +83,7 @@ async fn replay(wanted: &Wanted<'_>, connection: &Connection, output: &Output) -
         "differing": summary.calls_differing,
         "verdicts_differing": summary.verdicts_differing,
         "position": summary.end_position,
-        "state_digest": super::replay::hex(&summary.state_digest),
+        "state_digest": hex(&summary.state_digest),
     });
     output.result(&value, || {
         format!(
@@ -91,7 +92,7 @@ async fn replay(wanted: &Wanted<'_>, connection: &Connection, output: &Output) -
             summary.calls_differing,
             summary.verdicts_differing,
             summary.end_position,
-            super::replay::hex(&summary.state_digest)
+            hex(&summary.state_digest)
         )
     })?;
     Ok(summary)

@@ -6,6 +6,7 @@ use super::evaluate::short_name;
 use super::lock::{span, wire_span};
 use super::output::{Output, table};
 use crate::detector::sentence::shown;
+use crate::domain::hex::{hex, unhex};
 use crate::domain::time::Timestamp;
 use crate::proto::v1::review_service_client::ReviewServiceClient;
 use crate::proto::v1::watch_reviews_response::Update;
@@ -447,19 +448,6 @@ pub(super) fn ago(at: Option<&prost_types::Timestamp>) -> String {
 pub(super) fn time_of(at: Option<&prost_types::Timestamp>) -> String {
     let at = at.map(|at| Timestamp::from_micros(at.seconds * 1_000_000 + i64::from(at.nanos / 1_000)));
     at.map_or_else(String::new, |at| at.to_string())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _written = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let pairs = text.as_bytes().chunks(2);
-    let pair = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-    text.len().is_multiple_of(2).then(|| pairs.map(pair).collect())?
 }
 
 fn as_json(review: &Review) -> Value {

@@ -2,6 +2,7 @@
 
 use super::evaluate::{as_json, short_name, verdict_name};
 use crate::detector::sentence::shown;
+use crate::domain::hex::hex;
 use crate::domain::time::{SECOND_US, Timestamp};
 use crate::proto::v1::event::Data;
 use crate::proto::v1::{CallCompleted, Decision, Event, FindingStatus, VoteCast};
@@ -179,7 +180,7 @@ pub(super) fn event_json(event: &Event) -> Value {
         "event_time": when(event.event_time.as_ref()),
         "receive_time": when(event.receive_time.as_ref()),
         "causation_position": event.causation_position,
-        "hash": super::replay::hex(&event.hash),
+        "hash": hex(&event.hash),
         "kind": kind,
         "data": data,
     })

@@ -4,7 +4,7 @@ use super::Global;
 use super::client::{Connection, Otherwise, connect, refused};
 use super::lock::span;
 use super::output::{Output, table};
-use super::review::time_of;
+use super::review::{ago, time_of};
 use crate::detector::sentence::shown;
 use crate::proto::v1::access_service_client::AccessServiceClient;
 use crate::proto::v1::{CreateTokenRequest, ListTokensRequest, RevokeTokenRequest, Role, Token};
@@ -143,9 +143,11 @@ async fn list(all: bool, connection: &Connection, output: &Output) -> Result<()>
                 (None, None) => "revoked".to_owned(),
             };
             let groups = shown(&token.groups.join(","));
-            [token.token_id.clone(), role_name(token).to_owned(), shown(&token.subject), groups, until]
+            let used = token.last_use_time.as_ref();
+            let used = used.map_or_else(|| "not since start".to_owned(), |at| ago(Some(at)));
+            [token.token_id.clone(), role_name(token).to_owned(), shown(&token.subject), groups, until, used]
         };
-        table(["TOKEN", "ROLE", "SUBJECT", "GROUPS", "UNTIL"], tokens.iter().map(row))
+        table(["TOKEN", "ROLE", "SUBJECT", "GROUPS", "UNTIL", "USED"], tokens.iter().map(row))
     })
 }
 
@@ -191,5 +193,6 @@ fn as_json(token: &Token) -> Value {
         "create_time": time_of(token.create_time.as_ref()),
         "expire_time": token.expire_time.as_ref().map(|at| time_of(Some(at))),
         "revoke_time": token.revoke_time.as_ref().map(|at| time_of(Some(at))),
+        "last_use_time": token.last_use_time.as_ref().map(|at| time_of(Some(at))),
     })
 }

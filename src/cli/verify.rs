@@ -3,10 +3,11 @@
 
 use super::Global;
 use super::output::{Output, table};
-use super::replay::{hex, open_logs};
+use super::replay::open_logs;
 use crate::app::log_options;
 use crate::config::Config;
 use crate::detector::sentence::shown;
+use crate::domain::hex::hex;
 use crate::engine::{Verified, verify};
 use crate::eventlog::{self, Log};
 use anyhow::Result;

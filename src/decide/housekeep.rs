@@ -37,17 +37,17 @@ pub fn housekeep(
         .take(CLOSED_PER_CALL_MAX)
         .enumerate()
         .map_while(|(index, (stream, session))| {
-            reason(index, session).map(|reason| closed(tenant, stream, session, reason, receive_time))
+            reason(index, session).map(|reason| closed(tenant, stream, session, (reason, ""), receive_time))
         })
         .collect()
 }
 
-/// The event that closes a session.
+/// The event that closes a session. The actor is empty for what the daemon does by itself.
 pub(super) fn closed(
     tenant: &str,
     stream: &StreamId,
     session: &Session,
-    reason: CloseReason,
+    (reason, actor): (CloseReason, &str),
     receive_time: Timestamp,
 ) -> Pending {
     Pending {
@@ -57,7 +57,11 @@ pub(super) fn closed(
         receive_time,
         call: CallKey::NONE,
         causation: Position::ZERO,
-        event: Event::SessionClosed(SessionClosed { tenant: tenant.to_owned(), reason }),
+        event: Event::SessionClosed(SessionClosed {
+            tenant: tenant.to_owned(),
+            reason,
+            actor: actor.to_owned(),
+        }),
         payload: Payload::default(),
     }
 }

@@ -27,7 +27,13 @@ pub struct Definition {
 }
 
 /// The event for a definition that is new or changed; none for one that is known as it is.
-pub fn define_tool(state: &State, tenant: &str, definition: Definition, now: Timestamp) -> Option<Pending> {
+pub fn define_tool(
+    state: &State,
+    tenant: &str,
+    definition: Definition,
+    actor: &str,
+    now: Timestamp,
+) -> Option<Pending> {
     let hash = definition_hash(&definition);
     let key = tool_hash(&state.key(), &definition.server, &definition.tool);
     let known = state.tenant(tenant).and_then(|tenant| tenant.inventory.get(key));
@@ -57,6 +63,7 @@ pub fn define_tool(state: &State, tenant: &str, definition: Definition, now: Tim
             annotations: definition.annotations,
             category: inferred.category,
             capabilities: inferred.capabilities,
+            actor: actor.to_owned(),
         }),
         payload: Payload::default(),
     })
@@ -112,7 +119,13 @@ pub fn complete(known: KnownCall, outcome: Outcome, last: Revision, now: Timesta
 }
 
 /// The event that ends a live session because its host said so; none if it is not live.
-pub fn end_session(state: &State, tenant: &str, stream: &StreamId, now: Timestamp) -> Option<Pending> {
+pub fn end_session(
+    state: &State,
+    tenant: &str,
+    stream: &StreamId,
+    actor: &str,
+    now: Timestamp,
+) -> Option<Pending> {
     let session = state.tenant(tenant)?.sessions.get(stream)?;
-    Some(closed(tenant, stream, session, CloseReason::Ended, now))
+    Some(closed(tenant, stream, session, (CloseReason::Ended, actor), now))
 }

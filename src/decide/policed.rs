@@ -1,13 +1,16 @@
 //! What the policy says of a call: composition rules, rules and conditions, what a rule expects.
 
 use crate::domain::call::Origin;
-use crate::domain::decision::{Assessment, Floor};
+use crate::domain::decision::{Assessment, Completed, Floor};
 use crate::domain::event::CallProposed;
 use crate::domain::risk::RiskCategory;
 use crate::domain::time::Timestamp;
-use crate::policy::composition::Scope;
+use crate::policy::composition::{Composition, Scope};
 use crate::policy::{Arguments, Facts, Happened, OnFire, Outcome, Policy, SessionFacts};
 use crate::projection::{Session, Tenant, Trail, telling};
+
+/// Completed compositions of one call that are recorded with title and tags; of further ones the id.
+const TOLD_MAX: usize = 16;
 
 /// What the policy says, and the assessment it was said on.
 #[derive(Debug)]
@@ -16,8 +19,8 @@ pub struct Policed<'p> {
     pub outcome: Outcome<'p>,
     /// With the floors that schema and compositions set.
     pub assessment: Assessment,
-    /// Ids of composition rules that the call completes.
-    pub compositions: Vec<String>,
+    /// Composition rules that the call completes.
+    pub compositions: Vec<Completed>,
     /// The strictest of what they ask for.
     pub fired: Option<OnFire>,
 }
@@ -81,7 +84,7 @@ pub(super) fn apply<'p>(
 pub(super) fn facts<'f>(
     seen: &Seen<'f>,
     arguments: &'f Arguments<'f>,
-    compositions: &'f [String],
+    compositions: &'f [Completed],
 ) -> Facts<'f> {
     let proposed = seen.proposed;
     let known = seen.tenant.and_then(|tenant| tenant.inventory.get(proposed.features.tool));
@@ -114,10 +117,10 @@ pub(super) fn facts<'f>(
 }
 
 /// Composition rules that the call completes, the strictest of what they ask for, and the least risk.
-fn completed(seen: &Seen<'_>, policy: &Policy) -> (Vec<String>, Option<OnFire>, u8) {
-    let (mut ids, mut fired, mut risk) = (Vec::new(), None, 0);
+fn completed(seen: &Seen<'_>, policy: &Policy) -> (Vec<Completed>, Option<OnFire>, u8) {
+    let (mut found, mut fired, mut risk) = (Vec::new(), None, 0);
     if policy.compositions().is_empty() {
-        return (ids, fired, risk);
+        return (found, fired, risk);
     }
     let proposed = seen.proposed;
     let values = telling(&proposed.features.arguments);
@@ -148,12 +151,21 @@ fn completed(seen: &Seen<'_>, policy: &Policy) -> (Vec<String>, Option<OnFire>, 
         let Some(slot) = trails.get_mut(place) else { continue };
         let before = slot.get_or_insert_with(|| trail.map(happened).unwrap_or_default());
         if rule.fires(&call, before) {
-            ids.push(rule.id.clone());
+            found.push(told(rule, found.len()));
             fired = fired.max(Some(rule.effect));
             risk = risk.max(rule.risk);
         }
     }
-    (ids, fired, risk)
+    (found, fired, risk)
+}
+
+/// A rule as it is recorded, with so many before it.
+fn told(rule: &Composition, before: usize) -> Completed {
+    let id = rule.id.clone();
+    if before >= TOLD_MAX {
+        return Completed { id, ..Completed::default() };
+    }
+    Completed { id, title: rule.title.clone(), tags: rule.tags.clone(), risk: rule.risk }
 }
 
 fn happened(trail: &Trail) -> Vec<Happened<'_>> {

@@ -4,7 +4,7 @@ use super::lock::own;
 use crate::domain::call::Digest;
 use crate::domain::decision::Mode;
 use crate::domain::event::{
-    Event, Pending, PolicyAdopted, RuleAccepted, RuleRevoked, ToolAccepted, ToolDefined,
+    Event, Pending, PolicyAdopted, PolicyWithdrawn, RuleAccepted, RuleRevoked, ToolAccepted, ToolDefined,
 };
 use crate::domain::json::Json;
 use crate::domain::position::Position;
@@ -36,6 +36,13 @@ pub enum Ruling {
         comment: String,
         /// What the daemon knows of people.
         around: Surroundings,
+    },
+    /// A tenant's own policy is to hold no more: the one for everybody does again.
+    Withdraw {
+        /// What becomes of it.
+        event: PolicyWithdrawn,
+        /// The revision that is meant; none: whichever is current.
+        base: Option<Position>,
     },
     /// A rule is to hold on top of the policy.
     Grant(RuleAccepted),
@@ -78,16 +85,21 @@ pub fn rule(state: &State, ruling: Ruling, now: Timestamp) -> Result<Option<Pend
         Ruling::Adopt { tenant, text, mode, base, actor, comment, around } => {
             let current =
                 if tenant.is_empty() { state.policy_revision } else { state.policy_revision_of(&tenant) };
-            if let Some(base) = base.filter(|base| *base != current) {
-                let message = format!("the policy is at revision {current}, not at {base} any more");
-                return Err(Refusal::Conflict(message));
-            }
+            check_base(base, current)?;
             check_policy(&text, mode, now, &around)?;
             let digest = policy_digest(&text, mode);
             if tenant.is_empty() && digest == state.policy_digest {
                 return Ok(None);
             }
             Event::PolicyAdopted(PolicyAdopted { text, mode, digest, tenant, actor, comment })
+        }
+        Ruling::Withdraw { event, base } => {
+            let own = state.tenant(&event.tenant).map(|tenant| tenant.policies.revision);
+            let Some(own) = own.filter(|own| *own != Position::ZERO) else {
+                return Err(Refusal::Unknown(format!("a policy of tenant `{}` alone", event.tenant)));
+            };
+            check_base(base, own)?;
+            Event::PolicyWithdrawn(event)
         }
         Ruling::Grant(grant) => Event::RuleAccepted(granted(state, grant, now)?),
         Ruling::Revoke(revoked) => {
@@ -106,6 +118,16 @@ pub fn rule(state: &State, ruling: Ruling, now: Timestamp) -> Result<Option<Pend
         }
     };
     Ok(Some(own(state, event, now)))
+}
+
+/// Refuses what was made from a revision that is not the current one any more.
+fn check_base(base: Option<Position>, current: Position) -> Result<(), Refusal> {
+    match base {
+        Some(base) if base != current => {
+            Err(Refusal::Conflict(format!("the policy is at revision {current}, not at {base} any more")))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check_policy(text: &str, mode: Mode, now: Timestamp, around: &Surroundings) -> Result<(), Refusal> {

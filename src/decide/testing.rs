@@ -117,7 +117,7 @@ impl World {
     pub(crate) fn end(&mut self, principal: &str, session: &str, at: i64) {
         let stream = self.stream(principal, session);
         let now = Timestamp::from_micros(at);
-        if let Some(ended) = super::end_session(&self.state, TENANT, &stream, now) {
+        if let Some(ended) = super::end_session(&self.state, TENANT, &stream, "", now) {
             self.take_up(ended);
         }
     }

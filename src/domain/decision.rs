@@ -423,10 +423,30 @@ pub struct Decision {
     pub counted: bool,
     /// Who pays for it, and what its session has shown so far.
     pub account: Account,
-    /// Ids of composition rules that the call completes.
-    pub compositions: Vec<String>,
+    /// Composition rules that the call completes.
+    pub compositions: Vec<Completed>,
     /// The assessment.
     pub assessment: Assessment,
+}
+
+/// A composition rule that a call completes, as it was when the call was decided. Two are the same if it is the same
+/// rule: what is told of it decides nothing.
+#[derive(Clone, Debug, Default, Eq)]
+pub struct Completed {
+    /// The rule's id.
+    pub id: String,
+    /// What it is about; empty: not recorded, as in decisions of earlier versions.
+    pub title: String,
+    /// What it is in ATLAS, OWASP and the like.
+    pub tags: Vec<String>,
+    /// The least risk that it sets.
+    pub risk: u8,
+}
+
+impl PartialEq for Completed {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
 }
 
 impl Decision {

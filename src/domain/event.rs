@@ -1,7 +1,7 @@
 //! Events: facts, in the past tense. The log of them is the only truth; all state is folded from it.
 
 use super::call::{CallFeatures, Digest, Origin, OutcomeStatus, SessionSource};
-use super::decision::{Decision, Mode};
+use super::decision::Decision;
 use super::position::{Position, Revision};
 use super::risk::{Capabilities, RiskCategory};
 use super::stream::{CallKey, StreamId};
@@ -12,6 +12,7 @@ pub use super::oversight::{
     CallRefused, CallReleased, FeedbackGiven, LockLifted, LockPlaced, ReviewDelegated, ReviewJoined,
     ReviewOpened, ReviewResolved, TokenCreated, TokenRevoked, VoteCast,
 };
+pub use super::ruling::{PolicyAdopted, PolicyWithdrawn, RuleAccepted, RuleRevoked, ToolAccepted};
 
 /// Numbers of event kinds in stored records. Never reused; those of later work are taken already.
 pub mod kind {
@@ -67,6 +68,8 @@ pub mod kind {
     pub const RULE_REVOKED: u8 = 23;
     /// A tool's changed definition was accepted.
     pub const TOOL_ACCEPTED: u8 = 24;
+    /// A tenant's own policy was taken back.
+    pub const POLICY_WITHDRAWN: u8 = 34;
     /// A review was handed to somebody.
     pub const REVIEW_DELEGATED: u8 = 25;
     /// A token was made.
@@ -96,6 +99,8 @@ pub enum Event {
     CallCompleted(CallCompleted),
     /// A policy came into force.
     PolicyAdopted(PolicyAdopted),
+    /// A tenant's own policy was taken back.
+    PolicyWithdrawn(PolicyWithdrawn),
     /// A tenant's review budget was set.
     BudgetSet(BudgetSet),
     /// What a session taught was taken back.
@@ -152,6 +157,7 @@ impl Event {
             Self::CallDecided(_) => kind::CALL_DECIDED,
             Self::CallCompleted(_) => kind::CALL_COMPLETED,
             Self::PolicyAdopted(_) => kind::POLICY_ADOPTED,
+            Self::PolicyWithdrawn(_) => kind::POLICY_WITHDRAWN,
             Self::BudgetSet(_) => kind::BUDGET_SET,
             Self::SessionUnlearned(_) => kind::SESSION_UNLEARNED,
             Self::ModelAdopted(_) => kind::MODEL_ADOPTED,
@@ -243,6 +249,8 @@ pub struct SessionClosed {
     pub tenant: String,
     /// Why.
     pub reason: CloseReason,
+    /// Subject of the credential that ended it; empty: the daemon did, or there was none.
+    pub actor: String,
 }
 
 /// A tool's definition: pinned when first seen, compared ever after.
@@ -268,6 +276,8 @@ pub struct ToolDefined {
     pub category: RiskCategory,
     /// Capabilities inferred from all this.
     pub capabilities: Capabilities,
+    /// Subject of the credential that handed it in; empty: there was none.
+    pub actor: String,
 }
 
 /// A call was proposed.
@@ -339,78 +349,6 @@ pub struct CallCompleted {
     pub brought: Vec<u32>,
     /// Subject of the credential that told; empty: there was none.
     pub actor: String,
-}
-
-/// A policy came into force.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PolicyAdopted {
-    /// The whole text of the policy file; empty for the built-in policy, which has no rules.
-    pub text: String,
-    /// Mode where the text sets none.
-    pub mode: Mode,
-    /// SHA-256 of the text, preceded by one byte for the mode.
-    pub digest: Digest,
-    /// The tenant it holds for; empty: every tenant that has none of its own.
-    pub tenant: String,
-    /// Who adopted it; empty: the daemon, from its policy file.
-    pub actor: String,
-    /// What was said about it.
-    pub comment: String,
-}
-
-/// A person granted a rule: by approving and remembering, or by accepting a suggestion.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RuleAccepted {
-    /// Tenant.
-    pub tenant: String,
-    /// Id of the grant; also the rule's id in decisions.
-    pub grant_id: String,
-    /// The rule, YAML as it would stand in the file.
-    pub rule_text: String,
-    /// Until when it holds; none: until it is revoked.
-    pub expires: Option<Timestamp>,
-    /// Who granted it.
-    pub actor: String,
-    /// The review it came from, by the position of its opening; zero: none.
-    pub review: Position,
-    /// The suggestion it came from; empty: none.
-    pub suggestion_id: String,
-    /// What was said about it.
-    pub comment: String,
-}
-
-/// A granted rule was taken back.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RuleRevoked {
-    /// Tenant.
-    pub tenant: String,
-    /// Id of the grant.
-    pub grant_id: String,
-    /// Who took it back.
-    pub actor: String,
-    /// Why.
-    pub reason: String,
-}
-
-/// A tool's changed definition was accepted: its calls are no longer reviewed for the change.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ToolAccepted {
-    /// Tenant.
-    pub tenant: String,
-    /// MCP server.
-    pub server: String,
-    /// Tool name.
-    pub tool: String,
-    /// SHA-256 of the definition that was accepted.
-    pub definition_hash: Digest,
-    /// Category inferred from it, which holds from now on, also if it is lower than before.
-    pub category: RiskCategory,
-    /// Capabilities inferred from it.
-    pub capabilities: Capabilities,
-    /// Who accepted it.
-    pub actor: String,
-    /// What was said about it.
-    pub comment: String,
 }
 
 /// A tenant's review budget was set.

@@ -15,7 +15,7 @@ impl Worker {
         &mut self,
         tenant: &str,
         definitions: Vec<Definition>,
-        now: Timestamp,
+        (actor, now): (&str, Timestamp),
         reply: Reply<Vec<Definedness>>,
     ) {
         if self.state.tenant(tenant).is_none() && self.state.tenants_len() >= TENANTS_MAX {
@@ -23,7 +23,7 @@ impl Worker {
         }
         let mut result = Vec::with_capacity(definitions.len());
         for definition in definitions {
-            result.push(match decide::define_tool(&self.state, tenant, definition, now) {
+            result.push(match decide::define_tool(&self.state, tenant, definition, actor, now) {
                 None => Definedness::Known,
                 Some(pending) => {
                     let changed = pending.event.kind() == kind::TOOL_REDEFINED;

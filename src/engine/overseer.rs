@@ -135,7 +135,7 @@ impl Overseer {
             Event::CallReleased(event) => {
                 self.reviews_changed.insert(event.review);
             }
-            Event::PolicyAdopted(_) => self.policy_changed = true,
+            Event::PolicyAdopted(_) | Event::PolicyWithdrawn(_) => self.policy_changed = true,
             Event::LockPlaced(event) => self.locks_changed.push(event.lock.id.clone()),
             Event::LockLifted(event) => self.locks_changed.push(event.lock_id.clone()),
             _ => {}

@@ -185,7 +185,7 @@ impl Engine {
         let tokens = self.tokens().await?;
         let valid = || tokens.iter().filter(|known| known.revoked.is_none()).map(|known| &known.token);
         if valid().next().is_none() {
-            return Ok(Surroundings::default());
+            return Ok(Surroundings::NoTokens);
         }
         let sees = |token: &&Token| {
             tenant.is_empty() || token.tenants.is_empty() || token.tenants.iter().any(|name| name == tenant)
@@ -195,7 +195,7 @@ impl Engine {
             names: std::iter::once(&token.subject).chain(&token.aliases).cloned().collect(),
             groups: token.groups.clone(),
         });
-        Ok(Surroundings { reviewers: Some(reviewers.collect()) })
+        Ok(Surroundings::Tokens(reviewers.collect()))
     }
 
     /// Asks a partition's state.

@@ -124,6 +124,8 @@ pub enum Command {
         tenant: String,
         /// The definitions.
         definitions: Vec<Definition>,
+        /// Subject of the credential that hands them in; empty: there is none.
+        actor: String,
         /// When we learnt of them.
         now: Timestamp,
         /// For each definition whether it is new, changed, or known.
@@ -135,6 +137,8 @@ pub enum Command {
         tenant: String,
         /// Its stream.
         stream: StreamId,
+        /// Subject of the credential that asks; empty: there is none.
+        actor: String,
         /// When we learnt of it.
         now: Timestamp,
         /// Answered with the position of `SessionClosed`; none if it was not live.

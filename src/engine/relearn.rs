@@ -80,7 +80,8 @@ fn concerns(event: &Event, tenant: &str) -> bool {
         Event::VoteCast(_) | Event::ReviewDelegated(_) | Event::LockPlaced(_) | Event::LockLifted(_) => false,
         Event::TokenCreated(_) | Event::TokenRevoked(_) => false,
         Event::RuleAccepted(_) | Event::RuleRevoked(_) | Event::ToolAccepted(_) => false,
-        Event::PolicyAdopted(_) | Event::BudgetSet(_) | Event::SessionUnlearned(_) => false,
+        Event::PolicyAdopted(_) | Event::PolicyWithdrawn(_) => false,
+        Event::BudgetSet(_) | Event::SessionUnlearned(_) => false,
         Event::ModelAdopted(_) => false,
     }
 }

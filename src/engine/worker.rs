@@ -105,11 +105,11 @@ impl Worker {
             Command::Complete { tenant, call_id, outcome, now, reply } => {
                 self.complete(tenant, call_id, *outcome, now, reply);
             }
-            Command::DefineTools { tenant, definitions, now, reply } => {
-                self.define_tools(&tenant, definitions, now, reply);
+            Command::DefineTools { tenant, definitions, actor, now, reply } => {
+                self.define_tools(&tenant, definitions, (&actor, now), reply);
             }
-            Command::EndSession { tenant, stream, now, reply } => {
-                let ended = self.end_session(&tenant, &stream, now);
+            Command::EndSession { tenant, stream, actor, now, reply } => {
+                let ended = self.end_session(&tenant, &stream, &actor, now);
                 self.defer(reply, ended);
             }
             Command::Unlearn { tenant, session, reason, relearning, now, reply } => {
@@ -154,6 +154,7 @@ impl Worker {
     fn import(&mut self, import: Import, lookup: Lookup, reply: Reply<Imported>) {
         let call = import.call;
         let (tenant, call_id, now) = (call.tenant.clone(), call.call_id.clone(), call.receive_time);
+        let actor = call.actor.clone();
         let key = lookup.key;
         let (decided, duplicate) = match self.recorded(lookup, &call) {
             Ok(Some(decided)) => (Arc::new(decided), true),
@@ -170,7 +171,7 @@ impl Worker {
             self.append_outcome(known, outcome, now);
         }
         if import.ends_session && !duplicate {
-            self.end_session(&tenant, &decided.stream, now);
+            self.end_session(&tenant, &decided.stream, &actor, now);
         }
         self.group
             .deferred
@@ -328,13 +329,19 @@ impl Worker {
         at_hand.unwrap_or_else(|| last_revision(&self.log, stream))
     }
 
-    fn end_session(&mut self, tenant: &str, stream: &StreamId, now: Timestamp) -> Option<Position> {
+    fn end_session(
+        &mut self,
+        tenant: &str,
+        stream: &StreamId,
+        actor: &str,
+        now: Timestamp,
+    ) -> Option<Position> {
         let is_live = self.state.tenant(tenant).is_some_and(|tenant| tenant.sessions.get(stream).is_some());
         if is_live {
             // First: the end is the last word of a session's stream.
             self.cancel_of_session(stream);
         }
-        let ended = decide::end_session(&self.state, tenant, stream, now)?;
+        let ended = decide::end_session(&self.state, tenant, stream, actor, now)?;
         Some(self.take_up(ended))
     }
 

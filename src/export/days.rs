@@ -3,6 +3,7 @@
 
 use super::parquet;
 use super::row::CallRow;
+use crate::domain::hex::hex;
 use crate::domain::time::Timestamp;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -29,8 +30,7 @@ impl Days {
     /// Files of an export of `of` in this directory. Those that begin at or behind `next` were left by a run that was
     /// killed before it could note them: they are removed, and written again.
     pub fn open(dir: &Path, of: &str, next: u64) -> io::Result<Self> {
-        let hash: String = Sha256::digest(of).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-        let prefix = format!("part-{hash}-");
+        let prefix = format!("part-{}-", hex(&Sha256::digest(of)[..4]));
         std::fs::create_dir_all(dir)?;
         for day in std::fs::read_dir(dir)? {
             let day = day?.path();

@@ -1,5 +1,6 @@
 //! One decided call as a flat row: what every tabular form is made of.
 
+use crate::domain::hex::hex;
 use crate::domain::time::{SECOND_US, Timestamp};
 use crate::proto::v1::{self, event::Data};
 use serde::Serialize;
@@ -172,7 +173,7 @@ fn row(
         rule_id: decision.rule_id.clone(),
         detector_bits: DETECTORS.map(|(detector, _)| of(detector)),
         findings: decision.findings.clone(),
-        hash: event.hash.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}")),
+        hash: hex(&event.hash),
     }
 }
 

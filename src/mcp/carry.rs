@@ -6,6 +6,7 @@
 
 use super::peek::{Call, Id};
 use super::refusal::answer;
+use crate::domain::hex::{hex, unhex};
 use crate::proto::v1::Decision;
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::json;
@@ -78,7 +79,7 @@ impl Carrier {
 
     fn state(&self, call_id: &str) -> String {
         let digest = self.mac(call_id).map(|mac| mac.finalize().into_bytes());
-        let digits = digest.iter().flatten().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
+        let digits = digest.map_or_else(String::new, |digest| hex(&digest));
         format!("{OURS}{call_id}.{digits}")
     }
 
@@ -86,11 +87,9 @@ impl Carrier {
     pub fn brought(&self, state: Option<&str>) -> Brought {
         let Some(rest) = state.and_then(|state| state.strip_prefix(OURS)) else { return Brought::Nothing };
         let Some((call_id, digits)) = rest.rsplit_once('.') else { return Brought::Foreign };
-        let digest: Option<Vec<u8>> = (0..digits.len() / 2)
-            .map(|at| u8::from_str_radix(digits.get(at * 2..at * 2 + 2)?, 16).ok())
-            .collect();
-        let genuine =
-            digest.zip(self.mac(call_id)).is_some_and(|(digest, mac)| mac.verify_slice(&digest).is_ok());
+        let genuine = unhex(digits)
+            .zip(self.mac(call_id))
+            .is_some_and(|(digest, mac)| mac.verify_slice(&digest).is_ok());
         if genuine { Brought::Call(call_id.to_owned()) } else { Brought::Foreign }
     }
 }

@@ -8,6 +8,7 @@
 
 use super::peek::{Claims, Meta};
 use crate::domain::call::limits::{CHAIN_LINKS_MAX, NAME_BYTES_MAX, TRACEPARENT_BYTES_MAX};
+use crate::domain::hex;
 use crate::domain::text::is_deceptive;
 use crate::proto::v1::{SessionHints, TraceContext};
 
@@ -111,17 +112,13 @@ pub(crate) fn unescaped(text: &str) -> String {
     let mut rest = text.as_bytes();
     while let Some((&byte, tail)) = rest.split_first() {
         let code = match (byte, tail) {
-            (b'%', [high, low, ..]) => hex(*high).zip(hex(*low)).map(|(high, low)| high * 16 + low),
+            (b'%', [high, low, ..]) => hex::byte(*high, *low),
             _ => None,
         };
         bytes.push(code.unwrap_or(byte));
         rest = if code.is_some() { tail.get(2..).unwrap_or_default() } else { tail };
     }
     String::from_utf8(bytes).unwrap_or_default()
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
 fn clipped(text: &str, most: usize) -> &str {

@@ -42,6 +42,12 @@ impl Book {
     pub fn apply(&mut self, event: &Event, received: Timestamp) -> Result<(), Vec<Fault>> {
         match event {
             Event::PolicyAdopted(event) => self.adopt(event, received)?,
+            Event::PolicyWithdrawn(event) => {
+                if let Some(own) = self.tenants.get_mut(&event.tenant) {
+                    own.base = None;
+                }
+                self.refresh(&event.tenant);
+            }
             Event::RuleAccepted(event) => self.grant(event, received)?,
             Event::RuleRevoked(event) => {
                 if let Some(own) = self.tenants.get_mut(&event.tenant) {

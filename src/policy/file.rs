@@ -1,5 +1,7 @@
 //! A whole policy file: its sections, and what they must keep among each other.
 
+mod reach;
+
 use super::composition;
 use super::document::{self, Node};
 use super::fault::{Fault, Severity};
@@ -8,11 +10,10 @@ use super::file_terms;
 use super::names::Pattern;
 use super::policy::{Policy, RULES_MAX};
 use super::reader::Reader;
-use super::review_terms::{Groups, ReviewTerms, WhenSilent};
+use super::review_terms::Groups;
 use super::rule::{Defaults, Effect, Rule, Thresholds, ToolLabel};
 use super::window::Window;
 use crate::domain::decision::Mode;
-use crate::domain::identity::same_person;
 use crate::domain::risk::RiskCategory;
 use crate::domain::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,11 +45,16 @@ const MEMBERS_MAX: usize = 10_000;
 /// Groups, windows and tool labels, each.
 const NAMED_MAX: usize = 1_000;
 
-/// What the daemon knows that a file does not say.
+/// What the daemon knows that a file does not say: who can vote.
 #[derive(Clone, Debug, Default)]
-pub struct Surroundings {
-    /// Everyone who can vote; none: not known, so that whom the file names is taken for able to.
-    pub reviewers: Option<Vec<Reviewer>>,
+pub enum Surroundings {
+    /// Not known: whom the file names is taken for able to, and of other groups nothing can be said.
+    #[default]
+    Unknown,
+    /// There are no tokens: whoever reaches the daemon's Unix socket votes, in anybody's group.
+    NoTokens,
+    /// Those with a reviewer's token.
+    Tokens(Vec<Reviewer>),
 }
 
 /// A person who can vote.
@@ -58,22 +64,6 @@ pub struct Reviewer {
     pub names: Vec<String>,
     /// Groups by credential; those of the file come on top.
     pub groups: Vec<String>,
-}
-
-impl Reviewer {
-    fn is(&self, name: &str) -> bool {
-        self.names.iter().any(|own| same_person(own, name))
-    }
-
-    /// Takes another credential of the same person in, if it is one.
-    fn merge(&mut self, other: &Self) -> bool {
-        let same = other.names.iter().any(|name| self.is(name));
-        if same {
-            self.names.extend(other.names.iter().cloned());
-            self.groups.extend(other.groups.iter().cloned());
-        }
-        same
-    }
 }
 
 /// A policy file that was read.
@@ -115,7 +105,7 @@ pub fn parse_rule(text: &str, adopted: Timestamp) -> Result<Rule, Vec<Fault>> {
 pub fn check(text: &str, mode: Mode, adopted: Timestamp, around: &Surroundings) -> Parsed {
     let (policy, mut faults) = read(text, mode, adopted);
     if let Some(policy) = &policy {
-        faults.extend(unreachable(policy, around));
+        faults.extend(reach::unreachable(policy, around));
     }
     faults.sort_by_key(|fault| (fault.line, fault.column));
     Parsed { policy: policy.filter(|_| is_sound(&faults)), faults }
@@ -265,74 +255,6 @@ fn read_rules(reader: &mut Reader, node: &Node, names: &Names<'_>) -> Vec<Rule> 
     }
     reader.rule_id.clear();
     rules
-}
-
-/// Reviews that nobody could settle: groups without members, or fewer people than approvers.
-fn unreachable(policy: &Policy, around: &Surroundings) -> Vec<Fault> {
-    let mut faults = Vec::new();
-    for rule in policy.rules() {
-        let Some(terms) = &rule.review else { continue };
-        for message in unreachable_terms(terms, policy, around) {
-            faults.push(Fault { rule_id: rule.id.clone(), ..Fault::error(rule.line, 1, message) });
-        }
-    }
-    for (terms, category) in policy.reviews.by_category.iter().zip(RiskCategory::ALL) {
-        if *terms != ReviewTerms::default() {
-            let messages = unreachable_terms(terms, policy, around);
-            let told =
-                messages.into_iter().map(|message| format!("reviews of category {category}: {message}"));
-            faults.extend(told.map(|message| Fault::error(1, 1, message)));
-        }
-    }
-    faults
-}
-
-fn unreachable_terms(terms: &ReviewTerms, policy: &Policy, around: &Surroundings) -> Vec<String> {
-    let mut messages = Vec::new();
-    for group in &terms.groups {
-        if members(std::slice::from_ref(group), policy, around) == 0 {
-            messages.push(format!("group `{group}` has no members who can vote"));
-        }
-    }
-    if let WhenSilent::Escalate { to, .. } = &terms.when_silent
-        && members(to, policy, around) == 0
-    {
-        messages.push(format!("nobody is in the groups it escalates to ({})", to.join(", ")));
-    }
-    let needed = terms.approvers;
-    let reachable = match (&around.reviewers, terms.groups.is_empty()) {
-        (_, false) => members(&terms.groups, policy, around),
-        (Some(reviewers), true) => people(reviewers).len(),
-        (None, true) => usize::from(needed),
-    };
-    if reachable < usize::from(needed) {
-        messages.push(format!("{needed} approvers are needed and {reachable} can be reached"));
-    }
-    messages
-}
-
-/// Credentials to people: one person may hold several.
-fn people(reviewers: &[Reviewer]) -> Vec<Reviewer> {
-    let mut people: Vec<Reviewer> = Vec::new();
-    for reviewer in reviewers {
-        if !people.iter_mut().any(|known| known.merge(reviewer)) {
-            people.push(reviewer.clone());
-        }
-    }
-    people
-}
-
-/// People who can vote in the name of one of these groups.
-fn members(groups: &[String], policy: &Policy, around: &Surroundings) -> usize {
-    let named = || groups.iter().filter_map(|group| policy.groups.0.get(group)).flatten();
-    let Some(reviewers) = &around.reviewers else {
-        let one = |name: &String| Reviewer { names: vec![name.clone()], groups: Vec::new() };
-        return people(&named().map(one).collect::<Vec<_>>()).len();
-    };
-    let is_member = |person: &&Reviewer| {
-        person.groups.iter().any(|group| groups.contains(group)) || named().any(|name| person.is(name))
-    };
-    people(reviewers).iter().filter(is_member).count()
 }
 
 #[cfg(test)]

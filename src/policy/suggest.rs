@@ -9,12 +9,12 @@ use super::file::parse_rule;
 use super::rule::{Effect, Rule};
 use crate::domain::decision::Verdict;
 use crate::domain::event::{CallDecided, CallProposed};
+use crate::domain::hex::hex;
 use crate::domain::json::Json;
 use crate::domain::stream::{CallKey, StreamId};
 use crate::domain::time::Timestamp;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 
 /// Kinds of call (server, tool, principal) looked at; further ones are counted in [`Suggester::dropped`].
 pub const KINDS_MAX: usize = 10_000;
@@ -240,10 +240,7 @@ fn suggestion(kind: &Kind, seen: &Seen) -> Option<Suggestion> {
         return None;
     }
     let digest = Sha256::digest(&rule_text);
-    let id = digest.iter().take(6).fold("s-".to_owned(), |mut id, byte| {
-        let _written = write!(id, "{byte:02x}");
-        id
-    });
+    let id = format!("s-{}", hex(&digest[..6]));
     Some(Suggestion {
         id,
         sentence: sentence(tool, principal, seen, &widened),

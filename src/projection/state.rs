@@ -229,6 +229,9 @@ impl State {
             Event::PolicyAdopted(event) if !event.tenant.is_empty() => {
                 self.tenant_mut(&event.tenant).policies.revision = recorded.position;
             }
+            Event::PolicyWithdrawn(event) => {
+                self.tenant_mut(&event.tenant).policies.revision = Position::ZERO;
+            }
             Event::PolicyAdopted(event) => {
                 self.policy_revision = recorded.position;
                 self.policy_digest = event.digest;

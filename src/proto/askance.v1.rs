@@ -26,7 +26,8 @@ pub struct Token {
     /// When it was revoked. Absent: it is not.
     #[prost(message, optional, tag = "8")]
     pub revoke_time: ::core::option::Option<::prost_types::Timestamp>,
-    /// When it was last used, to the minute. Absent: never.
+    /// When it was last used, to the minute, since the daemon started; a stream counts when it is opened.
+    /// Absent: not since then. What was done with it is in the log, with the subject as actor.
     #[prost(message, optional, tag = "9")]
     pub last_use_time: ::core::option::Option<::prost_types::Timestamp>,
     /// Other names of the same person, such as "alice@example.com".
@@ -1466,17 +1467,19 @@ pub enum ReasonCode {
     ReviewByDefault = 11,
     /// REVIEW: the risk is at or over the review threshold, or the evidence at or over the tracked one.
     RiskOverReviewThreshold = 12,
-    /// REVIEW: a floor fired.
+    /// REVIEW: a floor fired, or several did. Two that fire alone have codes of their own below.
     FloorFired = 13,
     /// REVIEW: the rule's `expect` does not hold.
     ExpectationFailed = 14,
-    /// REVIEW: the arguments do not match the tool's schema.
+    /// REVIEW: the arguments do not match the tool's schema, and no other floor fired.
     SchemaMismatch = 15,
-    /// REVIEW: the tool's definition changed since it was accepted.
+    /// REVIEW: the tool's definition changed since it was accepted, and no other floor fired.
     DefinitionChanged = 16,
-    /// REVIEW: after several tickets the session is held; this call joins the open review.
+    /// REVIEW: the evidence is over the threshold in a session that is held after several reviews, or in
+    /// an hour with more of them than ever. It is not paid from the budget.
     SessionHeld = 17,
-    /// REVIEW: the baseline is still warming up and the category's default asks for a human.
+    /// Not sent by this version: while a baseline warms up the category's default holds, and
+    /// REVIEW_BY_DEFAULT says so.
     WarmingUp = 18,
     /// DENY: a hard deny rule.
     DeniedByRule = 30,
@@ -4401,7 +4404,7 @@ pub struct Event {
     /// What happened. A reader must pass over kinds it does not know.
     #[prost(
         oneof = "event::Data",
-        tags = "20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 55, 49"
+        tags = "20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 56, 55, 49"
     )]
     pub data: ::core::option::Option<event::Data>,
 }
@@ -4497,6 +4500,9 @@ pub mod event {
         /// The log was created. Always its first event.
         #[prost(message, tag = "48")]
         LogCreated(super::LogCreated),
+        /// A tenant's own policy was taken back.
+        #[prost(message, tag = "56")]
+        PolicyWithdrawn(super::PolicyWithdrawn),
         /// A tenant's review budget was set.
         #[prost(message, tag = "55")]
         BudgetSet(super::BudgetSet),
@@ -4814,6 +4820,13 @@ pub struct RuleAccepted {
     #[prost(message, optional, tag = "1")]
     pub grant: ::core::option::Option<Grant>,
 }
+/// A tenant's own policy was taken back: the one for every tenant holds for it again.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PolicyWithdrawn {
+    /// Why.
+    #[prost(string, tag = "1")]
+    pub comment: ::prost::alloc::string::String,
+}
 /// A granted rule was taken back.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RuleRevoked {
@@ -4977,6 +4990,8 @@ pub enum EventType {
     TokenRevoked = 47,
     /// LogCreated.
     LogCreated = 48,
+    /// PolicyWithdrawn.
+    PolicyWithdrawn = 56,
     /// BudgetSet.
     BudgetSet = 55,
     /// ReviewJoined.
@@ -5019,6 +5034,7 @@ impl EventType {
             Self::TokenCreated => "EVENT_TYPE_TOKEN_CREATED",
             Self::TokenRevoked => "EVENT_TYPE_TOKEN_REVOKED",
             Self::LogCreated => "EVENT_TYPE_LOG_CREATED",
+            Self::PolicyWithdrawn => "EVENT_TYPE_POLICY_WITHDRAWN",
             Self::BudgetSet => "EVENT_TYPE_BUDGET_SET",
             Self::ReviewJoined => "EVENT_TYPE_REVIEW_JOINED",
         }
@@ -5056,6 +5072,7 @@ impl EventType {
             "EVENT_TYPE_TOKEN_CREATED" => Some(Self::TokenCreated),
             "EVENT_TYPE_TOKEN_REVOKED" => Some(Self::TokenRevoked),
             "EVENT_TYPE_LOG_CREATED" => Some(Self::LogCreated),
+            "EVENT_TYPE_POLICY_WITHDRAWN" => Some(Self::PolicyWithdrawn),
             "EVENT_TYPE_BUDGET_SET" => Some(Self::BudgetSet),
             "EVENT_TYPE_REVIEW_JOINED" => Some(Self::ReviewJoined),
             _ => None,
@@ -8930,6 +8947,29 @@ pub struct CheckPolicyResponse {
     #[prost(string, tag = "3")]
     pub revision: ::prost::alloc::string::String,
 }
+/// Take a tenant's own policy back.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WithdrawPolicyRequest {
+    /// The tenant; as ToolCall.tenant.
+    #[prost(string, tag = "1")]
+    pub tenant: ::prost::alloc::string::String,
+    /// The revision that is to be taken back. Empty: whichever is current.
+    #[prost(string, tag = "2")]
+    pub base_revision: ::prost::alloc::string::String,
+    /// Why, up to 4 KiB.
+    #[prost(string, tag = "3")]
+    pub comment: ::prost::alloc::string::String,
+}
+/// It was taken back.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WithdrawPolicyResponse {
+    /// The policy that holds for the tenant from now on, without its text.
+    #[prost(message, optional, tag = "1")]
+    pub policy: ::core::option::Option<Policy>,
+    /// Position of its PolicyWithdrawn event.
+    #[prost(uint64, tag = "2")]
+    pub position: u64,
+}
 /// Adopt a policy.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AdoptPolicyRequest {
@@ -9389,6 +9429,34 @@ pub mod policy_service_client {
                 .insert(GrpcMethod::new("askance.v1.PolicyService", "AdoptPolicy"));
             self.inner.unary(req, path, codec).await
         }
+        /// Takes a tenant's own policy back: from the next decision on the one for every tenant (the daemon's
+        /// policy file) holds for it again. Grants stay. Open reviews and unused approvals of the tenant are
+        /// cancelled, as by any change of its policy. NOT_FOUND: it has none of its own. ABORTED
+        /// (REVISION_CONFLICT): base_revision is no longer current.
+        pub async fn withdraw_policy(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WithdrawPolicyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::WithdrawPolicyResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/askance.v1.PolicyService/WithdrawPolicy",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("askance.v1.PolicyService", "WithdrawPolicy"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Which rules a call meets, and why one wins. Scores nothing, records nothing. INVALID_ARGUMENT
         /// (POLICY_INVALID): the policy text has errors.
         pub async fn explain_policy(
@@ -9619,6 +9687,17 @@ pub mod policy_service_server {
             request: tonic::Request<super::AdoptPolicyRequest>,
         ) -> std::result::Result<
             tonic::Response<super::AdoptPolicyResponse>,
+            tonic::Status,
+        >;
+        /// Takes a tenant's own policy back: from the next decision on the one for every tenant (the daemon's
+        /// policy file) holds for it again. Grants stay. Open reviews and unused approvals of the tenant are
+        /// cancelled, as by any change of its policy. NOT_FOUND: it has none of its own. ABORTED
+        /// (REVISION_CONFLICT): base_revision is no longer current.
+        async fn withdraw_policy(
+            &self,
+            request: tonic::Request<super::WithdrawPolicyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::WithdrawPolicyResponse>,
             tonic::Status,
         >;
         /// Which rules a call meets, and why one wins. Scores nothing, records nothing. INVALID_ARGUMENT
@@ -9930,6 +10009,51 @@ pub mod policy_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = AdoptPolicySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/askance.v1.PolicyService/WithdrawPolicy" => {
+                    #[allow(non_camel_case_types)]
+                    struct WithdrawPolicySvc<T: PolicyService>(pub Arc<T>);
+                    impl<
+                        T: PolicyService,
+                    > tonic::server::UnaryService<super::WithdrawPolicyRequest>
+                    for WithdrawPolicySvc<T> {
+                        type Response = super::WithdrawPolicyResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WithdrawPolicyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as PolicyService>::withdraw_policy(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WithdrawPolicySvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -3,7 +3,9 @@
 use super::wire::{Field, Reader, Writer};
 use super::{Error, named};
 use crate::domain::account::{Account, Tier};
-use crate::domain::decision::{Assessment, DETECTORS, Decision, Detector, Evidence, Reason, Score, Verdict};
+use crate::domain::decision::{
+    Assessment, Completed, DETECTORS, Decision, Detector, Evidence, Reason, Score, Verdict,
+};
 use crate::domain::risk::RiskCategory;
 
 /// Stored raw surprise of a detector that abstained.
@@ -34,7 +36,7 @@ pub(super) fn write_decision(decision: &Decision, out: &mut Writer) {
         slot[2..].copy_from_slice(&millibits(score.surprise).to_le_bytes());
     }
     out.bytes(12, &packed);
-    decision.compositions.iter().for_each(|id| out.bytes_present(14, id.as_bytes()));
+    decision.compositions.iter().for_each(|rule| write_completed(rule, out));
     for score in &decision.assessment.scores {
         let (form, figures) = figures_of(&score.evidence);
         if form != 0 {
@@ -45,6 +47,34 @@ pub(super) fn write_decision(decision: &Decision, out: &mut Writer) {
             });
         }
     }
+}
+
+/// What is told of a rule stands beside its id, where it is told.
+fn write_completed(rule: &Completed, out: &mut Writer) {
+    if rule.title.is_empty() {
+        return out.bytes_present(14, rule.id.as_bytes());
+    }
+    out.message(20, |inner| {
+        inner.text(1, &rule.id);
+        inner.text(2, &rule.title);
+        rule.tags.iter().for_each(|tag| inner.bytes_present(3, tag.as_bytes()));
+        inner.uint(4, rule.risk.into());
+    });
+}
+
+fn read_completed(bytes: &[u8]) -> Result<Completed, Error> {
+    let mut rule = Completed::default();
+    for field in Reader::new(bytes) {
+        let field = field?;
+        match field.number {
+            1 => rule.id = field.text()?,
+            2 => rule.title = field.text()?,
+            3 => rule.tags.push(field.text()?),
+            4 => rule.risk = field.fit()?,
+            _ => {}
+        }
+    }
+    Ok(rule)
 }
 
 fn millibits(value: i32) -> u16 {
@@ -96,7 +126,8 @@ fn read_field(field: &Field<'_>, decision: &mut Decision) -> Result<(), Error> {
         10 => assessment.floors = field.fit()?,
         11 => assessment.risk = field.fit()?,
         12 => read_scores(field.bytes(), &mut assessment.scores),
-        14 => decision.compositions.push(field.text()?),
+        14 => decision.compositions.push(Completed { id: field.text()?, ..Completed::default() }),
+        20 => decision.compositions.push(read_completed(field.bytes())?),
         13 => read_evidence(field.bytes(), &mut assessment.scores)?,
         15 => decision.account.tier = named(field, Tier::from_number)?,
         16 => decision.account.audited = field.uint() != 0,

@@ -39,6 +39,7 @@ fn read(event_kind: u8, body: &[u8], whole: bool) -> Result<Event, Error> {
         kind::BUDGET_SET => Event::BudgetSet(budget_set(body)?),
         kind::SESSION_UNLEARNED => Event::SessionUnlearned(session_unlearned(body)?),
         kind::MODEL_ADOPTED => Event::ModelAdopted(model_adopted(body)?),
+        kind::POLICY_WITHDRAWN => Event::PolicyWithdrawn(policy::read_policy_withdrawn(body)?),
         kind::RULE_ACCEPTED => Event::RuleAccepted(policy::read_rule_accepted(body)?),
         kind::RULE_REVOKED => Event::RuleRevoked(policy::read_rule_revoked(body)?),
         kind::TOOL_ACCEPTED => Event::ToolAccepted(policy::read_tool_accepted(body)?),
@@ -94,11 +95,12 @@ fn session_opened(body: &[u8]) -> Result<SessionOpened, Error> {
 }
 
 fn session_closed(body: &[u8]) -> Result<SessionClosed, Error> {
-    let mut event = SessionClosed { tenant: String::new(), reason: CloseReason::Ended };
+    let mut event = SessionClosed { tenant: String::new(), reason: CloseReason::Ended, actor: String::new() };
     each(body, |field| {
         match field.number {
             1 => event.tenant = field.text()?,
             2 => event.reason = named(field, CloseReason::from_number)?,
+            3 => event.actor = field.text()?,
             _ => {}
         }
         Ok(())
@@ -118,6 +120,7 @@ fn tool_defined(body: &[u8]) -> Result<ToolDefined, Error> {
         annotations: Vec::new(),
         category: RiskCategory::High,
         capabilities: Capabilities::NONE,
+        actor: String::new(),
     };
     each(body, |field| {
         match field.number {
@@ -131,6 +134,7 @@ fn tool_defined(body: &[u8]) -> Result<ToolDefined, Error> {
             8 => event.annotations = field.bytes().to_vec(),
             9 => event.category = named(field, RiskCategory::from_number)?,
             10 => event.capabilities = Capabilities::from_bits(field.fit()?),
+            11 => event.actor = field.text()?,
             _ => {}
         }
         Ok(())

@@ -33,6 +33,7 @@ pub fn encode_into(event: &Event, out: &mut Vec<u8>) {
         Event::BudgetSet(event) => budget_set(event, &mut out),
         Event::SessionUnlearned(event) => session_unlearned(event, &mut out),
         Event::ModelAdopted(event) => model_adopted(event, &mut out),
+        Event::PolicyWithdrawn(event) => policy::policy_withdrawn(event, &mut out),
         Event::RuleAccepted(event) => policy::rule_accepted(event, &mut out),
         Event::RuleRevoked(event) => policy::rule_revoked(event, &mut out),
         Event::ToolAccepted(event) => policy::tool_accepted(event, &mut out),
@@ -64,6 +65,7 @@ fn session_opened(event: &SessionOpened, out: &mut Writer) {
 fn session_closed(event: &SessionClosed, out: &mut Writer) {
     out.text(1, &event.tenant);
     out.uint(2, event.reason.number().into());
+    out.text(3, &event.actor);
 }
 
 fn tool_defined(event: &ToolDefined, out: &mut Writer) {
@@ -79,6 +81,7 @@ fn tool_defined(event: &ToolDefined, out: &mut Writer) {
     out.bytes(8, &event.annotations);
     out.uint(9, event.category.number().into());
     out.uint(10, event.capabilities.bits().into());
+    out.text(11, &event.actor);
 }
 
 fn call_proposed(event: &CallProposed, out: &mut Writer) {

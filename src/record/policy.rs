@@ -1,12 +1,32 @@
-//! Granted rules and accepted definitions as bytes.
+//! Withdrawn policies, granted rules and accepted definitions as bytes.
 
 use super::decode::each;
 use super::wire::Writer;
 use super::{Error, named};
-use crate::domain::event::{RuleAccepted, RuleRevoked, ToolAccepted};
+use crate::domain::event::{PolicyWithdrawn, RuleAccepted, RuleRevoked, ToolAccepted};
 use crate::domain::position::Position;
 use crate::domain::risk::{Capabilities, RiskCategory};
 use crate::domain::time::Timestamp;
+
+pub(super) fn policy_withdrawn(event: &PolicyWithdrawn, out: &mut Writer) {
+    out.text(1, &event.tenant);
+    out.text(2, &event.actor);
+    out.text(3, &event.comment);
+}
+
+pub(super) fn read_policy_withdrawn(body: &[u8]) -> Result<PolicyWithdrawn, Error> {
+    let mut event = PolicyWithdrawn { tenant: String::new(), actor: String::new(), comment: String::new() };
+    each(body, |field| {
+        match field.number {
+            1 => event.tenant = field.text()?,
+            2 => event.actor = field.text()?,
+            3 => event.comment = field.text()?,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(event)
+}
 
 pub(super) fn rule_accepted(event: &RuleAccepted, out: &mut Writer) {
     out.text(1, &event.tenant);

@@ -1,16 +1,18 @@
 //! `AccessService`: tokens, and who the caller is.
 
+use super::convert::micros;
 use super::convert::oversight::{known_token, role, role_of};
-use super::convert::{hex, micros};
 use super::identity::{Standing, hash, identity_of};
 use super::page::{Tokens, size};
 use super::shared::Shared;
 use super::status::Failure;
 use crate::decide::ingest::check_name;
 use crate::domain::event::{TokenCreated, TokenRevoked};
+use crate::domain::hex::hex;
 use crate::domain::identity::{ALIASES_MAX, GROUPS_MAX, Role, TENANTS_MAX, Token};
 use crate::domain::review::limits::COMMENT_BYTES_MAX;
 use crate::domain::time::Timestamp;
+use crate::projection::KnownToken;
 use crate::proto::v1;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
@@ -69,7 +71,7 @@ impl Access {
         };
         let known = self.shared.engine.create_token(TokenCreated { token, actor }).await?;
         self.shared.learn_tokens().await?;
-        Ok(v1::CreateTokenResponse { token: Some(known_token(&known)), secret })
+        Ok(v1::CreateTokenResponse { token: Some(self.shown(&known)), secret })
     }
 
     async fn list(&self, request: v1::ListTokensRequest) -> Result<v1::ListTokensResponse, Failure> {
@@ -82,7 +84,7 @@ impl Access {
         };
         let now = self.shared.engine.now();
         let mut known = self.shared.engine.tokens().await?;
-        let is_shown = |known: &crate::projection::KnownToken| {
+        let is_shown = |known: &KnownToken| {
             request.include_ended || known.revoked.is_none() && !known.token.is_expired(now)
         };
         known.retain(|known| known.position.get() < before && is_shown(known));
@@ -91,7 +93,7 @@ impl Access {
         known.truncate(page);
         let last = known.last().map_or(0, |known| known.position.get());
         Ok(v1::ListTokensResponse {
-            tokens: known.iter().map(known_token).collect(),
+            tokens: known.iter().map(|known| self.shown(known)).collect(),
             next_page_token: if more { tokens.seal_number(last) } else { String::new() },
         })
     }
@@ -106,7 +108,11 @@ impl Access {
         let event = TokenRevoked { token_id: request.token_id, reason: request.reason, actor };
         let known = self.shared.engine.revoke_token(event).await?;
         self.shared.learn_tokens().await?;
-        Ok(v1::RevokeTokenResponse { token: Some(known_token(&known)) })
+        Ok(v1::RevokeTokenResponse { token: Some(self.shown(&known)) })
+    }
+
+    fn shown(&self, known: &KnownToken) -> v1::Token {
+        known_token(known, self.shared.identities.last_use(&known.token.id))
     }
 }
 

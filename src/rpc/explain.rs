@@ -200,7 +200,7 @@ fn by_policy(decision: &Decision) -> String {
             )
         }
         _ => {
-            let rules: Vec<String> = decision.compositions.iter().map(|id| shown(id)).collect();
+            let rules: Vec<String> = decision.compositions.iter().map(|rule| shown(&rule.id)).collect();
             let rules = rules.join(", ");
             format!("Without the calls before it that composition rule {rules} watches for.")
         }

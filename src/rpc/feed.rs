@@ -8,6 +8,7 @@ use super::outbox::{Outbox, Reader, Stuck, outbox};
 use super::page::Tokens;
 use super::shared::Shared;
 use super::status::Failure;
+use super::watch_end::End;
 use crate::domain::time::Timestamp;
 use crate::engine::{Error, Notice};
 use crate::projection::State;
@@ -90,40 +91,14 @@ struct Task<F: Feed> {
     _permit: OwnedSemaphorePermit,
 }
 
-enum End {
-    Stuck(Stuck),
-    Failed(Failure),
-    Stopping,
-}
-
-impl From<Stuck> for End {
-    fn from(stuck: Stuck) -> Self {
-        Self::Stuck(stuck)
-    }
-}
-
-impl From<Failure> for End {
-    fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
-    }
-}
-
 impl<F: Feed> Task<F> {
     async fn run(mut self, outbox: Outbox<F::Message>) {
         let Err(end) = self.follow(&outbox).await else { return };
-        match end {
-            End::Stuck(Stuck::Gone) => {}
-            End::Stuck(Stuck::Stalled(_)) => {
-                self.shared.engine.count("", |counters| &counters.watchers_cut);
-                let message = "the watcher took nothing for too long and was cut; watch again";
-                outbox.end(Failure::new(ErrorCode::WatcherTooSlow, message).into(), true);
-            }
-            End::Stopping => {
-                let message = "the daemon is stopping; resume with the token last received";
-                outbox.end(Failure::new(ErrorCode::NotReady, message).into(), false);
-            }
-            End::Failed(failure) => outbox.end(failure.into(), false),
-        }
+        end.tell(outbox, |_| {
+            self.shared.engine.count("", |counters| &counters.watchers_cut);
+            let message = "the watcher took nothing for too long and was cut; watch again";
+            Failure::new(ErrorCode::WatcherTooSlow, message)
+        });
     }
 
     async fn follow(&mut self, outbox: &Outbox<F::Message>) -> Result<(), End> {

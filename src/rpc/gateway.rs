@@ -149,6 +149,7 @@ impl Gateway {
     async fn register(
         &self,
         request: v1::RegisterToolsRequest,
+        actor: String,
     ) -> Result<v1::RegisterToolsResponse, Failure> {
         let tenant = tenant_of(&request.tenant).to_owned();
         check_name("tenant", &tenant, false).map_err(Failure::invalid)?;
@@ -159,6 +160,7 @@ impl Gateway {
             .call(&tenant, |reply| Command::DefineTools {
                 tenant: tenant.clone(),
                 definitions,
+                actor,
                 now: engine.now(),
                 reply,
             })
@@ -189,7 +191,11 @@ impl Gateway {
         Ok(v1::RegisterToolsResponse { tools })
     }
 
-    async fn end(&self, request: v1::EndSessionRequest) -> Result<v1::EndSessionResponse, Failure> {
+    async fn end(
+        &self,
+        request: v1::EndSessionRequest,
+        actor: String,
+    ) -> Result<v1::EndSessionResponse, Failure> {
         let tenant = tenant_of(&request.tenant).to_owned();
         let stream = if request.session_key.is_empty() {
             self.stream_of_hints(&tenant, &request)?
@@ -200,8 +206,9 @@ impl Gateway {
         let engine = &self.shared.engine;
         let now = engine.now();
         let name = tenant.clone();
-        let closed =
-            engine.call(&tenant, |reply| Command::EndSession { tenant: name, stream, now, reply }).await?;
+        let closed = engine
+            .call(&tenant, |reply| Command::EndSession { tenant: name, stream, actor, now, reply })
+            .await?;
         if closed.is_none() {
             let name = tenant.clone();
             let first = self
@@ -370,16 +377,18 @@ impl v1::gateway_service_server::GatewayService for Gateway {
         &self,
         request: Request<v1::RegisterToolsRequest>,
     ) -> Result<Response<v1::RegisterToolsResponse>, Status> {
-        identity_of(&request)?.must_see(tenant_of(&request.get_ref().tenant))?;
-        Ok(Response::new(self.register(request.into_inner()).await?))
+        let identity = identity_of(&request)?;
+        identity.must_see(tenant_of(&request.get_ref().tenant))?;
+        Ok(Response::new(self.register(request.into_inner(), identity.subject.clone()).await?))
     }
 
     async fn end_session(
         &self,
         request: Request<v1::EndSessionRequest>,
     ) -> Result<Response<v1::EndSessionResponse>, Status> {
-        identity_of(&request)?.must_see(tenant_of(&request.get_ref().tenant))?;
-        Ok(Response::new(self.end(request.into_inner()).await?))
+        let identity = identity_of(&request)?;
+        identity.must_see(tenant_of(&request.get_ref().tenant))?;
+        Ok(Response::new(self.end(request.into_inner(), identity.subject.clone()).await?))
     }
 
     type ImportCallsStream = Ordered<v1::ImportCallsResponse>;

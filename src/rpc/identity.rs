@@ -11,14 +11,18 @@
 use super::accept::Peer;
 use super::status::Failure;
 use crate::domain::identity::{Role, Token, Voter};
-use crate::domain::time::Timestamp;
+use crate::domain::time::{MINUTE_US, Timestamp};
 use crate::projection::KnownToken;
 use crate::proto::v1::ErrorCode;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio::sync::watch;
+
+/// Stands for a token that was not used since the daemon started.
+const UNUSED: i64 = i64::MIN;
 
 /// What a request needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,9 +162,16 @@ pub(super) struct Identities {
 
 #[derive(Default)]
 struct Inside {
-    by_hash: HashMap<[u8; 32], Arc<Identity>>,
+    by_hash: HashMap<[u8; 32], Known>,
+    /// When each token was used last, ended ones too, by its id: microseconds, whole minutes.
+    uses: HashMap<String, Arc<AtomicI64>>,
     /// Whether there are tokens that nobody revoked. An expired one counts: time alone opens nothing.
     any: bool,
+}
+
+struct Known {
+    identity: Arc<Identity>,
+    used: Arc<AtomicI64>,
 }
 
 impl Default for Identities {
@@ -182,12 +193,27 @@ impl Identities {
 
     /// Learns which tokens there are now.
     pub(super) fn learn(&self, tokens: &[KnownToken]) {
+        let mut inside = self.inside.write().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::take(&mut inside.uses);
+        let used = |id: &String| before.get(id).map_or_else(|| Arc::new(AtomicI64::new(UNUSED)), Arc::clone);
+        let uses: HashMap<_, _> =
+            tokens.iter().map(|known| (known.token.id.clone(), used(&known.token.id))).collect();
         let valid = tokens.iter().filter(|known| known.revoked.is_none());
-        let by_hash = valid.map(|known| (known.token.hash, Arc::new(Identity::of_token(&known.token))));
+        let by_hash = valid.filter_map(|known| {
+            let used = Arc::clone(uses.get(&known.token.id)?);
+            Some((known.token.hash, Known { identity: Arc::new(Identity::of_token(&known.token)), used }))
+        });
         let by_hash: HashMap<_, _> = by_hash.collect();
-        let inside = Inside { any: !by_hash.is_empty(), by_hash };
-        *self.inside.write().unwrap_or_else(PoisonError::into_inner) = inside;
+        *inside = Inside { any: !by_hash.is_empty(), by_hash, uses };
+        drop(inside);
         self.learnt.send_modify(|times| *times += 1);
+    }
+
+    /// When a token was used last, to the minute, since the daemon started; none: not since then.
+    pub(super) fn last_use(&self, token_id: &str) -> Option<Timestamp> {
+        let inside = self.inside.read().unwrap_or_else(PoisonError::into_inner);
+        let used = inside.uses.get(token_id)?.load(Ordering::Relaxed);
+        (used != UNUSED).then(|| Timestamp::from_micros(used))
     }
 
     /// Ends once the list of tokens was learnt.
@@ -211,7 +237,9 @@ impl Identities {
     pub(super) fn still_knows(&self, identity: &Identity) -> bool {
         let inside = self.inside.read().unwrap_or_else(PoisonError::into_inner);
         match identity.standing {
-            Standing::Token(_) => inside.by_hash.values().any(|known| known.token_id == identity.token_id),
+            Standing::Token(_) => {
+                inside.by_hash.values().any(|known| known.identity.token_id == identity.token_id)
+            }
             Standing::Loopback => !inside.any,
             Standing::Unix(_) => true,
         }
@@ -229,8 +257,11 @@ impl Identities {
         let any = inside.any;
         if let Some(credential) = credential {
             let known = secret_of(credential.as_bytes()).and_then(|secret| inside.by_hash.get(&hash(secret)));
+            let now = now();
             return match known {
-                Some(identity) if identity.expires.is_none_or(|expires| now() < expires) => {
+                Some(Known { identity, used }) if !identity.is_expired(now) => {
+                    let minute = now.as_micros() - now.as_micros().rem_euclid(MINUTE_US);
+                    used.store(minute, Ordering::Relaxed);
                     Ok(Arc::clone(identity))
                 }
                 _ => Err(unauthenticated("the token is unknown, revoked or expired")),
@@ -403,6 +434,7 @@ mod tests {
     fn with_tokens_only_they_count_on_tcp() {
         let identities = Identities::default();
         identities.learn(&[token(Role::Reviewer, Some(100))]);
+        assert_eq!(identities.last_use("tk_1"), None);
         let local = Peer::Tcp("127.0.0.1:1".parse().unwrap());
         let of = |peer: &Peer, credential: Option<&str>, now: i64| {
             identities.of(peer, &headers(credential), || Timestamp::from_micros(now))
@@ -413,6 +445,9 @@ mod tests {
         let alice = of(&local, Some("bearer secret"), 1).unwrap();
         assert_eq!((alice.subject.as_str(), alice.token_id.as_str()), ("user:alice", "tk_1"));
         assert!(alice.may(Need::Vote) && !alice.may(Need::Gateway));
+        assert_eq!(identities.last_use("tk_1"), Some(Timestamp::default()), "to the minute");
+        identities.learn(&[token(Role::Reviewer, Some(100))]);
+        assert!(identities.last_use("tk_1").is_some() && identities.last_use("tk_2").is_none());
         let unix = of(&Peer::Unix { uid: 0, gid: 0, pid: None }, None, 1).unwrap();
         assert!(unix.may(Need::Operate) && !unix.may(Need::Vote));
         assert!(of(&local, Some("Bearer secret"), 100).is_err(), "expired");

@@ -2,13 +2,14 @@
 
 use super::access::check_text;
 use super::convert::oversight::{known_lock, scope_of};
-use super::convert::{hex, span, stream_of_key, timestamp};
+use super::convert::{span, stream_of_key, timestamp};
 use super::feed::{Feed, Found};
 use super::identity::Identity;
 use super::page::{Tokens, size};
 use super::shared::{Shared, tenant_of};
 use super::status::Failure;
 use crate::decide::ingest::check_name;
+use crate::domain::hex::hex;
 use crate::domain::lock::{Lock, LockOrigin, LockScope, LockTarget, REASON_BYTES_MAX};
 use crate::domain::time::Timestamp;
 use crate::engine::{Lifting, Notice};

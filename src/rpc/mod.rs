@@ -52,6 +52,7 @@ mod unimplemented;
 mod validity;
 mod waiting;
 mod watch;
+mod watch_end;
 
 pub use accept::{Peer, Refused};
 pub use options::{Limits, Options};

@@ -8,6 +8,7 @@ use super::status::Failure;
 use crate::decide::ingest::check_name;
 use crate::detector::p_reject::PReject;
 use crate::domain::event::{Event, ModelAdopted};
+use crate::domain::hex::hex;
 use crate::domain::position::Position;
 use crate::engine::{Command, Engine, Error, EventView};
 use crate::proto::v1;
@@ -60,7 +61,7 @@ impl Models {
         PReject::parse(&request.parameters).map_err(|why| Failure::field("parameters", why))?;
         let digest = Sha256::digest(&request.parameters);
         let event = ModelAdopted {
-            revision: digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect(),
+            revision: hex(&digest[..8]),
             name: request.name,
             card: request.card,
             parameters: request.parameters.to_vec(),

@@ -3,8 +3,8 @@
 //! A token is a place in hex and a keyed hash over the place and the request's filters, so that it cannot
 //! be made up, nor be used with other filters. It holds nothing secret.
 
-use super::convert::hex;
 use super::status::Failure;
+use crate::domain::hex::{hex, unhex};
 use crate::stats::fingerprint::FingerprintKey;
 use prost::Message;
 
@@ -49,11 +49,6 @@ impl Tokens {
         let bytes = place.try_into().map_err(|_| Failure::token(field))?;
         Ok(u64::from_be_bytes(bytes))
     }
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
-    text.as_bytes().chunks(2).map(|pair| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?)).collect()
 }
 
 /// The size of a page: `default` if 0, at most `most`.

@@ -11,7 +11,7 @@ use super::status::Failure;
 use crate::decide::ingest::{Violation, check_name};
 use crate::decide::ruling::Ruling;
 use crate::domain::decision::Mode;
-use crate::domain::event::{Event, RuleAccepted, RuleRevoked};
+use crate::domain::event::{Event, PolicyWithdrawn, RuleAccepted, RuleRevoked};
 use crate::domain::position::Position;
 use crate::domain::time::Timestamp;
 use crate::engine::{Error, EventView};
@@ -90,10 +90,7 @@ impl Policies {
         check_comment("comment", &request.comment)?;
         let name = tenant.clone();
         let current = self.shared.engine.ask(&tenant, move |state| state.policy_revision_of(&name)).await?;
-        let base = match request.base_revision.as_str() {
-            "" => None,
-            text => Some(position("base_revision", text)?),
-        };
+        let base = base_of(&request.base_revision)?;
         let now = self.shared.engine.now();
         let around = self.shared.engine.surroundings(&tenant).await?;
         let checked = policy::check(&request.text, Mode::Enforce, now, &around);
@@ -118,6 +115,22 @@ impl Policies {
         let ruled = self.shared.engine.rule(&tenant, ruling).await?;
         let policy = adopted_at(&self.shared, &tenant, ruled.position, false).await?;
         Ok(v1::AdoptPolicyResponse { policy, faults })
+    }
+
+    async fn withdraw(
+        &self,
+        request: v1::WithdrawPolicyRequest,
+        actor: String,
+    ) -> Result<v1::WithdrawPolicyResponse, Failure> {
+        let tenant = named(&request.tenant)?;
+        check_comment("comment", &request.comment)?;
+        let event = PolicyWithdrawn { tenant: tenant.clone(), actor, comment: request.comment };
+        let base = base_of(&request.base_revision)?;
+        let ruled = self.shared.engine.rule(&tenant, Ruling::Withdraw { event, base }).await?;
+        let name = tenant.clone();
+        let current = self.shared.engine.ask(&tenant, move |state| state.policy_revision_of(&name)).await?;
+        let policy = adopted_at(&self.shared, &tenant, current, false).await?;
+        Ok(v1::WithdrawPolicyResponse { policy, position: ruled.position.get() })
     }
 
     async fn explain(&self, request: v1::ExplainPolicyRequest) -> Result<v1::ExplainPolicyResponse, Failure> {
@@ -264,6 +277,11 @@ pub(super) fn check_comment(field: &'static str, text: &str) -> Result<(), Failu
     Ok(())
 }
 
+/// The revision that a change was made from; none: whichever is current.
+fn base_of(text: &str) -> Result<Option<Position>, Failure> {
+    (!text.is_empty()).then(|| position("base_revision", text)).transpose()
+}
+
 fn position(field: &'static str, text: &str) -> Result<Position, Failure> {
     text.parse().map(Position::new).map_err(|_| Failure::field(field, "is no revision: digits are expected"))
 }
@@ -368,6 +386,14 @@ impl v1::policy_service_server::PolicyService for Policies {
     ) -> Result<Response<v1::AdoptPolicyResponse>, Status> {
         let actor = identity_of(&request)?.actor();
         Ok(Response::new(self.adopt(request.into_inner(), actor).await?))
+    }
+
+    async fn withdraw_policy(
+        &self,
+        request: Request<v1::WithdrawPolicyRequest>,
+    ) -> Result<Response<v1::WithdrawPolicyResponse>, Status> {
+        let actor = identity_of(&request)?.actor();
+        Ok(Response::new(self.withdraw(request.into_inner(), actor).await?))
     }
 
     async fn explain_policy(

@@ -9,20 +9,20 @@ use crate::decide::review::may_vote;
 use crate::domain::review::ReviewState;
 use crate::domain::stream::StreamId;
 use crate::domain::time::Timestamp;
-use crate::engine::Notice;
-use crate::policy::Policy;
+use crate::engine::{Engine, Notice};
 use crate::projection::{Review, State};
 use crate::proto::v1::{self, ErrorCode, watch_reviews_response::Update};
 use std::sync::Arc;
 
 /// Which reviews somebody wants to see.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Wanted {
     pub(super) tenant: String,
     pub(super) identity: Arc<Identity>,
     pub(super) states: Vec<ReviewState>,
     pub(super) stream: Option<StreamId>,
-    pub(super) votable: Option<Arc<Policy>>,
+    /// Only what its reader may vote on, by each tenant's own policy.
+    pub(super) votable: Option<Engine>,
 }
 
 impl Wanted {
@@ -41,9 +41,11 @@ impl Wanted {
     }
 
     fn is_votable(&self, state: Option<&State>, review: &Review, now: Timestamp) -> bool {
-        let Some(policy) = &self.votable else { return true };
+        let Some(engine) = &self.votable else { return true };
+        let partition = engine.partition_of(&review.tenant);
+        let Some(policy) = engine.policy_in_force(partition, &review.tenant) else { return true };
         let empty = State::empty();
-        may_vote(state.unwrap_or(&empty), review, &self.identity.voter(), policy, now).is_ok()
+        may_vote(state.unwrap_or(&empty), review, &self.identity.voter(), &policy, now).is_ok()
     }
 }
 

@@ -19,8 +19,7 @@ use crate::domain::review::limits::COMMENT_BYTES_MAX;
 use crate::domain::review::{Choice, Remember, ReviewState};
 use crate::domain::stream::StreamId;
 use crate::domain::time::{DAY_US, MINUTE_US};
-use crate::engine::{Context, Error};
-use crate::policy::Policy;
+use crate::engine::{Context, Engine, Error};
 use crate::policy::remember::{self, Approved};
 use crate::projection::Review;
 use crate::proto::v1;
@@ -43,14 +42,9 @@ impl Reviews {
         Self { shared }
     }
 
-    fn votable(&self, asked: bool, tenant: &str) -> Option<Arc<Policy>> {
-        asked
-            .then(|| {
-                self.shared
-                    .engine
-                    .policy_in_force(self.shared.engine.partition_of(tenant_of(tenant)), tenant_of(tenant))
-            })
-            .flatten()
+    /// The engine where only what the caller may vote on is wanted.
+    fn votable(&self, asked: bool) -> Option<Engine> {
+        asked.then(|| self.shared.engine.clone())
     }
 
     async fn list(
@@ -67,7 +61,7 @@ impl Reviews {
             "" => 0,
             token => tokens.open_number("page_token", token)? as usize,
         };
-        let votable = self.votable(request.votable_by_me, &request.tenant);
+        let votable = self.votable(request.votable_by_me);
         let wanted = Wanted {
             tenant: request.tenant,
             identity,
@@ -433,7 +427,7 @@ impl v1::review_service_server::ReviewService for Reviews {
         }
         let filters = v1::WatchReviewsRequest { resume_token: String::new(), ..request.clone() };
         let tokens = Tokens::new(self.shared.engine.key(""), "watch reviews", &filters);
-        let votable = self.votable(request.votable_by_me, &request.tenant);
+        let votable = self.votable(request.votable_by_me);
         let wanted = Wanted { tenant: request.tenant, identity, states: Vec::new(), stream: None, votable };
         let reader = feed::begin(&self.shared, ReviewFeed(wanted), tokens, &request.resume_token)?;
         Ok(Response::new(reader))

@@ -6,10 +6,11 @@
 use super::convert::event::Converter;
 use super::convert::timestamp;
 use super::events::Scope;
-use super::outbox::{Outbox, Reader, Stuck, outbox};
+use super::outbox::{Outbox, Reader, outbox};
 use super::page::Tokens;
 use super::shared::Shared;
 use super::status::Failure;
+use super::watch_end::End;
 use crate::domain::position::Position;
 use crate::engine::{Error, TimelineEvent};
 use crate::proto::v1::watch_events_response::Update;
@@ -74,46 +75,19 @@ struct Task {
     _permit: OwnedSemaphorePermit,
 }
 
-enum End {
-    Stuck(Stuck),
-    Failed(Failure),
-    Stopping,
-}
-
-impl From<Stuck> for End {
-    fn from(stuck: Stuck) -> Self {
-        Self::Stuck(stuck)
-    }
-}
-
-impl From<Failure> for End {
-    fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
-    }
-}
-
 impl Task {
     async fn run(mut self, outbox: Outbox<WatchEventsResponse>) {
         let before = self.next - 1;
         let Err(end) = self.follow(&outbox).await else { return };
-        match end {
-            End::Stuck(Stuck::Gone) => {}
-            End::Stuck(Stuck::Stalled(taken)) => {
-                let tenant = self.scope.tenant_counted().to_owned();
-                self.shared.engine.count(&tenant, |counters| &counters.watchers_cut);
-                tracing::warn!(?tenant, "a watcher was cut: it did not read");
-                let message = "the watcher took nothing for too long and was cut; resume with the token";
-                let mut failure = Failure::new(ErrorCode::WatcherTooSlow, message);
-                let token = self.tokens.seal_number(taken.unwrap_or(before));
-                failure.facts.push(("resume_token", token));
-                outbox.end(failure.into(), true);
-            }
-            End::Stopping => {
-                let message = "the daemon is stopping; resume with the token last received";
-                outbox.end(Failure::new(ErrorCode::NotReady, message).into(), false);
-            }
-            End::Failed(failure) => outbox.end(failure.into(), false),
-        }
+        end.tell(outbox, |taken| {
+            let tenant = self.scope.tenant_counted();
+            self.shared.engine.count(tenant, |counters| &counters.watchers_cut);
+            tracing::warn!(?tenant, "a watcher was cut: it did not read");
+            let message = "the watcher took nothing for too long and was cut; resume with the token";
+            let mut failure = Failure::new(ErrorCode::WatcherTooSlow, message);
+            failure.facts.push(("resume_token", self.tokens.seal_number(taken.unwrap_or(before))));
+            failure
+        });
     }
 
     async fn follow(&mut self, outbox: &Outbox<WatchEventsResponse>) -> Result<(), End> {

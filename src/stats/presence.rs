@@ -18,8 +18,8 @@ pub const WEEK_HOURS: usize = 168;
 const ONE: u32 = 1 << 11;
 /// One week in the fixed point of the exposure (Q16).
 const WEEK_Q16: u32 = 1 << 16;
-/// The most the 24 hours lean on the level, where they show no more pattern than chance: after a week or two nobody's
-/// do, and a lone night would still be called usual.
+/// The most that the 24 hours lean on the level where they show no more pattern than chance. After a week or two
+/// nobody's hours show more, and with a stronger lean a lone night would still be called usual.
 const HOURS_LEAN_MAX: f64 = 2.0;
 /// Days of observation before anything is said.
 const FIRST_ANSWER_DAY: i32 = 2;

@@ -155,3 +155,16 @@ fn the_admin_port_tells_health_and_figures() {
     assert_eq!(daemon.stop(), 0, "{}", place.log());
     place.run(&["serve", "--set", "admin.listen=0.0.0.0:1"]).exits(1).says("admin.listen");
 }
+
+#[test]
+fn a_used_port_is_told_with_its_flag_and_leaves_nothing_behind() {
+    let place = Place::new();
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let used = other.local_addr().unwrap().to_string();
+    place.run(&["serve", "--listen", &used]).exits(1).says(&used).says("`--listen ADDRESS`");
+    for door in ["admin", "http"] {
+        let set = format!("{door}.listen={used}");
+        place.run(&["serve", "--set", &set]).exits(1).says(&format!("`--set {door}.listen=ADDRESS`"));
+    }
+    assert!(!place.path().join("askance-data").exists(), "nothing was created");
+}

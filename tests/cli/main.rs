@@ -19,6 +19,7 @@ mod models;
 #[path = "../kit/otlp.rs"]
 mod otlp;
 mod overseeing;
+mod policies;
 mod scoring;
 mod setup;
 mod support;

@@ -175,7 +175,7 @@ fn four_independent_ways_to_panic() {
     let daemon = place.serve(&[]);
     assert_eq!(evaluate(&place, "c-1", "get_logs"), 0);
 
-    let locked = place.run(&["--json", "lock", "everything", "--reason", "drill"]).exits(0).json();
+    let locked = place.run(&["--json", "lock", "everything", "--reason", "drill", "--yes"]).exits(0).json();
     assert_eq!(evaluate(&place, "c-2", "get_logs"), 3, "by command and RPC");
     let id = locked["lock"]["lock_id"].as_str().unwrap();
     place.run(&["unlock", id, "--reason", "drill is over"]).exits(0);

@@ -15,4 +15,5 @@ mod damage;
 mod disk;
 mod flood;
 mod kill;
+mod reviews;
 mod support;

@@ -2,6 +2,7 @@
 
 use askance::proto::v1::control_service_client::ControlServiceClient;
 use askance::proto::v1::gateway_service_client::GatewayServiceClient;
+use askance::proto::v1::review_service_client::ReviewServiceClient;
 use askance::proto::v1::timeline_service_client::TimelineServiceClient;
 use askance::proto::v1::{Decision, EvaluateRequest, GetStatusRequest, SessionHints, ToolCall};
 use std::io::Read;
@@ -129,6 +130,11 @@ impl Daemon {
     /// A client for looking back.
     pub async fn timeline(&self) -> TimelineServiceClient<Channel> {
         TimelineServiceClient::new(channel(&self.socket).await.expect("the daemon is there"))
+    }
+
+    /// A client for reviews.
+    pub async fn reviews(&self) -> ReviewServiceClient<Channel> {
+        ReviewServiceClient::new(channel(&self.socket).await.expect("the daemon is there"))
     }
 
     /// A client on a connection of its own.

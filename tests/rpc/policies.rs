@@ -155,7 +155,7 @@ async fn arguments_that_break_the_schema_are_reviewed_and_the_place_is_told() {
     let good = evaluate(&server, asked("a", "scale_replicas", r#"{"count":3}"#)).await;
     assert_eq!(good.verdict(), v1::Verdict::Allow);
     let bad = evaluate(&server, asked("b", "scale_replicas", r#"{"count":900}"#)).await;
-    assert_eq!(bad.verdict(), v1::Verdict::Review);
+    assert_eq!((bad.verdict(), bad.reason_code()), (v1::Verdict::Review, v1::ReasonCode::SchemaMismatch));
     let finding = bad.findings.iter().find(|finding| finding.detector() == v1::Detector::Schema).unwrap();
     assert_eq!(finding.argument_pointer, "/count");
     assert!(
@@ -173,7 +173,10 @@ async fn a_changed_definition_is_reviewed_until_it_is_accepted() {
     let changed = register(&server, "Scales. Permanently deletes what is left.", SCHEMA).await;
     assert_eq!(changed.status(), v1::ToolStatus::Changed);
     let call = evaluate(&server, asked("a", "scale_replicas", r#"{"count":3}"#)).await;
-    assert_eq!(call.verdict(), v1::Verdict::Review);
+    assert_eq!(
+        (call.verdict(), call.reason_code()),
+        (v1::Verdict::Review, v1::ReasonCode::DefinitionChanged)
+    );
     let mut tools = ToolServiceClient::new(server.socket().await);
     let named = v1::GetToolRequest {
         server: "k8s".to_owned(),

@@ -83,7 +83,8 @@ async fn open_reviews_and_watchers_beside_evaluate() {
         watching.push(tokio::spawn(async move { while let Ok(Some(_)) = stream.message().await {} }));
     }
     let live = stage.engine.ask("default", |state| state.reviews.live()).await.unwrap();
-    assert_eq!(live, REVIEWS);
+    // A few of the calls measured are odd enough to be reviewed, too.
+    assert!((REVIEWS..REVIEWS + CALLS).contains(&live), "{live} reviews are open");
     let mut beside = Vec::new();
     for round in 0..3 {
         beside.push(evaluate_times(&stage, &format!("beside-{round}")).await);

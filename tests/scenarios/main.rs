@@ -8,6 +8,7 @@
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 mod article;
+mod codes;
 mod compositions;
 mod figures;
 mod identities;
@@ -17,6 +18,7 @@ mod otlp;
 mod provenance;
 mod restarts;
 mod reviews;
+mod rulings;
 mod stage;
 mod telling;
 mod tracing;

@@ -1,6 +1,7 @@
 //! What can be said of a policy file alone.
 
 use crate::cli::Global;
+use crate::cli::client::connect_if_there;
 use crate::cli::output::{Output, table};
 use crate::clock::Clock;
 use crate::detector::sentence::shown;
@@ -73,11 +74,27 @@ fn load(path: &Path, global: &Global, output: &Output) -> Result<Result<Policy, 
     }
 }
 
-/// `askance policy check`.
-pub(super) fn check(path: &Path, global: &Global, output: &Output) -> Result<ExitCode> {
+/// `askance policy check`: by the file, and by the daemon that knows who can vote, where one answers.
+pub(super) async fn check(path: &Path, tenant: &str, global: &Global, output: &Output) -> Result<ExitCode> {
     let name = path.display().to_string();
-    let checked = policy::check(&read(path)?, global.load()?.engine.mode, now(), &Surroundings::default());
-    let (true, Some(policy)) = (checked.is_adoptable(), &checked.policy) else {
+    let text = read(path)?;
+    let mut checked = policy::check(&text, global.load()?.engine.mode, now(), &Surroundings::Unknown);
+    let mut asked = "no daemon answers: approvers are counted by the groups of this file alone".to_owned();
+    let mut adoptable = checked.is_adoptable();
+    if let Some(connection) = connect_if_there(global, output).await? {
+        match super::remote::check(&connection, tenant, text).await {
+            Ok((found, by_daemon)) => {
+                asked = "approvers are counted by the daemon's tokens".to_owned();
+                (checked.faults, adoptable) = (found, by_daemon);
+            }
+            Err(fault) => {
+                asked = format!("{fault}: approvers are counted by the groups of this file alone");
+            }
+        }
+        connection.close().await?;
+    }
+    output.note(&asked);
+    let (true, Some(policy)) = (adoptable, &checked.policy) else {
         return refuse(&name, &checked.faults, output);
     };
     let rules: Vec<serde_json::Value> = policy

@@ -1,4 +1,4 @@
-//! `askance policy`: checks, explains and tests a policy file without a daemon; with one, adopts policies
+//! `askance policy`: checks, explains and tests a policy file, also without a daemon; with one, adopts policies
 //! and looks at what they do.
 
 mod file;
@@ -13,7 +13,8 @@ use std::process::ExitCode;
 /// What to do with a policy.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Action {
-    /// Check a policy file: all faults at once; shows its rules in the order they are tried.
+    /// Check a policy file: all faults at once; shows its rules in the order they are tried. Whether enough people
+    /// can approve is counted by the daemon's tokens where one answers.
     Check {
         /// The file.
         file: PathBuf,
@@ -34,7 +35,7 @@ pub(super) enum Action {
 /// Runs the command.
 pub(super) async fn run(action: Action, tenant: &str, global: &Global, output: &Output) -> Result<ExitCode> {
     match action {
-        Action::Check { file } => file::check(&file, global, output),
+        Action::Check { file } => file::check(&file, tenant, global, output).await,
         Action::Explain(args) => file::explain(&args, global, output),
         Action::Test { file, examples } => file::test(&file, &examples, global, output),
         Action::Ask(asked) => remote::run(asked, tenant, global, output).await,

@@ -5,6 +5,7 @@ use crate::cli::client::{Channel, Connection, Otherwise, connect, refused};
 use crate::cli::output::{Output, table};
 use crate::detector::sentence::shown;
 use crate::domain::time::Timestamp;
+use crate::policy::{Fault, Severity};
 use crate::proto::v1;
 use crate::proto::v1::backtest_policy_response::Step;
 use crate::proto::v1::policy_service_client::PolicyServiceClient;
@@ -24,6 +25,15 @@ pub(in crate::cli) enum Asked {
         #[arg(long, default_value = "")]
         comment: String,
         /// The revision it was made from; refused if another one is in force.
+        #[arg(long, default_value = "")]
+        base: String,
+    },
+    /// Take a tenant's own policy back: the daemon's policy file holds for it again.
+    Withdraw {
+        /// Why.
+        #[arg(long, default_value = "")]
+        comment: String,
+        /// The revision that is meant; refused if another one is in force.
         #[arg(long, default_value = "")]
         base: String,
     },
@@ -91,6 +101,7 @@ async fn ask(asked: Asked, tenant: &str, connection: &Connection, output: &Outpu
         Asked::Adopt { file, comment, base } => {
             adopt(&mut client, tenant, &file, comment, base, output).await
         }
+        Asked::Withdraw { comment, base } => withdraw(&mut client, tenant, comment, base, output).await,
         Asked::Show { revision, list } => show(&mut client, tenant, revision, list, output).await,
         Asked::Backtest { file, since, examples } => {
             backtest(&mut client, tenant, &file, since, examples, output).await
@@ -125,16 +136,26 @@ fn since(text: Option<String>) -> Result<Option<prost_types::Timestamp>> {
     Ok(Some(proto_time(at)))
 }
 
-fn fault_lines(name: &str, faults: &[v1::PolicyFault]) -> String {
-    let line = |fault: &v1::PolicyFault| {
-        let near = if fault.nearest_name.is_empty() {
-            String::new()
-        } else {
-            format!("; did you mean `{}`?", fault.nearest_name)
-        };
-        format!("{name}:{}:{}: {}{near}\n", fault.line, fault.column, shown(&fault.message))
+fn fault_lines(name: &str, faults: Vec<v1::PolicyFault>) -> String {
+    faults.into_iter().map(|fault| format!("{name}:{}\n", shown(&told(fault).to_string()))).collect()
+}
+
+/// A fault as the daemon tells it.
+fn told(fault: v1::PolicyFault) -> Fault {
+    let severity = match fault.severity() {
+        v1::FaultSeverity::Warning => Severity::Warning,
+        _ => Severity::Error,
     };
-    faults.iter().map(line).collect()
+    let (line, column, rule_id) = (fault.line, fault.column, fault.rule_id);
+    Fault { severity, line, column, rule_id, message: fault.message, nearest: fault.nearest_name }
+}
+
+/// The faults that the daemon finds in a policy's text, and whether it would adopt it.
+pub(super) async fn check(connection: &Connection, tenant: &str, text: String) -> Result<(Vec<Fault>, bool)> {
+    let mut client = PolicyServiceClient::new(connection.channel()).max_decoding_message_size(16 << 20);
+    let request = v1::CheckPolicyRequest { tenant: tenant.to_owned(), text };
+    let checked = client.check_policy(request).await.map_err(|status| refused(&status))?.into_inner();
+    Ok((checked.faults.into_iter().map(told).collect(), checked.adoptable))
 }
 
 async fn adopt(
@@ -152,15 +173,35 @@ async fn adopt(
     if !checked.adoptable {
         let faults: Vec<Value> = checked.faults.iter().map(|fault| json!(fault.message)).collect();
         output
-            .result(&json!({ "adopted": false, "faults": faults }), || fault_lines(&name, &checked.faults))?;
+            .result(&json!({ "adopted": false, "faults": faults }), || fault_lines(&name, checked.faults))?;
         return Ok(ExitCode::FAILURE);
     }
     let request = v1::AdoptPolicyRequest { tenant: tenant.to_owned(), text, base_revision, comment };
     let adopted = client.adopt_policy(request).await.map_err(|status| refused(&status))?.into_inner();
     let policy = adopted.policy.unwrap_or_default();
     output.result(&json!({ "adopted": true, "revision": policy.revision, "rules": policy.rules }), || {
-        let warnings = fault_lines(&name, &adopted.faults);
+        let warnings = fault_lines(&name, adopted.faults);
         format!("{warnings}revision {} with {} rules is in force", policy.revision, policy.rules)
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn withdraw(
+    client: &mut PolicyServiceClient<Channel>,
+    tenant: &str,
+    comment: String,
+    base_revision: String,
+    output: &Output,
+) -> Result<ExitCode> {
+    let request = v1::WithdrawPolicyRequest { tenant: tenant.to_owned(), base_revision, comment };
+    let withdrawn = client.withdraw_policy(request).await.map_err(|status| refused(&status))?.into_inner();
+    let policy = withdrawn.policy.unwrap_or_default();
+    let told = json!({ "withdrawn": true, "revision": policy.revision, "rules": policy.rules });
+    output.result(&told, || {
+        format!(
+            "revision {} with {} rules, the one for every tenant, is in force again",
+            policy.revision, policy.rules
+        )
     })?;
     Ok(ExitCode::SUCCESS)
 }

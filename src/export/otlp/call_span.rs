@@ -1,9 +1,10 @@
 //! What the span of a call says.
 
-use super::ids::{self, hex};
+use super::ids;
 use super::messages::{Link, Span, SpanEvent, Status, Value, attribute, text};
 use super::names;
 use super::{ERROR, INTERNAL, OK, nanos, short};
+use crate::domain::hex::hex;
 use crate::proto::v1;
 
 /// Surprise from which a finding becomes an event of its span, millibits: one call in twenty.

@@ -1,5 +1,6 @@
 //! Ids of traces and spans: hashes of what the log says, so that the same log gives the same ids for ever.
 
+use crate::domain::hex::unhex;
 use crate::proto::v1;
 use sha2::{Digest, Sha256};
 
@@ -52,19 +53,12 @@ fn hash(parts: &[&str]) -> [u8; 32] {
     hash.finalize().into()
 }
 
-/// Bytes in hex digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
-}
-
 /// Trace id and span id of a W3C `traceparent`, if it is one.
 pub(super) fn parse(traceparent: &str) -> Option<(Vec<u8>, Vec<u8>)> {
     let mut parts = traceparent.split('-');
     let (version, trace, parent) = (parts.next()?, parts.next()?, parts.next()?);
     let bytes = |text: &str, length: usize| {
-        let pairs = text.as_bytes().chunks_exact(2).map(|pair| std::str::from_utf8(pair).ok());
-        let bytes: Option<Vec<u8>> = pairs.map(|pair| u8::from_str_radix(pair?, 16).ok()).collect();
-        bytes.filter(|bytes| text.len() == 2 * length && bytes.iter().any(|byte| *byte != 0))
+        unhex(text).filter(|bytes| bytes.len() == length && bytes.iter().any(|byte| *byte != 0))
     };
     (version.len() == 2 && version != "ff").then_some(())?;
     Some((bytes(trace, 16)?, bytes(parent, 8)?))
@@ -73,6 +67,7 @@ pub(super) fn parse(traceparent: &str) -> Option<(Vec<u8>, Vec<u8>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::hex::hex;
 
     #[test]
     fn only_a_whole_traceparent_counts() {

@@ -6,12 +6,12 @@
 
 use super::collector::{BATCH, Collector, Refused};
 use super::follow::{Follow, PAGE, Source};
-use super::ids::hex;
 use super::log_messages::LogRecord;
 use super::messages::{KeyValue, Span, text};
 use super::metrics;
 use super::own::OwnSpans;
 use crate::config::OtlpSection;
+use crate::domain::hex::hex;
 use crate::domain::time::SECOND_US;
 use crate::engine::{Engine, Standing};
 use crate::export::checkpoint::Checkpoint;

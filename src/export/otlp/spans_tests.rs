@@ -1,8 +1,9 @@
 use super::super::super::row::tests::events;
-use super::super::ids::{self, hex};
+use super::super::ids;
 use super::super::messages::Value;
 use super::super::{ERROR, OK, names};
 use super::*;
+use crate::domain::hex::hex;
 
 fn spans(made: Vec<Made>) -> Vec<Span> {
     made.into_iter().filter_map(|made| if let Made::Span(span) = made { Some(span) } else { None }).collect()

@@ -65,8 +65,11 @@ pub(super) fn check(tree: &Tree) -> Result<Checked, Fault> {
     let mut checker = Checker { locals: Vec::new(), uses_risk: false };
     let (code, kind) = checker.tree(tree)?;
     if !kind.may_be(&Type::Bool) || is_never_boolean(tree) {
-        let kind = if kind == Type::Any { "never that".to_owned() } else { kind.name() };
-        let message = format!("a condition must be true or false, and this is {kind}");
+        let message = if kind == Type::Any {
+            "a condition must be true or false, and what this works out is never either".to_owned()
+        } else {
+            format!("a condition must be true or false, and this is {}", kind.name())
+        };
         return Err(Fault::new(tree.at, message));
     }
     Ok(Checked { code, uses_risk: checker.uses_risk })

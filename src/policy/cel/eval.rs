@@ -355,7 +355,7 @@ fn fact_value<'f>(fact: Fact, facts: &Facts<'f>) -> Value<'f> {
         Fact::SessionCapabilities => Value::texts(session.capabilities.names()),
         Fact::SessionAge => Value::Span(session.age_us),
         Fact::SessionNested => Value::Bool(session.nested),
-        Fact::Compositions => Value::texts(facts.compositions.iter().map(String::as_str)),
+        Fact::Compositions => Value::texts(facts.compositions.iter().map(|rule| rule.id.as_str())),
         Fact::Now => Value::Time(facts.now.as_micros()),
         Fact::RiskScore | Fact::Signal(_) | Fact::Evidence | Fact::Abstained | Fact::Floors => {
             signal_value(fact, facts)

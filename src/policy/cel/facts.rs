@@ -1,6 +1,6 @@
 //! What conditions can ask about a call.
 
-use crate::domain::decision::Assessment;
+use crate::domain::decision::{Assessment, Completed};
 use crate::domain::json::Json;
 use crate::domain::risk::{Capabilities, RiskCategory};
 use crate::domain::time::Timestamp;
@@ -68,7 +68,7 @@ pub struct Facts<'f> {
     /// What the detectors say; none where they were not asked.
     pub assessment: Option<&'f Assessment>,
     /// Composition rules that this call completes.
-    pub compositions: &'f [String],
+    pub compositions: &'f [Completed],
     /// When the call came in.
     pub now: Timestamp,
 }

@@ -108,9 +108,9 @@ fn what_does_not_type_check_is_refused_with_its_place() {
     refused("session.calls > \"5\"", 14, "can never hold");
     refused("args.env && 3", 12, "a boolean is needed");
     refused("session.calls", 7, "must be true or false");
-    refused("-args.n", 0, "never that");
-    refused("args.a + args.b", 7, "never that");
-    refused("args.env == 'x' ? args.a + args.b : 3", 0, "never that");
+    refused("-args.n", 0, "never either");
+    refused("args.a + args.b", 7, "never either");
+    refused("args.env == 'x' ? args.a + args.b : 3", 0, "never either");
     refused("size(now) > 1", 5, "has no size");
     refused("now + now > now", 4, "has no meaning");
     refused("tool == 'x'", 0, "needs a field");

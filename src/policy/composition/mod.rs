@@ -20,6 +20,12 @@ use std::sync::{Arc, LazyLock};
 
 /// Composition rules of a policy, the shipped ones counted.
 pub(super) const COMPOSITIONS_MAX: usize = 256;
+/// A rule's title, bytes.
+pub(super) const TITLE_BYTES_MAX: usize = 256;
+/// Tags of one rule.
+pub(super) const TAGS_MAX: usize = 16;
+/// One tag, bytes.
+pub(super) const TAG_BYTES_MAX: usize = 64;
 /// Steps of one rule.
 pub(super) const STEPS_MAX: usize = 8;
 

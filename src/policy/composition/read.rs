@@ -5,7 +5,10 @@ use super::super::fault::Fault;
 use super::super::names::Pattern;
 use super::super::nearest::nearest;
 use super::super::reader::{Fields, Reader};
-use super::{COMPOSITIONS_MAX, Composition, Field, OnFire, STEPS_MAX, Scope, Shape, Step};
+use super::{
+    COMPOSITIONS_MAX, Composition, Field, OnFire, STEPS_MAX, Scope, Shape, Step, TAG_BYTES_MAX, TAGS_MAX,
+    TITLE_BYTES_MAX,
+};
 use crate::domain::risk::Capabilities;
 use crate::domain::time::DAY_US;
 
@@ -61,15 +64,35 @@ fn rule(reader: &mut Reader, node: &Node) -> Option<Composition> {
     let id = reader.required(&fields, "id", node, "a composition");
     let id = id.and_then(|node| reader.text(node, "id")).map(str::to_owned)?;
     reader.rule_id.clone_from(&id);
-    let title = fields.get("title").and_then(|node| reader.text(node, "title")).unwrap_or(&id).to_owned();
+    let title =
+        fields.get("title").and_then(|node| short(reader, node, "title", TITLE_BYTES_MAX)).unwrap_or(&id);
+    let title = title.to_owned();
     let risk = fields.get("level").and_then(|node| reader.one_of(node, "level", &LEVELS)).unwrap_or(80);
     let effect = fields.get("effect").and_then(|node| reader.one_of(node, "effect", &EFFECTS));
-    let tags = fields.get("tags").map(|node| reader.texts(node, "tags")).unwrap_or_default();
+    let tags = fields.get("tags").map(|node| tags(reader, node)).unwrap_or_default();
     let steps = reader.required(&fields, "steps", node, "a composition").map(|node| steps(reader, node));
     let correlation = reader.required(&fields, "correlation", node, "a composition")?;
     let parts = correlated(reader, correlation, steps?)?;
     let effect = effect.unwrap_or(OnFire::Review);
     Some(Composition { id, title, tags, risk, effect, ..parts })
+}
+
+/// A text of so many bytes at most: it is recorded with every call that completes the rule.
+fn short<'n>(reader: &mut Reader, node: &'n Node, name: &str, most: usize) -> Option<&'n str> {
+    let text = reader.text(node, name)?;
+    if text.len() > most {
+        return reader.wrong(node, format!("{name} is {} bytes long, at most {most}", text.len()));
+    }
+    Some(text)
+}
+
+fn tags(reader: &mut Reader, node: &Node) -> Vec<String> {
+    let tags = reader.texts(node, "tags");
+    if tags.len() > TAGS_MAX || tags.iter().any(|tag| tag.len() > TAG_BYTES_MAX) {
+        let message = format!("at most {TAGS_MAX} tags of at most {TAG_BYTES_MAX} bytes");
+        return reader.wrong(node, message).unwrap_or_default();
+    }
+    tags
 }
 
 fn steps(reader: &mut Reader, node: &Node) -> Vec<Step> {

@@ -1,3 +1,4 @@
+use super::super::review_terms::WhenSilent;
 use super::*;
 
 fn faults(text: &str) -> Vec<String> {
@@ -79,29 +80,50 @@ fn reviews_that_nobody_could_settle_are_refused() {
         &["4:1: rule `r`: 2 approvers are needed and 1 can be reached"],
     );
     check("approvers: {count: 2, groups: [sre, dba]}", &[]);
-    check(
-        "approvers: {groups: [ops]}",
-        &[
-            "4:1: rule `r`: group `ops` has no members who can vote",
-            "4:1: rule `r`: 1 approvers are needed and 0 can be reached",
-        ],
-    );
-    check(
-        "timeout: {after: 5m, then: escalate, to: [nobody]}",
-        &["4:1: rule `r`: nobody is in the groups it escalates to (nobody)"],
-    );
-    let mut around = Surroundings::default();
+    // What the file does not say, a file alone cannot tell: that is a warning.
+    let unlisted = |group: &str| {
+        format!(
+            "4:1: warning: rule `r`: group `{group}` is not in this file; whether tokens stand for it only a daemon knows"
+        )
+    };
+    check("approvers: {count: 2, groups: [ops]}", &[&unlisted("ops")]);
+    check("approvers: {count: 2, groups: [ops, sre]}", &[&unlisted("ops")]);
+    check("timeout: {after: 5m, then: escalate, to: [nobody]}", &[&unlisted("nobody")]);
     let person = |names: &[&str], groups: &[&str]| Reviewer {
         names: names.iter().map(|&name| name.to_owned()).collect(),
         groups: groups.iter().map(|&group| group.to_owned()).collect(),
     };
-    around.reviewers = Some(vec![person(&["user:eve"], &["ops"])]);
-    let text = policy("approvers: {groups: [ops]}");
-    assert!(super::check(&text, Mode::Enforce, Timestamp::from_micros(0), &around).is_adoptable());
+    let among = |around: &Surroundings, rule: &str| -> Vec<String> {
+        let checked = super::check(&policy(rule), Mode::Enforce, Timestamp::from_micros(0), around);
+        checked.faults.iter().map(ToString::to_string).collect()
+    };
+    let eve = Surroundings::Tokens(vec![person(&["user:eve"], &["ops"])]);
+    assert_eq!(among(&eve, "approvers: {groups: [ops]}"), [""; 0]);
+    assert_eq!(
+        among(&eve, "approvers: {count: 2, groups: [ops]}"),
+        ["4:1: rule `r`: 2 approvers are needed and 1 can be reached"]
+    );
+    assert_eq!(
+        among(&eve, "approvers: {groups: [dba]}"),
+        [
+            "4:1: rule `r`: group `dba` has no members who can vote",
+            "4:1: rule `r`: 1 approvers are needed and 0 can be reached"
+        ],
+        "those whom the file names have no credential"
+    );
+    assert_eq!(
+        among(&eve, "timeout: {after: 5m, then: escalate, to: [nobody]}"),
+        ["4:1: rule `r`: nobody is in the groups it escalates to (nobody)"]
+    );
     // Two credentials of one person are one approver.
-    around.reviewers = Some(vec![person(&["user:eve"], &[]), person(&["eve@example.com", "Eve"], &[])]);
-    let checked = super::check(&policy("approvers: 2"), Mode::Enforce, Timestamp::from_micros(0), &around);
-    assert!(!checked.is_adoptable(), "{:?}", checked.faults);
+    let two = vec![person(&["user:eve"], &[]), person(&["eve@example.com", "Eve"], &[])];
+    assert_eq!(
+        among(&Surroundings::Tokens(two), "approvers: 2"),
+        ["4:1: rule `r`: 2 approvers are needed and 1 can be reached"]
+    );
+    let [warning] = &among(&Surroundings::NoTokens, "approvers: 2")[..] else { panic!("one warning") };
+    assert!(warning.contains("only the user of the Unix socket votes"), "{warning}");
+    assert_eq!(among(&Surroundings::NoTokens, "approvers: {groups: [ops]}"), [""; 0]);
     assert_eq!(faults("version: 1\ngroups: {sre: []}\n"), ["2:10: group `sre` has no members"]);
 }
 

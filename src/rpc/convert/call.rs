@@ -3,6 +3,7 @@
 use super::{micros, span};
 use crate::decide::ingest::{FINGERPRINTS_MAX, History, Ingest, RawCall, RawOutcome, Violation};
 use crate::domain::call::{Call, Outcome, OutcomeStatus};
+use crate::domain::hex;
 use crate::domain::time::Timestamp;
 use crate::engine::Engine;
 use crate::proto::v1;
@@ -216,10 +217,10 @@ fn decode_percent(text: &str) -> Cow<'_, str> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&byte, after)) = rest.split_first() {
-        let escaped = (byte == b'%').then(|| after.get(..2)).flatten().and_then(|digits| {
-            let digits = std::str::from_utf8(digits).ok().filter(|digits| !digits.starts_with('+'))?;
-            u8::from_str_radix(digits, 16).ok()
-        });
+        let escaped = match after {
+            [high, low, ..] if byte == b'%' => hex::byte(*high, *low),
+            _ => None,
+        };
         out.push(escaped.unwrap_or(byte));
         rest = if escaped.is_some() { &after[2..] } else { after };
     }

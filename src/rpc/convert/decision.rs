@@ -197,8 +197,9 @@ fn reason_code(decision: &Decision) -> v1::ReasonCode {
         (Reason::CategoryDefault, Verdict::Allow) => Code::AllowedByDefault,
         (Reason::CategoryDefault, Verdict::Review) => Code::ReviewByDefault,
         (Reason::CategoryDefault, Verdict::Deny) => Code::DeniedByDefault,
+        (Reason::Anomaly, _) if decision.account.tier == Tier::Joined => Code::SessionHeld,
         (Reason::Anomaly, _) => Code::RiskOverReviewThreshold,
-        (Reason::FloorFired, _) => Code::FloorFired,
+        (Reason::FloorFired, _) => floor_code(decision.assessment.floors),
         (Reason::RiskDenies, _) => Code::RiskOverDenyThreshold,
         (Reason::Imported, _) => Code::Imported,
         (Reason::SessionLocked, _) => Code::SessionLocked,
@@ -209,6 +210,17 @@ fn reason_code(decision: &Decision) -> v1::ReasonCode {
         (Reason::WindowClosed, _) => Code::WindowClosed,
         (Reason::Unexpected | Reason::ConditionFailed, _) => Code::ExpectationFailed,
         (Reason::CompositionDenies, _) => Code::DeniedByRule,
+    }
+}
+
+/// The code of a floor that fired alone, where it has one.
+const fn floor_code(floors: u16) -> v1::ReasonCode {
+    const SCHEMA: u16 = Floor::SchemaMismatch.bit();
+    const DEFINITION: u16 = Floor::DefinitionChanged.bit();
+    match floors {
+        SCHEMA => v1::ReasonCode::SchemaMismatch,
+        DEFINITION => v1::ReasonCode::DefinitionChanged,
+        _ => v1::ReasonCode::FloorFired,
     }
 }
 
@@ -237,7 +249,8 @@ fn reason_sentence(decision: &Decision) -> String {
         Reason::Unexpected => format!("rule `{rule}` allows it only while it is calm, and it is not"),
         Reason::ConditionFailed => format!("the condition of rule `{rule}` could not be evaluated"),
         Reason::CompositionDenies => {
-            let ids = decision.compositions.join("`, `");
+            let ids: Vec<&str> = decision.compositions.iter().map(|rule| rule.id.as_str()).collect();
+            let ids = ids.join("`, `");
             format!("it completes a chain of calls that a composition rule denies (`{ids}`)")
         }
         Reason::Imported => "history, recorded as it happened".to_owned(),
@@ -323,5 +336,53 @@ impl From<Mode> for v1::Mode {
             Mode::Observe => Self::Observe,
             Mode::Enforce => Self::Enforce,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::account::Account;
+    use crate::domain::decision::{Assessment, Evidence};
+
+    fn decision(reason: Reason, verdict: Verdict) -> Decision {
+        let score = |detector| Score { detector, raw: None, surprise: 0, evidence: Evidence::None };
+        let scores = Detector::ALL.map(score);
+        Decision {
+            verdict,
+            enforced: true,
+            reason,
+            rule_id: "r".to_owned(),
+            category: RiskCategory::Low,
+            threshold: 0,
+            counted: false,
+            account: Account::default(),
+            compositions: Vec::new(),
+            assessment: Assessment { scores, evidence: 0, combined_raw: 0, floors: 0, risk: 0 },
+        }
+    }
+
+    #[test]
+    fn each_reason_has_its_code() {
+        use v1::ReasonCode as Code;
+        let code = |reason, verdict| reason_code(&decision(reason, verdict));
+        for reason in Reason::ALL {
+            assert_ne!(code(reason, Verdict::Review), Code::Unspecified);
+        }
+        assert_eq!(code(Reason::Imported, Verdict::Allow), Code::Imported);
+        assert_eq!(code(Reason::CategoryDefault, Verdict::Deny), Code::DeniedByDefault);
+        assert_eq!(code(Reason::Anomaly, Verdict::Review), Code::RiskOverReviewThreshold);
+        let mut held = decision(Reason::Anomaly, Verdict::Review);
+        held.account.tier = Tier::Joined;
+        assert_eq!(reason_code(&held), Code::SessionHeld);
+        let floors = |floors: &[Floor]| {
+            let mut decision = decision(Reason::FloorFired, Verdict::Review);
+            decision.assessment.floors = floors.iter().fold(0, |bits, floor| bits | floor.bit());
+            reason_code(&decision)
+        };
+        assert_eq!(floors(&[Floor::SchemaMismatch]), Code::SchemaMismatch);
+        assert_eq!(floors(&[Floor::DefinitionChanged]), Code::DefinitionChanged);
+        assert_eq!(floors(&[Floor::SchemaMismatch, Floor::DefinitionChanged]), Code::FloorFired);
+        assert_eq!(floors(&[Floor::Trifecta]), Code::FloorFired);
     }
 }

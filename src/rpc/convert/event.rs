@@ -20,6 +20,7 @@ pub(in crate::rpc) fn tenant_of_event(event: &TimelineEvent) -> Option<&str> {
     match &event.recorded.record.event {
         Event::LogCreated(_) => None,
         Event::PolicyAdopted(event) => (!event.tenant.is_empty()).then_some(event.tenant.as_str()),
+        Event::PolicyWithdrawn(event) => Some(&event.tenant),
         Event::RuleAccepted(event) => Some(&event.tenant),
         Event::RuleRevoked(event) => Some(&event.tenant),
         Event::ToolAccepted(event) => Some(&event.tenant),
@@ -48,6 +49,7 @@ pub(in crate::rpc) const fn type_of(event: &Event) -> v1::EventType {
         Event::CallDecided(_) => v1::EventType::CallDecided,
         Event::CallCompleted(_) => v1::EventType::CallCompleted,
         Event::PolicyAdopted(_) => v1::EventType::PolicyAdopted,
+        Event::PolicyWithdrawn(_) => v1::EventType::PolicyWithdrawn,
         Event::BudgetSet(_) => v1::EventType::BudgetSet,
         Event::SessionUnlearned(_) => v1::EventType::SessionUnlearned,
         Event::ModelAdopted(_) => v1::EventType::ModelAdopted,
@@ -73,12 +75,15 @@ fn actor_of(event: &Event) -> &str {
         Event::PolicyAdopted(event) if !event.actor.is_empty() => &event.actor,
         Event::CallProposed(event) => &event.actor,
         Event::CallCompleted(event) => &event.actor,
+        Event::PolicyWithdrawn(event) => &event.actor,
         Event::RuleAccepted(event) => &event.actor,
         Event::RuleRevoked(event) => &event.actor,
         Event::ToolAccepted(event) => &event.actor,
         Event::LogCreated(_) | Event::PolicyAdopted(_) | Event::CallDecided(_) => "askance",
         Event::SessionClosed(closed) if closed.reason != CloseReason::Ended => "askance",
-        Event::SessionOpened(_) | Event::SessionClosed(_) | Event::ToolDefined(_) => "",
+        Event::SessionClosed(event) => &event.actor,
+        Event::ToolDefined(event) => &event.actor,
+        Event::SessionOpened(_) => "",
         other => oversight::actor_of(other),
     }
 }
@@ -186,6 +191,9 @@ impl Converter {
             Event::PolicyAdopted(event) => Data::PolicyAdopted(v1::PolicyAdopted {
                 policy: Some(policy::revision(event, at, position, true)),
             }),
+            Event::PolicyWithdrawn(event) => {
+                Data::PolicyWithdrawn(v1::PolicyWithdrawn { comment: event.comment })
+            }
             Event::RuleAccepted(event) => Data::RuleAccepted(v1::RuleAccepted {
                 grant: Some(policy::accepted(event, at, partition as usize)),
             }),

@@ -1,6 +1,7 @@
 //! Findings that come from the policy: schemas and composition rules.
 
-use crate::domain::decision::{Decision, Reason};
+use crate::detector::sentence::shown;
+use crate::domain::decision::{Completed, Decision, Reason};
 use crate::policy::composition::shipped;
 use crate::proto::v1;
 
@@ -14,17 +15,7 @@ pub(in crate::rpc) fn of_policy(decision: &Decision, schema_fault: &str) -> Vec<
             ..told(v1::Detector::Schema, schema_fault.to_owned())
         });
     }
-    for id in &decision.compositions {
-        let rules = shipped();
-        let known = rules.iter().find(|rule| rule.id == *id);
-        let sentence = match known {
-            Some(rule) => format!("{} (composition rule `{id}`)", rule.title),
-            None => format!("composition rule `{id}` is complete with this call"),
-        };
-        let tags = known.map(|rule| rule.tags.clone()).unwrap_or_default();
-        let floor = known.map_or(0, |rule| rule.risk.into());
-        findings.push(v1::Finding { tags, floor, ..told(v1::Detector::Composition, sentence) });
-    }
+    findings.extend(decision.compositions.iter().map(completed));
     let rule = &decision.rule_id;
     match decision.reason {
         Reason::Unexpected => findings.push(told(
@@ -38,6 +29,25 @@ pub(in crate::rpc) fn of_policy(decision: &Decision, schema_fault: &str) -> Vec<
         _ => {}
     }
     findings
+}
+
+fn completed(rule: &Completed) -> v1::Finding {
+    let id = &rule.id;
+    if !rule.title.is_empty() {
+        let sentence = format!("{} (composition rule `{}`)", shown(&rule.title), shown(id));
+        let (tags, floor) = (rule.tags.clone(), rule.risk.into());
+        return v1::Finding { tags, floor, ..told(v1::Detector::Composition, sentence) };
+    }
+    // Recorded by an earlier version: what is told of it now is what is shipped under its id, if anything.
+    let rules = shipped();
+    let known = rules.iter().find(|rule| rule.id == *id);
+    let sentence = match known {
+        Some(rule) => format!("{} (composition rule `{id}`)", rule.title),
+        None => format!("composition rule `{}` is complete with this call", shown(id)),
+    };
+    let tags = known.map(|rule| rule.tags.clone()).unwrap_or_default();
+    let floor = known.map_or(0, |rule| rule.risk.into());
+    v1::Finding { tags, floor, ..told(v1::Detector::Composition, sentence) }
 }
 
 fn told(detector: v1::Detector, sentence: String) -> v1::Finding {

@@ -18,6 +18,7 @@ mod view;
 pub(super) use view::argument_view;
 
 use crate::decide::ingest::Violation;
+use crate::domain::hex::{hex, unhex};
 use crate::domain::stream::StreamId;
 use crate::domain::time::Timestamp;
 use prost_types::{Duration, Timestamp as ProtoTimestamp};
@@ -79,27 +80,12 @@ const SPAN_SECONDS_MAX: u64 = 315_576_000_000;
 
 /// The stream behind a session key: 32 hex digits.
 pub(super) fn stream_of_key(key: &str) -> Option<StreamId> {
-    if key.len() != 32 || !key.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    let number = u128::from_str_radix(key, 16).ok()?;
-    Some(StreamId::from_bytes(number.to_be_bytes()))
+    Some(StreamId::from_bytes(unhex(key)?.try_into().ok()?))
 }
 
-/// The key of a session, empty for none. Made for every decision, so without the machinery of `format!`.
+/// The key of a session, empty for none.
 pub(super) fn key_of_stream(stream: &StreamId) -> String {
     if stream.is_none() { String::new() } else { hex(stream.as_bytes()) }
-}
-
-/// Bytes as lower-case hex digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        text.push(char::from(DIGITS[usize::from(byte & 15)]));
-    }
-    text
 }
 
 #[cfg(test)]

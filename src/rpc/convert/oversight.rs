@@ -214,9 +214,13 @@ fn token(token: &Token, created: Timestamp) -> v1::Token {
     }
 }
 
-/// A token as it is now.
-pub(in crate::rpc) fn known_token(known: &KnownToken) -> v1::Token {
-    v1::Token { revoke_time: known.revoked.map(timestamp), ..token(&known.token, known.created) }
+/// A token as it is now, and when it was used last.
+pub(in crate::rpc) fn known_token(known: &KnownToken, last_use: Option<Timestamp>) -> v1::Token {
+    v1::Token {
+        revoke_time: known.revoked.map(timestamp),
+        last_use_time: last_use.map(timestamp),
+        ..token(&known.token, known.created)
+    }
 }
 
 /// What a credential may do.

@@ -1,0 +1,162 @@
+//! Policies and tools from the command line: checked, explained, tried, adopted, taken back; definitions looked at.
+
+use crate::support::{Place, Ran};
+use askance::proto::v1;
+use askance::proto::v1::gateway_service_client::GatewayServiceClient;
+
+const FIVE: &str = r#"version: 1
+rules:
+  - {id: status, tool: get_service_*, effect: allow, risk: low}
+  - {id: scale, tool: scale_replicas, effect: allow, risk: medium}
+  - {id: deploy-staging, tool: deploy_service, when: args.env == "staging", effect: allow}
+  - {id: deploy-production, tool: deploy_service, when: args.env == "production", effect: review, risk: critical}
+  - {id: migrate, tool: run_migration, effect: review, risk: critical, approvers: 2}
+"#;
+
+const TWO_OF_OPS: &str =
+    "version: 1\nrules:\n  - {id: two, tool: x, effect: review, approvers: {count: 2, groups: [ops]}}\n";
+
+fn evaluate(place: &Place, tenant: &str, id: &str, tool: &str, args: &str) -> Ran {
+    let call = ["evaluate", "--tenant", tenant, "--tool", tool, "--principal", "user:a", "--session", id];
+    place.run(&[&call[..], &["--call-id", id, "--args", args]].concat())
+}
+
+/// What a file alone can tell, and what only a daemon knows: how many people can approve.
+#[test]
+fn approvers_are_counted_where_they_can_be() {
+    let place = Place::new();
+    place.file("two.yaml", TWO_OF_OPS);
+    place
+        .run(&["policy", "check", "two.yaml"])
+        .exits(0)
+        .says("no daemon answers: approvers are counted by the groups of this file alone")
+        .says("warning: rule `two`: group `ops` is not in this file");
+    place.file("one.yaml", TWO_OF_OPS.replace("rules:", "groups: {ops: [user:ann]}\nrules:"));
+    place.run(&["policy", "check", "one.yaml"]).exits(1).says("2 approvers are needed and 1 can be reached");
+
+    let daemon = place.serve(&[]);
+    let check = || place.run(&["policy", "check", "two.yaml"]);
+    check().exits(0).says("only the user of the Unix socket votes");
+    let token = |subject: &str| {
+        let args = ["token", "create", "--subject", subject, "--role", "reviewer", "--groups", "ops"];
+        place.run(&args).exits(0);
+    };
+    token("user:ann");
+    check()
+        .exits(1)
+        .says("counted by the daemon's tokens")
+        .says("2 approvers are needed and 1 can be reached");
+    place.run(&["policy", "adopt", "two.yaml"]).exits(1).says("1 can be reached");
+    token("user:bob");
+    check().exits(0).says("two.yaml is sound");
+    place.run(&["policy", "adopt", "two.yaml"]).exits(0).says("is in force");
+    place.run(&["token", "list"]).exits(0).says("not since start");
+    assert_eq!(daemon.stop(), 0, "{}", place.log());
+}
+
+#[test]
+fn a_policy_is_explained_and_tested_without_a_daemon() {
+    let place = Place::new();
+    place.file("policy.yaml", FIVE);
+    let explain = ["policy", "explain", "policy.yaml", "--tool", "deploy_service", "--args"];
+    place
+        .run(&[&explain[..], &[r#"{"env":"production"}"#]].concat())
+        .exits(0)
+        .says("REVIEW  category critical")
+        .says("rule `deploy-production` wins")
+        .says("its condition does not hold: args.env == \"staging\"");
+    place.run(&[&explain[..], &["{"]].concat()).exits(1).says("--args");
+    place.file(
+        "examples.yaml",
+        "- {tool: scale_replicas, expect: allow, rule: scale}\n- {tool: run_migration, expect: review}\n",
+    );
+    place.run(&["policy", "test", "policy.yaml", "examples.yaml"]).exits(0).says("2 of 2 examples");
+    place.file("wrong.yaml", "- {name: by night, tool: run_migration, expect: allow}\n");
+    place
+        .run(&["policy", "test", "policy.yaml", "wrong.yaml"])
+        .exits(1)
+        .says("wrong.yaml:1: by night: expected allow, found review by `migrate`");
+    place.file("odd.yaml", "- {tool: x, expct: allow}\n");
+    place.run(&["policy", "test", "policy.yaml", "odd.yaml"]).exits(1).says("did you mean `expect`");
+}
+
+/// History is tried by another policy, covered, and taken as ground for a rule; a tenant's own policy comes and goes.
+#[test]
+fn a_policy_is_tried_adopted_and_taken_back() {
+    let place = Place::new();
+    place.file("policy.yaml", FIVE);
+    let daemon = place.serve(&[]);
+    for number in 0..8 {
+        let id = format!("c-{number}");
+        evaluate(&place, "acme", &id, "scale_replicas", r#"{"service":"api","count":3}"#).exits(4);
+    }
+    let policy = |args: &[&str]| place.run(&[&["policy", "--tenant", "acme"][..], args].concat());
+    policy(&["backtest", "policy.yaml"]).exits(0).says("8 calls decided again").says("scale");
+    policy(&["coverage"]).exits(0).says("8 calls").says("scale_replicas");
+    let found = policy(&["suggest", "--json"]).exits(0).json();
+    let id = found[0]["id"].as_str().unwrap().to_owned();
+    policy(&["suggest", "--accept", &id, "--ttl", "1d"]).exits(0).says("holds now");
+    evaluate(&place, "acme", "d-1", "scale_replicas", r#"{"service":"api","count":3}"#).exits(0);
+
+    policy(&["withdraw"]).exits(1).says("not known");
+    policy(&["adopt", "policy.yaml", "--comment", "a trial"]).exits(0).says("with 5 rules is in force");
+    evaluate(&place, "acme", "d-2", "scale_replicas", r#"{"service":"db","count":9}"#).exits(0);
+    policy(&["show"]).exits(0).says("deploy-production");
+    policy(&["withdraw", "--base", "1"]).exits(1).says("not at 1 any more");
+    policy(&["withdraw", "--comment", "the trial is over"]).exits(0).says("the one for every tenant");
+    policy(&["show"]).exits(0).says("the built-in policy");
+    evaluate(&place, "acme", "d-3", "scale_replicas", r#"{"service":"db","count":9}"#).exits(4);
+    evaluate(&place, "acme", "d-4", "scale_replicas", r#"{"service":"api","count":3}"#)
+        .exits(0)
+        .says("granted rule");
+    assert_eq!(daemon.stop(), 0, "{}", place.log());
+    // Each call was decided by the policy of its moment, and comes out the same.
+    let replayed = place.run(&["replay", "--json"]).exits(0).json();
+    assert_eq!((replayed[0]["decided"].as_u64(), replayed[0]["differing"].as_u64()), (Some(12), Some(0)));
+    place.run(&["verify"]).exits(0);
+}
+
+fn register(place: &Place, description: &str) {
+    let path = place.path().join("askance-data/askance.sock");
+    let definition = v1::ToolDefinition {
+        name: "scale_replicas".to_owned(),
+        description: description.to_owned(),
+        input_schema_json: br#"{"type":"object"}"#.to_vec().into(),
+        ..v1::ToolDefinition::default()
+    };
+    let request = v1::RegisterToolsRequest {
+        server: "k8s".to_owned(),
+        tools: vec![definition],
+        ..v1::RegisterToolsRequest::default()
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let endpoint = tonic::transport::Endpoint::from_shared(format!("unix://{}", path.display())).unwrap();
+        let mut client = GatewayServiceClient::new(endpoint.connect().await.unwrap());
+        client.register_tools(request).await.unwrap();
+    });
+}
+
+/// A tool whose definition changed is reviewed until somebody has looked.
+#[test]
+fn a_changed_tool_is_looked_at_and_accepted() {
+    let place = Place::new();
+    place.file("policy.yaml", FIVE);
+    let daemon = place.serve(&["--policy", "policy.yaml"]);
+    register(&place, "Scales a service.");
+    register(&place, "Scales a service. Permanently deletes what is left.");
+    let call = |id: &str| {
+        let call = ["evaluate", "--server", "k8s", "--tool", "scale_replicas", "--principal", "user:a"];
+        place.run(&[&call[..], &["--session", id, "--call-id", id]].concat())
+    };
+    call("c-1").exits(4).says("definition changed");
+    place.run(&["tools", "list", "--changed"]).exits(0).says("scale_replicas").says("changed");
+    let named = ["scale_replicas", "--server", "k8s"];
+    let tools = |action: &str| place.run(&[&["tools", action][..], &named[..]].concat());
+    tools("show").exits(0).says("Permanently deletes");
+    tools("diff").exits(0).says("Scales a service.").says("Permanently deletes");
+    tools("accept").exits(0);
+    call("c-2").exits(0);
+    place.run(&["tools", "show", "scale_replica", "--server", "k8s"]).exits(1).says("not known");
+    assert_eq!(daemon.stop(), 0, "{}", place.log());
+}
