@@ -343,7 +343,7 @@ async fn a_gateway_looks_at_the_review_of_a_call() {
     };
     let seen = gateway.get_call_review(look("c-1", None)).await.unwrap().into_inner();
     assert_eq!((seen.state(), seen.same_call), (v1::ReviewState::Pending, false));
-    let progress = seen.progress.unwrap();
+    let progress = seen.progress.clone().unwrap();
     assert_eq!((progress.review_id.as_str(), progress.approvals), (decision.review_id.as_str(), 0));
     assert!(progress.deadline.is_some() && seen.on_deadline() == v1::TimeoutAction::Deny);
     assert!(seen.resolve_time.is_none() && seen.approval_expire_time.is_none());
