@@ -281,7 +281,8 @@ fn whereabouts(envelope: &Envelope, carried: &Carried) -> (Option<SessionHints>,
     whence.fill(carried);
     let (session, parent) = (session_name(&whence.named), session_name(&whence.parent));
     let fixed = Fixed { session, parent, ..Fixed::default() };
-    let Scope { session, trace, .. } = scope(&fixed, &session_name(&whence.connection), "", &[], &whence.meta);
+    let Scope { session, trace, .. } =
+        scope(&fixed, &session_name(&whence.connection), "", &[], &whence.meta);
     if session == SessionHints::default() { (None, None) } else { (Some(session), trace) }
 }
 

@@ -10,10 +10,10 @@
 
 use crate::clock::Clock;
 use crate::domain::call::limits::REQUEST_BYTES_MAX;
+use crate::domain::hex::hex;
 use crate::domain::mask::Masker;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -166,12 +166,7 @@ pub(super) fn key(parts: &[&str]) -> String {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part.as_bytes());
     }
-    let mut text = String::new();
-    for byte in hash.finalize().iter().take(16) {
-        // Writing to a string does not fail.
-        let _written = write!(text, "{byte:02x}");
-    }
-    text
+    hash.finalize().get(..16).map_or_else(String::new, hex)
 }
 
 /// The end of a text: what the user said last.

@@ -231,9 +231,9 @@ impl World {
     /// A session of any agent's on any working day of `from..to`, in this manner.
     pub(super) fn lone_session(&mut self, from: i64, to: i64, session: &str, manner: Manner) -> Vec<Line> {
         // Each session has a source of its own, so that no other changes it.
-        let seed = session.bytes().fold(self.random.clone().next(), |seed, byte| {
-            Random::new(seed ^ u64::from(byte)).next()
-        });
+        let seed = session
+            .bytes()
+            .fold(self.random.clone().next(), |seed, byte| Random::new(seed ^ u64::from(byte)).next());
         let ours = std::mem::replace(&mut self.random, Random::new(seed));
         let agents = self.agents.clone();
         let agent = self.random.pick(&agents).clone();

@@ -134,7 +134,8 @@ fn plant(file: &Path, args: &Args, world: &World, output: &Output) -> Result<()>
     let mut out = created(file)?;
     let mut calls = 0_u64;
     for replica in 1..=DRAWS {
-        for call in attacks::draw(&mut world.clone(), replica, EACH, (args.days - PLANTED_DAYS).max(0), args.days)
+        for call in
+            attacks::draw(&mut world.clone(), replica, EACH, (args.days - PLANTED_DAYS).max(0), args.days)
         {
             serde_json::to_writer(&mut out, &call)?;
             out.write_all(b"\n")?;
@@ -143,7 +144,10 @@ fn plant(file: &Path, args: &Args, world: &World, output: &Output) -> Result<()>
     }
     out.flush()?;
     let kinds = attacks::Attack::ALL.len();
-    output.note(&format!("{calls} calls of {DRAWS} draws, {EACH} attacks of {kinds} kinds each, in {}", file.display()));
+    output.note(&format!(
+        "{calls} calls of {DRAWS} draws, {EACH} attacks of {kinds} kinds each, in {}",
+        file.display()
+    ));
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use super::scan::Found;
 use super::scope::{Fixed, is_name, scope};
 use super::tasks::WAIT_MAX;
 use super::tools::{Categories, definitions};
+use crate::domain::hex::hex;
 use crate::domain::risk::RiskCategory;
 use crate::proto::v1::{Decision, Outcome, OutcomeStatus, SessionHints, ToolCall, Verdict};
 use anyhow::{Result, anyhow};
@@ -110,7 +111,7 @@ impl Guard {
         getrandom::fill(&mut key).map_err(|fault| anyhow!("no random bytes: {fault}"))?;
         let carrier = settings.review_page.clone().map(|page| Carrier::new(key, page));
         let carrier = carrier.transpose().map_err(|fault| anyhow!("--review-page: {fault}"))?;
-        let run = random.iter().fold(String::new(), |id, byte| id + &format!("{byte:02x}"));
+        let run = hex(&random);
         let recorder = Recorder::start(Arc::clone(&gate), settings.fixed.tenant.clone());
         Ok(Self {
             gate,

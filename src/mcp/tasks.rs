@@ -7,6 +7,7 @@
 
 use super::peek::{INVALID_PARAMS, Id, TaskAsk, TaskVerb};
 use super::refusal::answer;
+use crate::domain::hex::hex;
 use crate::domain::time::Timestamp;
 use crate::proto::v1::Decision;
 use serde::Deserialize;
@@ -106,7 +107,7 @@ impl Tasks {
         if self.bytes + bytes > TASK_BYTES_MAX {
             return Err("64 MiB are kept for tasks");
         }
-        let id = random.iter().fold(OURS.to_owned(), |id, byte| id + &format!("{byte:02x}"));
+        let id = format!("{OURS}{}", hex(&random));
         let (stop, stopped) = oneshot::channel();
         let message = format!("waits for a person to approve review {}", decision.review_id);
         let state = State::Working(Some(stop));

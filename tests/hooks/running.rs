@@ -150,10 +150,13 @@ fn a_session_from_its_first_request_to_its_end() {
         json!({ "session_id": "s-1", "hook_event_name": "UserPromptSubmit", "permission_mode": "default", "prompt": prompt }),
     );
     let within = |path: &Path| std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
-    let left: Vec<String> = within(&place.path().join("askance-data/hooks"))
-        .flat_map(|shelf| within(&shelf))
-        .map(|path| std::fs::read_to_string(path).unwrap())
-        .collect();
+    let notes = || -> Vec<String> {
+        within(&place.path().join("askance-data/hooks"))
+            .flat_map(|shelf| within(&shelf))
+            .map(|path| std::fs::read_to_string(path).unwrap())
+            .collect()
+    };
+    let left = notes();
     assert!(left.len() == 1 && left[0].contains("milk") && !left[0].contains("sk-0123"), "{left:?}");
     let input = json!({ "name": "milk" });
     say(serde_json::from_str(&before("claude", "s-1", "mcp__files__get_note", "toolu_1", &input)).unwrap());
@@ -165,7 +168,7 @@ fn a_session_from_its_first_request_to_its_end() {
     say(
         json!({ "session_id": "s-1", "hook_event_name": "SessionEnd", "permission_mode": "default", "reason": "exit" }),
     );
-    assert_eq!(std::fs::read_dir(place.path().join("askance-data/hooks")).unwrap().count(), 0);
+    assert_eq!(notes(), [""; 0]);
     let asked = requests(&place);
     assert!(asked.contains("note about the milk") && !asked.contains("sk-0123"), "{asked}");
     daemon.kill();
