@@ -113,7 +113,11 @@ impl<F: Feed> Task<F> {
             self.show_all(partition, since, outbox).await?;
         }
         let stall = self.shared.options.watcher_stall;
+        // Made once: a change that is not shown, of which there may be many a second, must cost next to nothing.
         let mut stopping = std::pin::pin!(self.shared.stopping());
+        let mut gone = std::pin::pin!(outbox.gone());
+        let mut look = std::pin::pin!(sleep(stall / 4));
+        let mut heartbeat = std::pin::pin!(sleep_until(self.heartbeat_due));
         loop {
             tokio::select! {
                 change = changes.next() => match change {
@@ -124,12 +128,20 @@ impl<F: Feed> Task<F> {
                         self.show_all(partition, since, outbox).await?;
                     }
                 },
-                () = sleep_until(self.heartbeat_due) => self.beat(outbox).await?,
-                () = sleep(stall / 4) => {}
-                () = outbox.gone() => return Err(End::Stuck(Stuck::Gone)),
+                () = &mut heartbeat => {
+                    // Whatever was sent meanwhile was a sign of life, too.
+                    if self.heartbeat_due <= Instant::now() {
+                        self.beat(outbox).await?;
+                    }
+                    heartbeat.as_mut().reset(self.heartbeat_due);
+                }
+                () = &mut look => {
+                    outbox.check(stall)?;
+                    look.as_mut().reset(Instant::now() + stall / 4);
+                }
+                () = &mut gone => return Err(End::Stuck(Stuck::Gone)),
                 () = &mut stopping => return Err(End::Stopping),
             }
-            outbox.check(stall)?;
         }
     }
 

@@ -22,7 +22,7 @@ pub(super) struct Reader<T>(Arc<Shared<T>>);
 
 struct Shared<T> {
     state: Mutex<State<T>>,
-    /// Told when the reader took something or went away.
+    /// Told when the reader took something or went away. More than one may wait for it.
     moved: Notify,
 }
 
@@ -158,7 +158,7 @@ impl<T: Message> Stream for Reader<T> {
             state.taken = Some(mark);
             state.untaken_since = (!state.waiting.is_empty()).then(Instant::now);
             drop(state);
-            self.0.moved.notify_one();
+            self.0.moved.notify_waiters();
             return Poll::Ready(Some(Ok(message)));
         }
         if let Some(status) = state.end.take() {
@@ -178,6 +178,6 @@ impl<T> Drop for Reader<T> {
         state.gone = true;
         state.waiting = VecDeque::new();
         drop(state);
-        self.0.moved.notify_one();
+        self.0.moved.notify_waiters();
     }
 }
