@@ -4,7 +4,7 @@
 //! of it; other statuses are for requests that are no hook's at all. Who asks is not settled here: each request goes to
 //! the API over a connection with its own address and credential.
 
-use super::access::{Arrived, Door, Route};
+use super::access::{Arrived, Door, METADATA, Route};
 use super::envelope::Ruling;
 use super::gateway::{self, Gateway};
 use super::hook::{self, Client, Message};
@@ -225,7 +225,10 @@ fn echo_id(headers: &HeaderMap, response: &mut Response<Full<Bytes>>) {
 fn paths() -> String {
     let clients: Vec<&str> = Client::ALL.iter().map(|client| client.name()).collect();
     let gateways: Vec<&str> = Gateway::ALL.iter().map(|gateway| gateway.path()).collect();
-    format!("there is POST {HOOKS}CLIENT: {}; and POST {}\n", clients.join(", "), gateways.join(", "))
+    let (clients, gateways) = (clients.join(", "), gateways.join(", "));
+    format!(
+        "there is POST {HOOKS}CLIENT: {clients}; POST {gateways}; and GET {METADATA}, which names the rest\n"
+    )
 }
 
 /// The body, or why there is none.

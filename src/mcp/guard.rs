@@ -88,6 +88,19 @@ pub enum Ruling {
     Follow(Box<Decision>),
 }
 
+impl Ruling {
+    /// How a call runs whose client waits no longer, or what is told in its place.
+    pub fn or_refusal(self) -> Result<Option<Ticket<Instant>>, Refusal> {
+        match self {
+            Self::Run(ticket) => Ok(ticket),
+            Self::Refuse(refusal) => Err(refusal),
+            Self::Hold(decision) | Self::Open(decision) | Self::Follow(decision) => {
+                Err(Refusal::Waits(decision))
+            }
+        }
+    }
+}
+
 /// Rules calls.
 pub struct Guard {
     gate: Arc<Gate>,

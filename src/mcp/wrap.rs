@@ -272,8 +272,8 @@ impl FromServer {
             // Before the client can make its next call.
             session.note(found, self.bytes, self.copy.take());
             self.bytes = 0;
-        } else if self.is_due() && self.may_go_aside && session.asides.awaits(self.scan.id()) {
-            self.is_dropped = !self.has_passed;
+        } else if !self.has_passed && self.is_due() && session.asides.awaits(self.scan.id()) {
+            self.is_dropped = true;
             self.kept.clear();
         }
     }

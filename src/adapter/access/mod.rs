@@ -30,7 +30,7 @@ const EVALUATIONS: &str = "/access/v1/evaluations";
 /// Where access is requested, and, with an id behind it, where its task is.
 const REQUESTS: &str = "/access/v1/requests";
 /// Where the metadata is.
-const METADATA: &str = "/.well-known/authzen-configuration";
+pub(super) const METADATA: &str = "/.well-known/authzen-configuration";
 
 /// What the id of a call begins with if it was made for a message without one; 32 hex digits follow.
 const CALL: &str = "hook-";

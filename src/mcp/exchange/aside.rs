@@ -2,9 +2,8 @@
 //! its own, whose answer is kept for the client.
 
 use super::super::events::{Events, Part};
-use super::super::guard::{Envelope, Ruling};
+use super::super::guard::Envelope;
 use super::super::peek::{Id, TaskAsk};
-use super::super::refusal::Refusal;
 use super::super::rewrite::as_own;
 use super::super::scan::Scan;
 use super::super::sessions::Live;
@@ -106,15 +105,13 @@ impl Proxy {
             ruling = self.guard.follow(&envelope.call, decision) => ruling,
             _ = stopped => return self.guard.abandoned(envelope.call.call_id),
         };
-        let refusal = match ruling {
-            Ruling::Run(ticket) => return self.run_task(parts, &body, ticket, &task).await,
-            Ruling::Refuse(refusal) => refusal,
-            Ruling::Hold(decision) | Ruling::Open(decision) | Ruling::Follow(decision) => {
-                Refusal::Waits(decision)
+        match ruling.or_refusal() {
+            Ok(ticket) => self.run_task(parts, &body, ticket, &task).await,
+            Err(refusal) => {
+                let now = self.asides.clock.now();
+                self.asides.tasks().completed(&task, &refusal.result(true), now);
             }
-        };
-        let now = self.asides.clock.now();
-        self.asides.tasks().completed(&task, &refusal.result(true), now);
+        }
     }
 
     /// Passes the call on under an id of ours, and keeps its answer.

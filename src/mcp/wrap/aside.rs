@@ -1,7 +1,6 @@
 //! Calls that their client follows as tasks, before a stdio server: they wait aside, and the server's answer goes to
 //! the task and not to the client.
 
-use super::super::guard::Ruling;
 use super::super::peek::Id;
 use super::super::refusal::Refusal;
 use super::super::rewrite::as_own;
@@ -91,14 +90,10 @@ impl Session {
             ruling = self.guard.follow(&asked.envelope.call, decision) => ruling,
             _ = stopped => return self.guard.abandoned(asked.envelope.call.call_id),
         };
-        let refusal = match ruling {
-            Ruling::Run(ticket) => return self.run_task(asked, ticket, task).await,
-            Ruling::Refuse(refusal) => refusal,
-            Ruling::Hold(decision) | Ruling::Open(decision) | Ruling::Follow(decision) => {
-                Refusal::Waits(decision)
-            }
-        };
-        self.complete(&task, &refusal.result(true));
+        match ruling.or_refusal() {
+            Ok(ticket) => self.run_task(asked, ticket, task).await,
+            Err(refusal) => self.complete(&task, &refusal.result(true)),
+        }
     }
 
     fn complete(&self, task: &str, result: &Value) {
