@@ -10,6 +10,7 @@ use crate::domain::decision::Evidence;
 use crate::stats::combine::truncated_cauchy;
 use crate::stats::fingerprint::mix;
 use crate::stats::millibits::MilliBits;
+use crate::stats::held_back::Usually;
 use crate::stats::rate::{WINDOWS, Window, WindowCounts, WindowMoments};
 use crate::stats::table::{SetTable, Weigh};
 use serde::{Deserialize, Serialize};
@@ -25,19 +26,19 @@ const OBSERVATIONS_MIN: f64 = 20.0;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Rate {
     counts: WindowCounts,
-    moments: WindowMoments,
+    usually: Usually,
 }
 
 impl Weigh for Rate {
     fn weight(&self) -> u64 {
-        self.moments.observations() as u64
+        self.usually.moments().observations() as u64
     }
 }
 
 impl Rate {
     /// Against its own calls and, where they are few, its peers'.
     fn surprises(&self, peers: &WindowMoments, now: i64) -> Option<[MilliBits; WINDOWS]> {
-        let usual = self.moments.leaning_on(peers);
+        let usual = self.usually.moments().leaning_on(peers);
         (usual.observations() >= OBSERVATIONS_MIN).then(|| usual.surprises(self.counts.counts(now)))
     }
 }
@@ -48,7 +49,7 @@ pub struct RateModel {
     principals: SetTable<Rate>,
     pairs: SetTable<Rate>,
     /// What calls of any principal, and of any pair, find.
-    any: [WindowMoments; 2],
+    any: [Usually; 2],
 }
 
 impl Default for RateModel {
@@ -70,8 +71,8 @@ impl RateModel {
     pub fn score(&self, features: &CallFeatures) -> Option<MilliBits> {
         let now = features.at?.as_micros();
         let principal =
-            self.principals.get(features.principal).and_then(|rate| rate.surprises(&self.any[0], now));
-        let pair = self.pairs.get(pair(features)).and_then(|rate| rate.surprises(&self.any[1], now));
+            self.principals.get(features.principal).and_then(|rate| rate.surprises(self.any[0].moments(), now));
+        let pair = self.pairs.get(pair(features)).and_then(|rate| rate.surprises(self.any[1].moments(), now));
         match (principal, pair) {
             (None, None) => None,
             (Some(one), None) | (None, Some(one)) => Some(truncated_cauchy(&one)),
@@ -91,7 +92,7 @@ impl RateModel {
             [(false, self.principals.get(features.principal)), (true, self.pairs.get(pair(features)))];
         let windows = entities.into_iter().filter_map(|(per_tool, rate)| Some((per_tool, rate?))).flat_map(
             |(per_tool, rate)| {
-                let surprises = rate.surprises(&self.any[usize::from(per_tool)], now).unwrap_or_default();
+                let surprises = rate.surprises(self.any[usize::from(per_tool)].moments(), now).unwrap_or_default();
                 surprises
                     .into_iter()
                     .zip(Window::ALL)
@@ -102,7 +103,7 @@ impl RateModel {
             Some((_, per_tool, window, rate)) => Evidence::Burst {
                 window_s: window.seconds(),
                 count: rate.counts.count(window, now),
-                mean_milli: (rate.moments.usual(window).mean * 1_000.0) as u32,
+                mean_milli: (rate.usually.moments().usual(window).mean * 1_000.0) as u32,
                 per_tool,
             },
             None => Evidence::None,
@@ -128,8 +129,8 @@ impl RateModel {
         for (rate, any) in rates.into_iter().zip(&mut self.any) {
             let Some(rate) = rate else { continue };
             let found = rate.counts.counts(now).map(|count| count.saturating_sub(1));
-            rate.moments.learn(found, day);
-            any.learn(found, day);
+            rate.usually.learn(found, now, day);
+            any.learn(found, now, day);
         }
     }
 }

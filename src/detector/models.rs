@@ -4,7 +4,7 @@ use super::arguments::ArgumentsModel;
 use super::burst::RateModel;
 use super::context::ContextModel;
 use super::features::kind;
-use super::learn::{ABSTAINED, Lesson, Observation, local_hour_and_day};
+use super::learn::{ABSTAINED, Lesson, local_hour_and_day};
 use super::novelty::NoveltyModel;
 use super::reading::{Reading, Source};
 use super::results::{ResultsModel, TARGET_WORDS_MAX, ToolWords};
@@ -229,8 +229,8 @@ impl Models {
         let week = week_of(day);
         for observed in lesson.calls.iter().filter(|observed| !observed.abandoned) {
             self.time.learn(lesson.principal, observed);
-            self.calibrate(observed);
         }
+        self.calibrate(lesson);
         self.sequence.learn(lesson, day);
         self.context.learn(lesson);
         self.arguments.learn(lesson, week);
@@ -239,18 +239,20 @@ impl Models {
         self.sessions += 1;
     }
 
-    /// Takes a call's surprises as ordinary ones.
-    fn calibrate(&mut self, observed: &Observation) {
-        let mut any = false;
-        for (calibrator, raw) in self.calibrators.iter_mut().zip(observed.raw) {
-            if raw != ABSTAINED {
-                any = true;
-                calibrator.add(MilliBits::new(raw.into()));
-            }
+    /// Takes the surprises of a session's calls as ordinary ones.
+    fn calibrate(&mut self, lesson: &Lesson) {
+        let calls = || lesson.calls.iter().filter(|observed| !observed.abandoned);
+        let mut session = Vec::with_capacity(lesson.calls.len());
+        for (detector, calibrator) in self.calibrators.iter_mut().enumerate() {
+            let raw = calls().map(|observed| observed.raw[detector]).filter(|raw| *raw != ABSTAINED);
+            session.clear();
+            session.extend(raw.map(|raw| MilliBits::new(raw.into())));
+            calibrator.add_session(&mut session);
         }
-        if any {
-            self.combined.add(MilliBits::new(observed.combined.into()));
-        }
+        let judged = calls().filter(|observed| observed.raw.iter().any(|raw| *raw != ABSTAINED));
+        session.clear();
+        session.extend(judged.map(|observed| MilliBits::new(observed.combined.into())));
+        self.combined.add_session(&mut session);
     }
 }
 
@@ -284,11 +286,14 @@ pub fn together(scores: &[Score], left_out: Option<Detector>) -> MilliBits {
 /// was asked.
 fn weigh(hard: &[MilliBits], soft: &[MilliBits], results: Option<MilliBits>) -> MilliBits {
     let Some(results) = results else {
-        let mut all = [MilliBits::ZERO; DETECTORS];
-        for (slot, surprise) in all.iter_mut().zip(hard.iter().chain(soft)) {
-            *slot = *surprise;
+        let mut all = [MilliBits::ZERO; 3];
+        let soft = (!soft.is_empty()).then(|| combine(soft));
+        let mut number = 0;
+        for (slot, surprise) in all.iter_mut().zip(hard.iter().copied().chain(soft)) {
+            *slot = surprise;
+            number += 1;
         }
-        return combine(&all[..hard.len() + soft.len()]);
+        return combine(&all[..number]);
     };
     let (hard, soft) = (combine(hard), combine(soft));
     let share = MilliBits::new(soft.as_i32() * SOFT_SHARE / 100);

@@ -23,6 +23,10 @@ const TAIL_FROM: u32 = 20 * ONE;
 const TAIL_PRIOR: f64 = 10.0;
 /// What a raw surprise may grow to, as a multiple of itself.
 const AT_MOST: i32 = 3;
+/// Surprises of a session that count as they are.
+const CLUSTER_FREE: usize = 2;
+/// Bits by which the further ones of a session may exceed what is expected of so many.
+const CLUSTER_BITS: f64 = 2.0;
 /// Additions between two decays.
 const DECAY_EVERY: u16 = 200;
 
@@ -87,6 +91,36 @@ impl Calibrator {
     /// stream without variety the least difference is rare, and yet says little.
     pub fn calibrate(&self, raw: MilliBits) -> MilliBits {
         self.rank(raw).min(MilliBits::new(raw.as_i32().saturating_mul(AT_MOST)))
+    }
+
+    /// Notes the raw surprises of one session, which are not independent of each other; sorts them.
+    ///
+    /// Of n of them one is expected at a calibrated surprise of `log2 n`, the k-th largest at `log2(n / k)`.
+    /// The first two count as they are; the k-th at most as [`CLUSTER_BITS`] more than expected, for a session
+    /// that is odd throughout is one odd thing, not n of them (runs of exceedances are declustered before a
+    /// tail is fitted: Coles 2001, section 5.3). So what a session can teach of any level is at most
+    /// four times what was known, or two.
+    pub fn add_session(&mut self, raw: &mut [MilliBits]) {
+        raw.sort_unstable_by(|one, other| other.cmp(one));
+        let log_number = libm::log2(raw.len().max(1) as f64);
+        for (place, slot) in raw.iter_mut().enumerate().skip(CLUSTER_FREE) {
+            let expected = log_number - libm::log2((place + 1) as f64);
+            let most = MilliBits::from_bits(expected + CLUSTER_BITS);
+            if self.calibrate(*slot) > most {
+                *slot = self.raw_of(most);
+            }
+        }
+        raw.iter().for_each(|&raw| self.add(raw));
+    }
+
+    /// The largest raw surprise that is calibrated to at most this.
+    fn raw_of(&self, calibrated: MilliBits) -> MilliBits {
+        let (mut within, mut beyond) = (0, MilliBits::MAX.as_i32() + 1);
+        while beyond - within > 1 {
+            let middle = within + (beyond - within) / 2;
+            if self.calibrate(MilliBits::new(middle)) <= calibrated { within = middle } else { beyond = middle }
+        }
+        MilliBits::new(within)
     }
 
     fn rank(&self, raw: MilliBits) -> MilliBits {

@@ -13,6 +13,7 @@ pub mod decay;
 pub mod drift;
 pub mod edetector;
 pub mod fingerprint;
+pub mod held_back;
 pub mod millibits;
 pub mod negative_binomial;
 pub mod numeric;

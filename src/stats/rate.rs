@@ -190,6 +190,12 @@ pub struct WindowMoments {
     learned_today: u32,
 }
 
+/// What n observations of a day weigh: n, and from the 60th on 60 (1 + ln(n / 60)).
+fn day_weight(number: u32) -> f64 {
+    let (number, full) = (f64::from(number), f64::from(FULL_WEIGHT_A_DAY));
+    if number <= full { number } else { full * (1.0 + libm::log(number / full)) }
+}
+
 /// What is usual in one window, for the explanation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Usual {
@@ -234,6 +240,35 @@ impl WindowMoments {
             self.sum[window] = self.sum[window].saturating_add(weight * count);
             self.squares[window] = self.squares[window].saturating_add(weight * count * count);
         }
+    }
+
+    /// Learns `number` observations of one day by the sums of their counts and of their squares, as
+    /// [`WindowMoments::learn`] would, all at their mean weight.
+    pub fn join(&mut self, number: u32, sum: [u32; WINDOWS], squares: [u64; WINDOWS], day: i32) {
+        self.advance(day);
+        if number == 0 {
+            return;
+        }
+        let before = self.learned_today;
+        self.learned_today = before.saturating_add(number);
+        let weight = ((day_weight(self.learned_today) - day_weight(before)) * ONE as f64) as u64;
+        self.weight = self.weight.saturating_add(weight);
+        let share = |total: u64| {
+            let weighed = u128::from(total) * u128::from(weight) / u128::from(number);
+            u64::try_from(weighed).unwrap_or(u64::MAX)
+        };
+        for window in 0..WINDOWS {
+            self.sum[window] = self.sum[window].saturating_add(share(sum[window].into()));
+            self.squares[window] = self.squares[window].saturating_add(share(squares[window]));
+        }
+    }
+
+    /// The count so many standard deviations above the mean, in each window.
+    pub fn far(&self, deviations: f64) -> [u32; WINDOWS] {
+        std::array::from_fn(|window| {
+            let (mean, size) = self.mean_and_size(window);
+            libm::ceil(mean + deviations * (mean + mean * mean / size).sqrt()) as u32
+        })
     }
 
     /// Surprise at finding at least so many calls in each window; 0 at or below the mean.
