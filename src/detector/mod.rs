@@ -18,3 +18,4 @@ pub mod results;
 pub mod sentence;
 pub mod sequence;
 pub mod time_of_day;
+pub mod weigh;

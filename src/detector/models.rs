@@ -10,11 +10,12 @@ use super::reading::{Reading, Source};
 use super::results::{ResultsModel, TARGET_WORDS_MAX, ToolWords};
 use super::sequence::{SequenceModel, week_of};
 use super::time_of_day::{PassedHour, TimeModel};
+use super::weigh::weigh;
 use crate::domain::call::CallFeatures;
 use crate::domain::decision::{Assessment, DETECTORS, Detector, Evidence, Floor, Score};
 use crate::domain::risk::Capabilities;
 use crate::stats::calibrator::Calibrator;
-use crate::stats::combine::{combine, risk};
+use crate::stats::combine::risk;
 use crate::stats::millibits::MilliBits;
 use serde::{Deserialize, Serialize};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -109,32 +110,17 @@ impl Models {
             self.novelty.score(features),
             self.results.score(features, session.reading, session.turn, session.tool_words),
         ];
-        // Those of time and rate from the front, the others from the back.
-        let mut present = [MilliBits::ZERO; DETECTORS];
-        let (mut hard, mut soft) = (0, DETECTORS);
-        let mut results = None;
+        let mut heard = [None; DETECTORS];
         let scores = Detector::ALL.map(|detector| {
             let raw = raw[detector.index()];
             let surprise = raw.map(|raw| self.calibrators[detector.index()].calibrate(raw));
-            let heard = session.muted >> detector.index() & 1 == 0;
-            match (surprise.filter(|_| heard), detector) {
-                (None, _) => {}
-                (Some(_), Detector::Results) => results = surprise,
-                (Some(surprise), Detector::Time | Detector::Rate) => {
-                    present[hard] = surprise;
-                    hard += 1;
-                }
-                (Some(surprise), _) => {
-                    soft -= 1;
-                    present[soft] = surprise;
-                }
-            }
+            heard[detector.index()] = surprise.filter(|_| session.muted >> detector.index() & 1 == 0);
             let surprise = surprise.map_or(0, MilliBits::as_i32);
             let evidence =
                 if surprise >= NOTABLE { self.explain(detector, features, session) } else { Evidence::None };
             Score { detector, raw: raw.map(MilliBits::as_i32), surprise, evidence }
         });
-        (scores, weigh(&present[..hard], &present[soft..], results))
+        (scores, weigh(&heard))
     }
 
     /// Surprise at the hour, where it is news: no ordinary hour, and none in which the like was let go before.
@@ -255,56 +241,6 @@ impl Models {
         self.combined.add_session(&mut session);
     }
 }
-
-/// What the scores of a call come to, before calibration, as if detector `left_out` had abstained.
-pub fn combined(scores: &[Score; DETECTORS], left_out: Option<Detector>) -> MilliBits {
-    let judged: Vec<Score> =
-        scores.iter().filter(|score| Some(score.detector) != left_out).cloned().collect();
-    together(&judged, None)
-}
-
-/// What the scores of a call come to, before calibration; `left_out` counts as nothing odd.
-pub fn together(scores: &[Score], left_out: Option<Detector>) -> MilliBits {
-    let (mut hard, mut soft, mut results) = (Vec::new(), Vec::new(), None);
-    for score in scores.iter().filter(|score| score.raw.is_some()) {
-        let odd = if left_out == Some(score.detector) { 0 } else { score.surprise };
-        match score.detector {
-            Detector::Results => results = Some(MilliBits::new(odd)),
-            Detector::Time | Detector::Rate => hard.push(MilliBits::new(odd)),
-            _ => soft.push(MilliBits::new(odd)),
-        }
-    }
-    weigh(&hard, &soft, results)
-}
-
-/// One surprise of all.
-///
-/// Where it is known what the user asked and what the results said, whether a call follows the one or the
-/// other says more than how usual it is: what is merely new is seldom wrong. So what depends on habits of work
-/// (`soft`: sequence, context, arguments, novelty) then counts [`SOFT_SHARE`] of its bits beside the results,
-/// and raises an alarm of its own only [`SOFT_LESS`] later. Times and rates (`hard`) do not depend on what
-/// was asked.
-fn weigh(hard: &[MilliBits], soft: &[MilliBits], results: Option<MilliBits>) -> MilliBits {
-    let Some(results) = results else {
-        let mut all = [MilliBits::ZERO; 3];
-        let soft = (!soft.is_empty()).then(|| combine(soft));
-        let mut number = 0;
-        for (slot, surprise) in all.iter_mut().zip(hard.iter().copied().chain(soft)) {
-            *slot = surprise;
-            number += 1;
-        }
-        return combine(&all[..number]);
-    };
-    let (hard, soft) = (combine(hard), combine(soft));
-    let share = MilliBits::new(soft.as_i32() * SOFT_SHARE / 100);
-    let late = MilliBits::new(soft.as_i32() - SOFT_LESS);
-    results.saturating_add(share).max(late).max(hard)
-}
-
-/// Percent.
-const SOFT_SHARE: i32 = 30;
-/// Milli-bits.
-const SOFT_LESS: i32 = 12_000;
 
 /// The assessment of a call that nothing is known of.
 pub fn unknown(base: u8, floors: u16) -> Assessment {

@@ -95,7 +95,7 @@ impl Marks {
                 self.scores.get(detector.index()).map_or(0.0, |score| f64::from(score.surprise))
             }
             By::Without(left_out) => {
-                let combined = crate::detector::models::combined(&self.scores, left_out);
+                let combined = crate::detector::weigh::combined(&self.scores, left_out);
                 risk_exact(self.base, combined, self.floor)
             }
         }

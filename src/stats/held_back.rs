@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 /// Observations gathered at most; later ones of the hour teach nothing.
 const HELD_MAX: u32 = 65_535;
 /// Standard deviations above the mean that an observation is learnt at, at most.
-const FAR: f64 = 4.0;
+const FAR: f64 = 3.0;
+/// What an hour may weigh of all that is known, once that is firm.
+const HOUR_SHARE: f64 = 1.0 / 16.0;
 /// Observations from which what is usual is firm enough to doubt others.
 const FIRM: f64 = 20.0;
 /// Microseconds of a minute.
@@ -65,6 +67,8 @@ impl Usually {
     /// Joins what was gathered to the moments.
     fn release(&mut self, day: i32) {
         let held = std::mem::take(&mut self.held);
-        self.moments.join(held.number, held.sum, held.squares, day);
+        let known = self.moments.observations();
+        let most = if known >= FIRM { HOUR_SHARE * known } else { f64::INFINITY };
+        self.moments.join(held.number, held.sum, held.squares, day, most);
     }
 }

@@ -243,15 +243,23 @@ impl WindowMoments {
     }
 
     /// Learns `number` observations of one day by the sums of their counts and of their squares, as
-    /// [`WindowMoments::learn`] would, all at their mean weight.
-    pub fn join(&mut self, number: u32, sum: [u32; WINDOWS], squares: [u64; WINDOWS], day: i32) {
+    /// [`WindowMoments::learn`] would, all at their mean weight; together they weigh at most `most`.
+    pub fn join(
+        &mut self,
+        number: u32,
+        sum: [u32; WINDOWS],
+        squares: [u64; WINDOWS],
+        day: i32,
+        most: f64,
+    ) {
         self.advance(day);
         if number == 0 {
             return;
         }
         let before = self.learned_today;
         self.learned_today = before.saturating_add(number);
-        let weight = ((day_weight(self.learned_today) - day_weight(before)) * ONE as f64) as u64;
+        let weight = (day_weight(self.learned_today) - day_weight(before)).min(most);
+        let weight = (weight * ONE as f64) as u64;
         self.weight = self.weight.saturating_add(weight);
         let share = |total: u64| {
             let weighed = u128::from(total) * u128::from(weight) / u128::from(number);
