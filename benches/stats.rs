@@ -57,20 +57,22 @@ fn rates(c: &mut Criterion) {
     c.bench_function("negative_binomial/n_4", |b| b.iter(|| upper_tail(black_box(4), 1.3, 0.8)));
     c.bench_function("negative_binomial/n_30", |b| b.iter(|| upper_tail(black_box(30), 18.0, 2.0)));
     c.bench_function("negative_binomial/n_300", |b| b.iter(|| upper_tail(black_box(300), 180.0, 2.0)));
-    let (mut windows, mut moments) = (WindowCounts::new(), WindowMoments::new());
+    let (mut windows, mut usually) = (WindowCounts::new(), Usually::default());
     for k in 0..2_000i64 {
         let now = k * 7 * SECOND;
-        moments.learn(windows.counts(now), (k / 100) as i32);
+        usually.learn(windows.counts(now), now, (k / 100) as i32);
         windows.add(now);
     }
     let now = 2_000 * 7 * SECOND;
     c.bench_function("rate/counts", |b| b.iter(|| windows.counts(black_box(now))));
     for (name, counts) in [("usual", [1, 6, 60, 300]), ("above_the_mean", [4, 20, 120, 700])] {
         c.bench_function(&format!("rate/surprises_{name}"), |b| {
-            b.iter(|| moments.surprises(black_box(counts)))
+            b.iter(|| usually.moments().surprises(black_box(counts)))
         });
     }
-    c.bench_function("rate/learn", |b| b.iter(|| moments.learn(black_box([1, 6, 60, 300]), 20)));
+    c.bench_function("rate/learn", |b| {
+        b.iter(|| usually.learn(black_box([1, 6, 60, 300]), black_box(0), 20))
+    });
     let mut at = now;
     c.bench_function("rate/add", |b| {
         b.iter(|| {

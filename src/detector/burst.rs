@@ -2,15 +2,16 @@
 //!
 //! A call is judged against what calls of the same entity usually find in the trailing windows, not
 //! against the hourly rate: traffic comes in sessions. Attempts count, whatever became of them; only
-//! allowed calls move what is usual. Abstains without times and below [`OBSERVATIONS_MIN`] observations.
+//! allowed calls move what is usual, ten minutes later (see `stats::held_back`). Abstains without times, below
+//! [`OBSERVATIONS_MIN`] observations and below [`TIMES_MIN`] times they come from.
 
 use super::learn::{local_hour_and_day, tool_key};
 use crate::domain::call::CallFeatures;
 use crate::domain::decision::Evidence;
 use crate::stats::combine::truncated_cauchy;
 use crate::stats::fingerprint::mix;
-use crate::stats::millibits::MilliBits;
 use crate::stats::held_back::Usually;
+use crate::stats::millibits::MilliBits;
 use crate::stats::rate::{WINDOWS, Window, WindowCounts, WindowMoments};
 use crate::stats::table::{SetTable, Weigh};
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,9 @@ const PRINCIPALS_MAX: usize = 4_096;
 const PAIRS_MAX: usize = 32_768;
 /// Observations before an entity is judged.
 const OBSERVATIONS_MIN: f64 = 20.0;
+/// Times, of ten minutes at least, that an entity's or its peers' observations come from before it is judged: of
+/// one stretch of work nobody knows how the next will be.
+const TIMES_MIN: u16 = 8;
 
 /// Calls of one entity now, and what is usual.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -39,7 +43,8 @@ impl Rate {
     /// Against its own calls and, where they are few, its peers'.
     fn surprises(&self, peers: &WindowMoments, now: i64) -> Option<[MilliBits; WINDOWS]> {
         let usual = self.usually.moments().leaning_on(peers);
-        (usual.observations() >= OBSERVATIONS_MIN).then(|| usual.surprises(self.counts.counts(now)))
+        let known = usual.observations() >= OBSERVATIONS_MIN && usual.times() >= TIMES_MIN;
+        known.then(|| usual.surprises(self.counts.counts(now)))
     }
 }
 
@@ -70,8 +75,10 @@ impl RateModel {
     /// Surprise at so many calls before this one, over all windows of both entities.
     pub fn score(&self, features: &CallFeatures) -> Option<MilliBits> {
         let now = features.at?.as_micros();
-        let principal =
-            self.principals.get(features.principal).and_then(|rate| rate.surprises(self.any[0].moments(), now));
+        let principal = self
+            .principals
+            .get(features.principal)
+            .and_then(|rate| rate.surprises(self.any[0].moments(), now));
         let pair = self.pairs.get(pair(features)).and_then(|rate| rate.surprises(self.any[1].moments(), now));
         match (principal, pair) {
             (None, None) => None,
@@ -92,7 +99,8 @@ impl RateModel {
             [(false, self.principals.get(features.principal)), (true, self.pairs.get(pair(features)))];
         let windows = entities.into_iter().filter_map(|(per_tool, rate)| Some((per_tool, rate?))).flat_map(
             |(per_tool, rate)| {
-                let surprises = rate.surprises(self.any[usize::from(per_tool)].moments(), now).unwrap_or_default();
+                let surprises =
+                    rate.surprises(self.any[usize::from(per_tool)].moments(), now).unwrap_or_default();
                 surprises
                     .into_iter()
                     .zip(Window::ALL)
@@ -108,6 +116,12 @@ impl RateModel {
             },
             None => Evidence::None,
         }
+    }
+
+    /// A call was sent to review for its rate: what led up to it teaches nothing.
+    pub fn doubt(&mut self, features: &CallFeatures) {
+        let rates = [self.principals.get_mut(features.principal), self.pairs.get_mut(pair(features))];
+        rates.into_iter().flatten().for_each(|rate| rate.usually.forget_held());
     }
 
     /// Counts an attempt, whatever becomes of it.

@@ -5,6 +5,7 @@
 //! [`TOOLS_MAX`], [`ARGUMENTS_MAX`] argument values. The end of a long session is unlike its beginning: a
 //! calibration by the first calls alone would take it for odd.
 
+use super::models::is_for_rate;
 use crate::domain::call::{ArgumentFeature, CallFeatures};
 use crate::domain::decision::{Assessment, DETECTORS};
 use crate::stats::fingerprint::mix;
@@ -58,6 +59,8 @@ pub struct Lesson {
     pub arguments: Vec<ArgumentFeature>,
     /// Capabilities in the order they were first seen, for the session-context model.
     pub capabilities: Vec<u16>,
+    /// A call of the session was sent to review for its rate: how surprising its rates were is not ordinary.
+    pub rate_doubted: bool,
 }
 
 /// The 32 bits of a tool's hash that the learnt models key by: half the memory of a live session.
@@ -147,6 +150,16 @@ impl Lesson {
                 own.for_each(drop);
             }
         }
+    }
+
+    /// A call of the session was sent to review.
+    pub fn doubt(&mut self, assessment: &Assessment) {
+        self.rate_doubted |= is_for_rate(assessment);
+    }
+
+    /// A reviewer approved a call of the session.
+    pub fn vouch(&mut self, assessment: &Assessment) {
+        self.rate_doubted &= !is_for_rate(assessment);
     }
 
     /// Marks a call that was allowed but never made.

@@ -185,6 +185,13 @@ impl Models {
         self.rate.attempt(features);
     }
 
+    /// A call was sent to review: a burst that led up to it is not what is usual.
+    pub fn doubt(&mut self, features: &CallFeatures, assessment: &Assessment) {
+        if is_for_rate(assessment) {
+            self.rate.doubt(features);
+        }
+    }
+
     /// Notes that an attempt was allowed.
     pub fn allowed(&mut self, features: &CallFeatures) {
         self.rate.allowed(features);
@@ -230,16 +237,28 @@ impl Models {
         let calls = || lesson.calls.iter().filter(|observed| !observed.abandoned);
         let mut session = Vec::with_capacity(lesson.calls.len());
         for (detector, calibrator) in self.calibrators.iter_mut().enumerate() {
+            if detector == Detector::Rate.index() && lesson.rate_doubted {
+                continue;
+            }
             let raw = calls().map(|observed| observed.raw[detector]).filter(|raw| *raw != ABSTAINED);
             session.clear();
             session.extend(raw.map(|raw| MilliBits::new(raw.into())));
             calibrator.add_session(&mut session);
+        }
+        if lesson.rate_doubted {
+            return;
         }
         let judged = calls().filter(|observed| observed.raw.iter().any(|raw| *raw != ABSTAINED));
         session.clear();
         session.extend(judged.map(|observed| MilliBits::new(observed.combined.into())));
         self.combined.add_session(&mut session);
     }
+}
+
+/// Whether the rate is what is oddest about a call.
+pub(super) fn is_for_rate(assessment: &Assessment) -> bool {
+    let rate = assessment.scores[Detector::Rate.index()].surprise;
+    rate >= NOTABLE && assessment.scores.iter().all(|score| score.surprise <= rate)
 }
 
 /// The assessment of a call that nothing is known of.

@@ -8,6 +8,8 @@ use crate::stats::millibits::MilliBits;
 const SOFT_SHARE: i32 = 30;
 /// How much later habits of work raise an alarm of their own beside the results, milli-bits.
 const SOFT_LESS: i32 = 12_000;
+/// What the lesser of two surprises at one fact counts at most.
+const AGAIN_MAX: MilliBits = MilliBits::new(2_500);
 
 /// What the scores of a call come to, before calibration, as if detector `left_out` had abstained.
 pub fn combined(scores: &[Score; DETECTORS], left_out: Option<Detector>) -> MilliBits {
@@ -37,35 +39,77 @@ fn surprises(scores: &[Score]) -> [Option<MilliBits>; DETECTORS] {
 
 /// One surprise of all; none stands for a detector that abstained.
 ///
-/// What depends on habits of work (which tool, after which, with which arguments) is one voice beside the time
-/// and the rate, which do not depend on what was asked: of the habits several at once are odd whenever the work
-/// is new, and work is often new. A tool that is new to the principal is also new after the tools before it:
-/// one fact, which counts once.
-///
 /// Where it is known what the user asked and what the results said, whether a call follows the one or the
-/// other says more than how usual it is: what is merely new is seldom wrong. So the habits then count
-/// [`SOFT_SHARE`] of their bits beside the results, and raise an alarm of their own only [`SOFT_LESS`] later.
+/// other says more than how usual it is: what is merely new is seldom wrong. So what depends on habits of work
+/// (sequence, context, arguments, novelty) then counts [`SOFT_SHARE`] of its bits beside the results, and
+/// raises an alarm of its own only [`SOFT_LESS`] later. Times and rates do not depend on what was asked.
 pub(super) fn weigh(surprises: &[Option<MilliBits>; DETECTORS]) -> MilliBits {
     let of = |detector: Detector| surprises[detector.index()];
-    let tool = of(Detector::Sequence).max(of(Detector::Novelty));
-    let soft = one_of([tool, of(Detector::Context), of(Detector::Arguments)]);
     let Some(results) = of(Detector::Results) else {
-        return one_of([of(Detector::Time), of(Detector::Rate), soft]).unwrap_or(MilliBits::ZERO);
+        return together_of(surprises);
     };
-    let hard = one_of([of(Detector::Time), of(Detector::Rate), None]).unwrap_or(MilliBits::ZERO);
-    let soft = soft.unwrap_or(MilliBits::ZERO);
+    let (tool, again) = once(of(Detector::Sequence), of(Detector::Novelty));
+    let soft = together_of(&[tool, again, of(Detector::Context), of(Detector::Arguments)]);
+    let hard = together_of(&[of(Detector::Time), of(Detector::Rate)]);
     let share = MilliBits::new(soft.as_i32() * SOFT_SHARE / 100);
     let late = MilliBits::new(soft.as_i32() - SOFT_LESS);
     results.saturating_add(share).max(late).max(hard)
 }
 
-/// Those that answered combined; none: none did.
-fn one_of(surprises: [Option<MilliBits>; 3]) -> Option<MilliBits> {
-    let mut present = [MilliBits::ZERO; 3];
+/// A tool that is new to the principal is also new after the tools before it: of the two surprises the lesser
+/// counts [`AGAIN_MAX`] at most.
+fn once(one: Option<MilliBits>, other: Option<MilliBits>) -> (Option<MilliBits>, Option<MilliBits>) {
+    match (one, other) {
+        (Some(one), Some(other)) => (Some(one.max(other)), Some(one.min(other).min(AGAIN_MAX))),
+        (one, other) => (one.or(other), None),
+    }
+}
+
+/// Those that answered, combined.
+fn together_of(surprises: &[Option<MilliBits>]) -> MilliBits {
+    let mut present = [MilliBits::ZERO; DETECTORS];
     let mut number = 0;
-    for surprise in surprises.into_iter().flatten() {
-        present[number] = surprise;
+    for (slot, surprise) in present.iter_mut().zip(surprises.iter().flatten()) {
+        *slot = *surprise;
         number += 1;
     }
-    (number > 0).then(|| combine(&present[..number]))
+    combine(&present[..number])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Detector::{Arguments, Novelty, Rate, Results, Sequence, Time};
+
+    fn of(bits: &[(Detector, f64)]) -> f64 {
+        let mut surprises = [None; DETECTORS];
+        for (detector, bits) in bits {
+            surprises[detector.index()] = Some(MilliBits::from_bits(*bits));
+        }
+        weigh(&surprises).to_bits()
+    }
+
+    #[test]
+    fn without_results_all_that_answered_count_alike() {
+        assert_eq!(of(&[]), 0.0);
+        assert_eq!(of(&[(Time, 9.0)]), 9.0);
+        assert_eq!(of(&[(Time, 9.0), (Rate, 1.0)]), of(&[(Arguments, 9.0), (Novelty, 1.0)]));
+    }
+
+    #[test]
+    fn beside_results_habits_count_less_and_times_do_not() {
+        let habits = of(&[(Results, 9.0), (Arguments, 10.0), (Time, 0.0)]);
+        assert_eq!(of(&[(Results, 9.0), (Time, 0.0)]), 9.0);
+        assert!((11.9..=12.0).contains(&habits), "{habits}");
+        assert!(of(&[(Results, 0.0), (Arguments, 10.0), (Time, 0.0)]) < 3.1);
+        assert!(of(&[(Results, 0.0), (Arguments, 0.0), (Time, 10.0)]) == 10.0);
+    }
+
+    #[test]
+    fn one_fact_does_not_count_twice_beside_results() {
+        let once = of(&[(Results, 9.0), (Novelty, 12.0), (Sequence, 2.0)]);
+        let twice = of(&[(Results, 9.0), (Novelty, 12.0), (Sequence, 12.0)]);
+        assert!(twice > once && twice < once + 0.2, "{once} {twice}");
+        assert_eq!(twice, of(&[(Results, 9.0), (Novelty, 12.0), (Sequence, 11.0)]));
+    }
 }

@@ -105,6 +105,7 @@ impl Session {
         let odd = assessment.scores.iter().filter(|score| score.surprise >= NOTABLE);
         self.muted |= odd.fold(0, |bits, score| bits | 1 << score.detector.index());
         self.muted_until = at.plus_micros(MUTED_US);
+        self.lesson.vouch(assessment);
     }
 
     /// A reviewer said no: nothing of this session will be learnt.

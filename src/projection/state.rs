@@ -26,7 +26,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Version of the fold and the scoring: a snapshot of another version is not used, and a replay of
 /// decisions of another version is not compared.
-pub const STATE_VERSION: u32 = 7;
+pub const STATE_VERSION: u32 = 8;
 /// Tenants of a partition.
 pub const TENANTS_MAX: usize = 256;
 /// Closed sessions whose last revision is kept at hand. More than the log's unindexed records, so that
@@ -390,6 +390,10 @@ impl State {
         let Proposed { call, turn, features, imported, made } = proposed;
         session.seen = session.seen.with(features.capabilities);
         session.tools = [features.tool, session.tools[0]];
+        if decision.answer() == Verdict::Review {
+            session.lesson.doubt(&decision.assessment);
+            tenant.models.doubt(&features, &decision.assessment);
+        }
         // Only what was let through is learnt; in observe mode everything was.
         match decision.answer() {
             Verdict::Allow => {

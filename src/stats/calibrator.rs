@@ -118,7 +118,11 @@ impl Calibrator {
         let (mut within, mut beyond) = (0, MilliBits::MAX.as_i32() + 1);
         while beyond - within > 1 {
             let middle = within + (beyond - within) / 2;
-            if self.calibrate(MilliBits::new(middle)) <= calibrated { within = middle } else { beyond = middle }
+            if self.calibrate(MilliBits::new(middle)) <= calibrated {
+                within = middle
+            } else {
+                beyond = middle
+            }
         }
         MilliBits::new(within)
     }
@@ -230,6 +234,28 @@ mod tests {
             "one in 250, and yet ordinary"
         );
         assert_eq!(calibrator.calibrate(MilliBits::new(8_000)), calibrator.rank(MilliBits::new(8_000)));
+    }
+
+    #[test]
+    fn a_session_odd_throughout_is_one_odd_thing() {
+        let mut random = SplitMix64(5);
+        let mut ordinary =
+            |n: usize| -> Vec<MilliBits> { (0..n).map(|_| MilliBits::from_p(random.uniform())).collect() };
+        let mut calibrator = Calibrator::new();
+        (0..500).for_each(|_| calibrator.add_session(&mut ordinary(20)));
+        let level = MilliBits::from_bits(8.0);
+        let before = calibrator.calibrate(level);
+        assert!((before.as_i32() - level.as_i32()).abs() < 700, "sessions of chance alone: {before:?}");
+        let mut each = calibrator.clone();
+        for _ in 0..5 {
+            calibrator.add_session(&mut [MilliBits::from_bits(12.0); 200]);
+            (0..200).for_each(|_| each.add(MilliBits::from_bits(12.0)));
+        }
+        assert!(calibrator.calibrate(level) > MilliBits::from_bits(7.0), "{:?}", calibrator.calibrate(level));
+        assert!(each.calibrate(level) < MilliBits::from_bits(4.0), "{:?}", each.calibrate(level));
+        // What is new for good is learnt: each session may teach four times what was known.
+        (0..100).for_each(|_| calibrator.add_session(&mut [MilliBits::from_bits(12.0); 200]));
+        assert!(calibrator.calibrate(level) < MilliBits::from_bits(3.5), "{:?}", calibrator.calibrate(level));
     }
 
     #[test]

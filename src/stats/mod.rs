@@ -39,6 +39,7 @@ pub use counts::SeasonalCounts;
 pub use drift::Drift;
 pub use edetector::EDetector;
 pub use fingerprint::FingerprintKey;
+pub use held_back::Usually;
 pub use millibits::MilliBits;
 pub use numeric::NumberModel;
 pub use pitman_yor::PitmanYor;

@@ -16,15 +16,13 @@ pub const WINDOWS: usize = 4;
 /// Sub-counters of all windows together.
 const CELLS: usize = 46;
 /// Observations an entity learns at full weight in one day; the k-th after that weighs 60/k.
-const FULL_WEIGHT_A_DAY: u32 = 60;
+const FULL_WEIGHT_A_DAY: u16 = 60;
 /// Weight 1 in the fixed point of the moments (Q16).
 const ONE: u64 = 1 << 16;
 /// How far back the windows reach, microseconds: the longest of them.
 pub const REACH_US: i64 = Window::Hour.seconds() as i64 * 1_000_000;
 /// Observations that a parent's moments count for.
 const PARENT_WEIGHT: u64 = 20;
-/// Counts above this are learned as this, so that one flood cannot carry the moments away.
-const COUNT_MAX: u32 = 65_535;
 
 /// A trailing span of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -186,12 +184,14 @@ pub struct WindowMoments {
     squares: [u64; WINDOWS],
     /// Latest day seen (days since 1970, local).
     day: i32,
-    /// Observations learned on that day.
-    learned_today: u32,
+    /// Observations learned on that day; stays at the largest number.
+    learned_today: u16,
+    /// Times that observations were learned; stays at the largest number.
+    times: u16,
 }
 
 /// What n observations of a day weigh: n, and from the 60th on 60 (1 + ln(n / 60)).
-fn day_weight(number: u32) -> f64 {
+fn day_weight(number: u16) -> f64 {
     let (number, full) = (f64::from(number), f64::from(FULL_WEIGHT_A_DAY));
     if number <= full { number } else { full * (1.0 + libm::log(number / full)) }
 }
@@ -225,39 +225,19 @@ impl WindowMoments {
         self.learned_today = 0;
     }
 
-    /// Learns what one executed call found in its windows.
+    /// Learns `number` observations of one day, what executed calls found in their windows, by the sums of their
+    /// counts and of their squares.
     ///
-    /// The first 60 observations of a day have weight 1, the k-th after that 60/k, so a day of n
-    /// calls weighs 60 (1 + ln(n / 60)).
-    pub fn learn(&mut self, counts: [u32; WINDOWS], day: i32) {
-        self.advance(day);
-        self.learned_today = self.learned_today.saturating_add(1);
-        let beyond = self.learned_today.max(FULL_WEIGHT_A_DAY);
-        let weight = ONE * u64::from(FULL_WEIGHT_A_DAY) / u64::from(beyond);
-        self.weight = self.weight.saturating_add(weight);
-        for (window, count) in counts.into_iter().enumerate() {
-            let count = u64::from(count.min(COUNT_MAX));
-            self.sum[window] = self.sum[window].saturating_add(weight * count);
-            self.squares[window] = self.squares[window].saturating_add(weight * count * count);
-        }
-    }
-
-    /// Learns `number` observations of one day by the sums of their counts and of their squares, as
-    /// [`WindowMoments::learn`] would, all at their mean weight; together they weigh at most `most`.
-    pub fn join(
-        &mut self,
-        number: u32,
-        sum: [u32; WINDOWS],
-        squares: [u64; WINDOWS],
-        day: i32,
-        most: f64,
-    ) {
+    /// The first 60 observations of a day have weight 1, the k-th after that 60/k, so a day of n calls weighs
+    /// 60 (1 + ln(n / 60)); those of one time count alike, and together at most `most`.
+    pub fn learn(&mut self, number: u32, sum: [u32; WINDOWS], squares: [u64; WINDOWS], day: i32, most: f64) {
         self.advance(day);
         if number == 0 {
             return;
         }
+        self.times = self.times.saturating_add(1);
         let before = self.learned_today;
-        self.learned_today = before.saturating_add(number);
+        self.learned_today = u16::try_from(number).map_or(u16::MAX, |number| before.saturating_add(number));
         let weight = (day_weight(self.learned_today) - day_weight(before)).min(most);
         let weight = (weight * ONE as f64) as u64;
         self.weight = self.weight.saturating_add(weight);
@@ -295,6 +275,7 @@ impl WindowMoments {
         let scaled =
             |value: u64| ((u128::from(value) * u128::from(weight)) / u128::from(parent.weight)) as u64;
         both.weight = both.weight.saturating_add(weight);
+        both.times = both.times.saturating_add(parent.times);
         for (own, others) in
             both.sum.iter_mut().zip(parent.sum).chain(both.squares.iter_mut().zip(parent.squares))
         {
@@ -315,6 +296,11 @@ impl WindowMoments {
     pub fn usual(&self, window: Window) -> Usual {
         let (mean, size) = self.mean_and_size(window as usize);
         Usual { mean, percentile_99: quantile(mean, size, 0.01) }
+    }
+
+    /// Times that observations were learned, ever.
+    pub const fn times(&self) -> u16 {
+        self.times
     }
 
     /// Observations behind the judgement, decayed.

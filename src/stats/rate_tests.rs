@@ -41,7 +41,7 @@ fn extreme_times_and_floods_do_no_harm() {
 #[test]
 fn moments_decay_and_cap() {
     let mut moments = WindowMoments::new();
-    moments.learn([1, 2, 3, 4], 100);
+    learn(&mut moments, [1, 2, 3, 4], 100);
     let before = moments.sum;
     moments.advance(114);
     assert_eq!(moments.weight, ONE / 2);
@@ -51,10 +51,10 @@ fn moments_decay_and_cap() {
 
     // One day of 5,000 calls weighs 60 (1 + ln(5000 / 60)), about 325.
     let mut busy = WindowMoments::new();
-    (0..5_000).for_each(|_| busy.learn([9; 4], 1));
+    (0..5_000).for_each(|_| learn(&mut busy, [9; 4], 1));
     assert!((320.0..330.0).contains(&busy.observations()), "{}", busy.observations());
     round_trip(&busy);
-    busy.learn([u32::MAX; 4], i32::MAX);
+    learn(&mut busy, [u32::MAX; 4], i32::MAX);
     busy.advance(i32::MIN);
     assert!(busy.surprises([u32::MAX; 4])[0] <= MilliBits::MAX);
 }
@@ -63,11 +63,17 @@ fn moments_decay_and_cap() {
 fn usual_numbers_for_the_sentence() {
     let mut moments = WindowMoments::new();
     for day in 0..10 {
-        (0..40).for_each(|k| moments.learn([k % 4, 2, 5, 20], day));
+        (0..40).for_each(|k| learn(&mut moments, [k % 4, 2, 5, 20], day));
     }
     let usual = moments.usual(Window::TenMinutes);
     assert!((4.9..5.1).contains(&usual.mean) && (8..=13).contains(&usual.percentile_99), "{usual:?}");
     assert_eq!(moments.surprises([0, 1, 4, 19]), [MilliBits::ZERO; 4], "at or below the mean");
+}
+
+/// Learns one observation.
+fn learn(moments: &mut WindowMoments, counts: [u32; WINDOWS], day: i32) {
+    let squares = counts.map(|count| u64::from(count) * u64::from(count));
+    moments.learn(1, counts, squares, day, f64::INFINITY);
 }
 
 /// Shares of clean calls at or beyond 1 % and 0.1 %, after three weeks, and the calls a burst of
@@ -96,7 +102,7 @@ fn sessions(a_day: u32, calls: u32, gap_seconds: f64, seed: u64) -> (f64, f64, O
                 rare += u32::from(s >= levels[1]);
             }
             windows.add(at);
-            moments.learn(counts, day);
+            learn(&mut moments, counts, day);
         }
     }
     let mut at = 85 * DAY;
