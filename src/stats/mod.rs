@@ -16,6 +16,7 @@ pub mod fingerprint;
 pub mod millibits;
 pub mod negative_binomial;
 pub mod numeric;
+pub mod packed;
 pub mod pitman_yor;
 pub mod presence;
 pub mod rate;
