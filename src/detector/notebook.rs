@@ -22,6 +22,9 @@ const ARGUMENT_BYTES_MAX: usize = 6;
 /// Most bytes of all notes.
 const NOTES_BYTES_MAX: usize = CALLS_MAX * NOTE_BYTES_MAX + ARGUMENTS_MAX * ARGUMENT_BYTES_MAX;
 
+/// Share of the notes that is left free for further ones after every second went.
+const SPARE: usize = 4;
+
 /// The call was not made after all.
 const ABANDONED: u8 = 1;
 /// The tool is told.
@@ -39,7 +42,8 @@ pub struct Notebook {
     principal: u64,
     /// Tools in order.
     tools: Vec<u32>,
-    capabilities: Vec<u16>,
+    /// Seldom more than a few: no room to spare.
+    capabilities: Box<[u16]>,
     /// Paths and kinds of arguments, in the order in which they came up.
     paths: Vec<(u32, u8)>,
     notes: Vec<u8>,
@@ -64,6 +68,7 @@ impl Serialize for Notebook {
 impl From<Lesson> for Notebook {
     fn from(lesson: Lesson) -> Self {
         let Lesson { principal, tools, calls, noted, stride, arguments, capabilities } = lesson;
+        let capabilities = capabilities.into();
         let mut notebook = Self { principal, tools, capabilities, noted, stride, ..Self::default() };
         let mut rest = arguments.as_slice();
         for call in calls.iter().take(CALLS_MAX) {
@@ -86,12 +91,9 @@ impl Notebook {
             self.tools.push(tool_key(features.tool));
         }
         let capabilities = features.capabilities.bits();
-        if capabilities != 0
-            && self.capabilities.len() < CAPABILITIES_MAX
-            && !self.capabilities.contains(&capabilities)
-        {
-            make_room(&mut self.capabilities, 1, CAPABILITIES_MAX);
-            self.capabilities.push(capabilities);
+        let known = &self.capabilities;
+        if capabilities != 0 && known.len() < CAPABILITIES_MAX && !known.contains(&capabilities) {
+            self.capabilities = known.iter().copied().chain([capabilities]).collect();
         }
         if !self.keeps_next() {
             return;
@@ -142,6 +144,7 @@ impl Notebook {
                 self.write(call, own);
             }
         }
+        self.notes.shrink_to(self.notes.len() + self.notes.len() / SPARE);
     }
 
     /// The tool of the next note, if the list of tools has it: kept calls lie evenly.
@@ -222,7 +225,7 @@ impl Notebook {
             noted: self.noted,
             stride: self.stride,
             arguments,
-            capabilities: self.capabilities.clone(),
+            capabilities: self.capabilities.to_vec(),
         }
     }
 }

@@ -272,7 +272,10 @@ impl Reading {
         if self.open.len() == OPEN_MAX {
             self.open.remove(0);
         }
-        make_room(&mut self.open, 1, OPEN_MAX);
+        // Most calls end before the next begins.
+        if self.open.len() == self.open.capacity() {
+            self.open.reserve_exact(self.open.len().clamp(1, OPEN_MAX / 2));
+        }
         self.open.push(Open { call, origin });
         for value in values {
             if self.values.len() < VALUES_MAX && !self.values.contains(&value) {
