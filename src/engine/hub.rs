@@ -3,7 +3,8 @@
 //! locks and deadlines.
 //!
 //! Watchers are told by the partition's ticker, every 20 ms what was published since, locks at once: a watcher is woken
-//! once for many changes, and only for those of the tenant that it follows.
+//! once for many changes, and only for those of the tenant that it follows. What it was told is told to a few watchers
+//! at a time, so that a call never waits behind a thousand of them.
 
 use super::overseer::Oversight;
 use crate::domain::position::Position;
@@ -14,10 +15,17 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::Thread;
+use std::time::Duration;
 use tokio::sync::{Notify, broadcast};
 
 /// Batches of changes that a watcher may be behind before it has to look at everything anew: 5 seconds and more.
 const BEHIND_MAX: usize = 256;
+/// Watchers that are woken at once; the next ones a moment later, so that calls do not wait behind all of them.
+const TOLD_AT_ONCE: usize = 32;
+/// That moment.
+const MOMENT: Duration = Duration::from_millis(1);
+/// Moments that telling takes at most: a lock may wait for that long.
+const MOMENTS_MAX: usize = 40;
 /// Changes that may wait to be told; with more, whoever brings one tells them all.
 const OUTGOING_MAX: usize = 16_384;
 /// Commands that may wait on the way past the queue.
@@ -46,54 +54,67 @@ pub enum Interest {
     AllReviews,
 }
 
+/// Those who follow the same, a few to a channel.
+#[derive(Default)]
+struct Topic(Vec<broadcast::Sender<Batch>>);
+
+impl Topic {
+    fn follow(&mut self) -> broadcast::Receiver<Batch> {
+        if let Some(channel) = self.0.iter().find(|channel| channel.receiver_count() < TOLD_AT_ONCE) {
+            return channel.subscribe();
+        }
+        let (channel, receiver) = broadcast::channel(BEHIND_MAX);
+        self.0.push(channel);
+        receiver
+    }
+
+    /// Forgets channels that nobody follows; whether any is left.
+    fn is_followed(&mut self) -> bool {
+        self.0.retain(|channel| channel.receiver_count() > 0);
+        !self.0.is_empty()
+    }
+}
+
 /// Watchers by what they follow; a tenant is here while somebody follows it.
 #[derive(Default)]
 struct Topics {
-    locks: Option<broadcast::Sender<Batch>>,
-    all: Option<broadcast::Sender<Batch>>,
-    tenants: BTreeMap<String, broadcast::Sender<Batch>>,
+    locks: Topic,
+    all: Topic,
+    tenants: BTreeMap<String, Topic>,
 }
 
 impl Topics {
-    fn follow(&mut self, interest: Interest) -> broadcast::Receiver<Batch> {
-        let make = || broadcast::channel(BEHIND_MAX).0;
-        let topic = match interest {
-            Interest::Locks => self.locks.get_or_insert_with(make),
-            Interest::AllReviews => self.all.get_or_insert_with(make),
-            Interest::Reviews(tenant) => self.tenants.entry(tenant).or_insert_with(make),
-        };
-        topic.subscribe()
+    fn of(&mut self, interest: Interest) -> &mut Topic {
+        match interest {
+            Interest::Locks => &mut self.locks,
+            Interest::AllReviews => &mut self.all,
+            Interest::Reviews(tenant) => self.tenants.entry(tenant).or_default(),
+        }
     }
 
-    /// Tells everyone what concerns them, each once.
-    fn tell(&mut self, batch: &[(Position, Notice)]) {
-        let of = |wanted: &dyn Fn(&Notice) -> bool| -> Batch {
-            batch.iter().filter(|(_, notice)| wanted(notice)).cloned().collect()
-        };
-        let tell = |topic: &broadcast::Sender<Batch>, batch: Batch| {
+    /// Whom to tell what.
+    fn shares(&mut self, batch: &[(Position, Notice)]) -> Vec<(broadcast::Sender<Batch>, Batch)> {
+        let mut shares = Vec::new();
+        let mut share = |topic: &Topic, wanted: &dyn Fn(&Notice) -> bool| {
+            let batch: Batch = batch.iter().filter(|(_, notice)| wanted(notice)).cloned().collect();
             if !batch.is_empty() {
-                // Whoever followed may just have gone.
-                let _followers = topic.send(batch);
+                shares.extend(topic.0.iter().map(|channel| (channel.clone(), Arc::clone(&batch))));
             }
         };
-        self.tenants.retain(|_, topic| topic.receiver_count() > 0);
+        self.tenants.retain(|_, topic| topic.is_followed());
+        if self.locks.is_followed() {
+            share(&self.locks, &|notice| matches!(notice, Notice::Lock(_)));
+        }
+        if self.all.is_followed() {
+            share(&self.all, &|_| true);
+        }
         for (tenant, topic) in &self.tenants {
-            tell(
-                topic,
-                of(&|notice| match notice {
-                    Notice::Review(review) => review.tenant == *tenant,
-                    Notice::Lock(_) => true,
-                }),
-            );
+            share(topic, &|notice| match notice {
+                Notice::Review(review) => review.tenant == *tenant,
+                Notice::Lock(_) => true,
+            });
         }
-        self.locks = self.locks.take().filter(|topic| topic.receiver_count() > 0);
-        if let Some(topic) = &self.locks {
-            tell(topic, of(&|notice| matches!(notice, Notice::Lock(_))));
-        }
-        self.all = self.all.take().filter(|topic| topic.receiver_count() > 0);
-        if let Some(topic) = &self.all {
-            tell(topic, batch.into());
-        }
+        shares
     }
 }
 
@@ -102,6 +123,7 @@ pub struct Hub {
     topics: Mutex<Topics>,
     /// What is durable and not told yet.
     outgoing: Mutex<Vec<(Position, Notice)>>,
+    telling: Mutex<()>,
     /// Tells what is outgoing, and at once what cannot wait.
     teller: OnceLock<Thread>,
     waits: Mutex<HashMap<Position, Weak<Notify>>>,
@@ -120,6 +142,7 @@ impl Default for Hub {
         Self {
             topics: Mutex::default(),
             outgoing: Mutex::default(),
+            telling: Mutex::default(),
             teller: OnceLock::new(),
             waits: Mutex::default(),
             next_deadline: AtomicI64::new(i64::MAX),
@@ -139,7 +162,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Hub {
     /// Follows changes from now on, and some from a moment before.
     pub fn follow(&self, interest: Interest) -> broadcast::Receiver<Batch> {
-        lock(&self.topics).follow(interest)
+        lock(&self.topics).of(interest).follow()
     }
 
     /// Told whenever this review changes. Take it before looking at the review.
@@ -173,7 +196,7 @@ impl Hub {
         let too_many = outgoing.len() > OUTGOING_MAX;
         drop(outgoing);
         if too_many {
-            self.tell();
+            self.tell(false);
         } else if cannot_wait && let Some(teller) = self.teller.get() {
             teller.unpark();
         }
@@ -184,13 +207,24 @@ impl Hub {
         let _set_before = self.teller.set(std::thread::current());
     }
 
-    /// Tells watchers what was published.
-    pub(super) fn tell(&self) {
-        // Held together, so that of two who tell none overtakes the other.
-        let mut topics = lock(&self.topics);
+    /// Tells watchers what was published: what has no lock in it, with a moment between a few of them and the next if
+    /// there is `time` for that.
+    pub(super) fn tell(&self, time: bool) {
+        // Of two who tell none may overtake the other; whoever follows meanwhile does not wait for them.
+        let _telling = lock(&self.telling);
         let batch = std::mem::take(&mut *lock(&self.outgoing));
-        if !batch.is_empty() {
-            topics.tell(&batch);
+        if batch.is_empty() {
+            return;
+        }
+        let shares = lock(&self.topics).shares(&batch);
+        let time = time && !batch.iter().any(|(_, notice)| matches!(notice, Notice::Lock(_)));
+        let at_once = shares.len().div_ceil(MOMENTS_MAX).max(1);
+        for (number, (channel, batch)) in shares.into_iter().enumerate() {
+            if time && number > 0 && number.is_multiple_of(at_once) {
+                std::thread::sleep(MOMENT);
+            }
+            // Whoever followed may just have gone.
+            let _followers = channel.send(batch);
         }
     }
 
@@ -280,16 +314,28 @@ mod tests {
         hub.publish(Position::FIRST, vec![placed("one")]);
         hub.publish(Position::FIRST, vec![placed("two"), placed("three")]);
         assert!(locks.try_recv().is_err(), "nothing is told on the committer's thread");
-        hub.tell();
+        hub.tell(true);
         assert_eq!((locks.try_recv().unwrap().len(), of_tenant.try_recv().unwrap().len()), (3, 3));
-        hub.tell();
+        hub.tell(true);
         assert!(locks.try_recv().is_err(), "nothing is told twice");
         drop((locks, of_tenant));
         hub.publish(Position::FIRST, vec![placed("four")]);
-        hub.tell();
+        hub.tell(true);
         let topics = lock(&hub.topics);
-        assert!(topics.tenants.is_empty() && topics.locks.is_none());
+        assert!(topics.tenants.is_empty() && topics.locks.0.is_empty());
         assert!(lock(&hub.outgoing).is_empty());
+    }
+
+    #[test]
+    fn many_followers_are_told_alike_and_places_of_those_who_left_are_taken_again() {
+        let hub = Hub::default();
+        let mut followers: Vec<_> = (0..100).map(|_| hub.follow(Interest::AllReviews)).collect();
+        followers.drain(10..40);
+        followers.push(hub.follow(Interest::AllReviews));
+        assert_eq!(lock(&hub.topics).all.0.len(), 100_usize.div_ceil(TOLD_AT_ONCE));
+        hub.publish(Position::FIRST, vec![placed("one")]);
+        hub.tell(true);
+        assert!(followers.iter_mut().all(|follower| follower.try_recv().is_ok_and(|batch| batch.len() == 1)));
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub(super) fn start(clock: Clock, hub: &Arc<Hub>, commands: WeakSender<Command>)
 fn tick(clock: &Clock, hub: &Weak<Hub>, commands: &WeakSender<Command>) -> bool {
     std::thread::park_timeout(PAUSE);
     let (Some(hub), Some(commands)) = (hub.upgrade(), commands.upgrade()) else { return false };
-    hub.tell();
+    hub.tell(true);
     let due = hub.next_deadline().is_some_and(|at| clock.deadlines().late >= at);
     if due && hub.begin_tick() && hub.push_urgent(Oversight::Tick).is_ok() {
         // A full queue wakes the worker as well.
