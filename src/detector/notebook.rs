@@ -23,7 +23,7 @@ const ARGUMENT_BYTES_MAX: usize = 6;
 const NOTES_BYTES_MAX: usize = CALLS_MAX * NOTE_BYTES_MAX + ARGUMENTS_MAX * ARGUMENT_BYTES_MAX;
 
 /// Share of the notes that is left free for further ones after every second went.
-const SPARE: usize = 4;
+const SPARE: usize = 8;
 
 /// The call was not made after all.
 const ABANDONED: u8 = 1;
@@ -132,7 +132,8 @@ impl Notebook {
     /// Drops every second call with its arguments.
     fn thin_out(&mut self) {
         let before = self.lesson();
-        self.notes.clear();
+        // Anew, because an allocator that is asked for a smaller room keeps the old one.
+        self.notes = Vec::with_capacity(self.notes.len() / 2 + self.notes.len() / SPARE);
         self.paths.clear();
         (self.kept, self.arguments) = (0, 0);
         self.stride = self.stride.saturating_add(1);
@@ -144,7 +145,6 @@ impl Notebook {
                 self.write(call, own);
             }
         }
-        self.notes.shrink_to(self.notes.len() + self.notes.len() / SPARE);
     }
 
     /// The tool of the next note, if the list of tools has it: kept calls lie evenly.

@@ -1,8 +1,8 @@
 //! Live sessions of a tenant: what each has done so far, and in which order they fell silent.
 //!
-//! Bounded: at most `SESSIONS_MAX` sessions. One of 48 calls, each of another tool with four arguments, takes about
-//! MEASURED KB: the trail 1.9 (28 bytes a call, 8 a name), the lesson 1.0, values of arguments 0.4, the session itself with
-//! its names and its places in the maps 0.6, and what the allocator cannot use. Results that it read add up to 4 KB
+//! Bounded: at most `SESSIONS_MAX` sessions. What one of 48 calls takes, each of another tool with four arguments, is
+//! measured by `askance bench --memory`: half of it is the trail (28 bytes a call, 8 a name), a quarter the lesson, a tenth
+//! the values of arguments, and the rest the session itself with its places in the maps. Results that it read add up to 4 KB
 //! (see the constants). Sessions that are over are not here: the log has them.
 
 use super::budget::SESSION_TICKETS_MAX;
