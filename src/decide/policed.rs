@@ -168,14 +168,17 @@ fn told(rule: &Composition, before: usize) -> Completed {
     Completed { id, title: rule.title.clone(), tags: rule.tags.clone(), risk: rule.risk }
 }
 
+/// The calls of a trail, newest first.
 fn happened(trail: &Trail) -> Vec<Happened<'_>> {
-    let view = trail.iter().map(|made| Happened {
-        at: made.at,
-        server: made.server(),
-        tool: made.tool(),
-        capabilities: made.capabilities,
-        values: made.values(),
-        brought: made.brought(),
+    let view = trail.calls().map(|passed| Happened {
+        at: passed.at,
+        server: passed.name.server(),
+        tool: passed.name.tool(),
+        capabilities: passed.capabilities,
+        values: passed.values,
+        brought: passed.brought,
     });
-    view.collect()
+    let mut view: Vec<Happened<'_>> = view.collect();
+    view.reverse();
+    view
 }

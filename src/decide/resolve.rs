@@ -68,7 +68,11 @@ pub fn resolve(
         let latest = tenant.and_then(|tenant| tenant.sessions.of_gap(gap));
         match latest {
             Some((stream, session)) if at.since(session.active) <= settings.gap_us => {
-                return Resolved { stream: *stream, session_id: session.session_id.clone(), opened: None };
+                return Resolved {
+                    stream: *stream,
+                    session_id: session.session_id.to_string(),
+                    opened: None,
+                };
             }
             _ => id = format!("gap-{:016x}", crate::stats::fingerprint::mix(gap, state.position.get())),
         }

@@ -22,7 +22,7 @@ use crate::domain::risk::RiskCategory;
 use crate::domain::stream::{CallKey, StreamId};
 use crate::domain::time::Timestamp;
 use crate::policy::{Policy, WhenSilent};
-use crate::projection::{Review, State};
+use crate::projection::{Locks, Review, State};
 
 /// A call that was decided REVIEW and binds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -206,7 +206,7 @@ pub fn vote(state: &State, ballot: Ballot, policy: &Policy, now: Timestamp) -> R
     {
         return Ok(Voted::Again);
     }
-    may_vote(state, review, &ballot.voter, policy, now)?;
+    may_vote(&state.locks, review, &ballot.voter, policy, now)?;
     if ballot.digest != review.digest {
         return Err(VoteFault::Digest);
     }
@@ -240,7 +240,7 @@ pub fn vote(state: &State, ballot: Ballot, policy: &Policy, now: Timestamp) -> R
 
 /// Whether this person may vote on a review at `now`, and if not, why.
 pub fn may_vote(
-    state: &State,
+    locks: &Locks,
     review: &Review,
     voter: &Voter,
     policy: &Policy,
@@ -249,7 +249,7 @@ pub fn may_vote(
     if !review.state.is_open() || now >= review.deadline {
         return Err(VoteFault::Closed);
     }
-    if state.locks.covering_person(&review.tenant, |name| voter.is(name), now).is_some() {
+    if locks.covering_person(&review.tenant, |name| voter.is(name), now).is_some() {
         return Err(VoteFault::Locked);
     }
     if review.principal_chain.iter().any(|link| voter.is(link)) {

@@ -1,13 +1,13 @@
-//! What a session will teach, kept until it closes: a call is never judged by its own session's lesson.
+//! What a session teaches, and the keys that the learnt models share.
 //!
-//! Only calls that were allowed and not abandoned are in it. Bounded: [`CALLS_MAX`] calls in full, spread
+//! A lesson is kept as a [`super::notebook::Notebook`] until its session closes: a call is never judged by its own
+//! session's lesson. Only calls that were allowed and not abandoned are in it. Bounded: [`CALLS_MAX`] calls in full, spread
 //! evenly over the session (each time they are full, every second one goes), the tools of the first
 //! [`TOOLS_MAX`], [`ARGUMENTS_MAX`] argument values. The end of a long session is unlike its beginning: a
 //! calibration by the first calls alone would take it for odd.
 
-use super::models::is_for_rate;
 use crate::domain::call::{ArgumentFeature, CallFeatures};
-use crate::domain::decision::{Assessment, DETECTORS};
+use crate::domain::decision::DETECTORS;
 use crate::stats::fingerprint::mix;
 use serde::{Deserialize, Serialize};
 
@@ -42,7 +42,7 @@ pub struct Observation {
     pub abandoned: bool,
 }
 
-/// What a session will teach.
+/// What a session teaches.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lesson {
     /// The acting principal of its first call.
@@ -52,14 +52,15 @@ pub struct Lesson {
     /// Calls in full.
     pub calls: Vec<Observation>,
     /// Calls noted so far, in full or not.
-    noted: u32,
+    pub(super) noted: u32,
     /// Every so many-th call is kept in full, as a power of two.
-    stride: u8,
+    pub(super) stride: u8,
     /// Their arguments, one after another.
     pub arguments: Vec<ArgumentFeature>,
     /// Capabilities in the order they were first seen, for the session-context model.
     pub capabilities: Vec<u16>,
-    /// A call of the session was sent to review for its rate: how surprising its rates were is not ordinary.
+    /// A call of the session was sent to review for its rate, and nobody approved it: how surprising its rates
+    /// were is not ordinary.
     pub rate_doubted: bool,
 }
 
@@ -84,143 +85,4 @@ pub fn local_hour_and_day(features: &CallFeatures) -> Option<(u8, i32, u8)> {
     let weekday = (day + 3).rem_euclid(7);
     let day = i32::try_from(day).ok()?;
     Some(((weekday * 24 + hour) as u8, day, minute as u8))
-}
-
-impl Lesson {
-    /// Adds an allowed call.
-    pub fn note(&mut self, call: u32, features: &CallFeatures, assessment: &Assessment) {
-        if self.tools.is_empty() {
-            self.principal = features.principal;
-        }
-        if self.tools.len() < TOOLS_MAX {
-            make_room(&mut self.tools, 1, TOOLS_MAX);
-            self.tools.push(tool_key(features.tool));
-        }
-        if features.capabilities.bits() != 0 && !self.capabilities.contains(&features.capabilities.bits()) {
-            self.capabilities.push(features.capabilities.bits());
-            self.capabilities.truncate(16);
-        }
-        if !self.keeps_next() {
-            return;
-        }
-        let room = ARGUMENTS_MAX.saturating_sub(self.arguments.len());
-        let kept = features.arguments.len().min(room);
-        make_room(&mut self.arguments, kept, ARGUMENTS_MAX);
-        self.arguments.extend(features.arguments.iter().take(kept));
-        let time = local_hour_and_day(features);
-        let mut raw = [ABSTAINED; DETECTORS];
-        for (slot, score) in raw.iter_mut().zip(&assessment.scores) {
-            *slot = score.raw.map_or(ABSTAINED, short);
-        }
-        make_room(&mut self.calls, 1, CALLS_MAX);
-        self.calls.push(Observation {
-            call,
-            tool: tool_key(features.tool),
-            hour_of_week: time.map_or(u8::MAX, |(hour, _, _)| hour),
-            day: time.map_or(0, |(_, day, _)| day),
-            raw,
-            combined: short(assessment.combined_raw),
-            arguments: kept as u8,
-            abandoned: false,
-        });
-    }
-
-    /// Whether the next call is kept in full; makes room for it.
-    fn keeps_next(&mut self) -> bool {
-        let next = self.noted;
-        self.noted = self.noted.saturating_add(1);
-        let kept = |stride: u8| next & ((1_u32 << stride.min(31)) - 1) == 0;
-        if kept(self.stride) && self.calls.len() == CALLS_MAX {
-            self.thin_out();
-        }
-        kept(self.stride)
-    }
-
-    /// Drops every second call with its arguments.
-    fn thin_out(&mut self) {
-        self.stride = self.stride.saturating_add(1);
-        let mut rest = std::mem::take(&mut self.arguments).into_iter();
-        let calls = std::mem::take(&mut self.calls);
-        for (place, call) in calls.into_iter().enumerate() {
-            let own = rest.by_ref().take(call.arguments.into());
-            if place % 2 == 0 {
-                self.arguments.extend(own);
-                self.calls.push(call);
-            } else {
-                own.for_each(drop);
-            }
-        }
-    }
-
-    /// A call of the session was sent to review.
-    pub fn doubt(&mut self, assessment: &Assessment) {
-        self.rate_doubted |= is_for_rate(assessment);
-    }
-
-    /// A reviewer approved a call of the session.
-    pub fn vouch(&mut self, assessment: &Assessment) {
-        self.rate_doubted &= !is_for_rate(assessment);
-    }
-
-    /// Marks a call that was allowed but never made.
-    pub fn abandon(&mut self, call: u32) {
-        if let Some(found) = self.calls.iter_mut().find(|noted| noted.call == call) {
-            found.abandoned = true;
-        }
-    }
-}
-
-/// Makes room for so many more in a list of at most `max`: twice what there is, but never more than that.
-pub(super) fn make_room<T>(list: &mut Vec<T>, more: usize, max: usize) {
-    let len = list.len();
-    if list.capacity() - len < more {
-        list.reserve_exact(len.max(4).min(max.saturating_sub(len)).max(more));
-    }
-}
-
-fn short(millibits: i32) -> u16 {
-    u16::try_from(millibits.max(0)).unwrap_or(ABSTAINED - 1).min(ABSTAINED - 1)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_full_list_has_no_spare_room() {
-        let mut list = Vec::new();
-        for number in 0..96 {
-            make_room(&mut list, 1, 96);
-            list.push(number);
-            assert!(
-                list.capacity() <= 96.min(4.max(2 * list.len())),
-                "{} of {}",
-                list.capacity(),
-                list.len()
-            );
-        }
-        assert_eq!(list.capacity(), 96);
-    }
-
-    #[test]
-    fn a_long_session_is_kept_evenly() {
-        let mut lesson = Lesson::default();
-        let features = CallFeatures {
-            tool: 7,
-            principal: 1,
-            capabilities: crate::domain::risk::Capabilities::NONE,
-            at: None,
-            utc_offset_minutes: 0,
-            arguments: vec![ArgumentFeature { path: 1, value: 2, magnitude: 3, kind: 3 }],
-            words: Default::default(),
-        };
-        for call in 0..1_000 {
-            lesson.note(call, &features, &crate::detector::models::unknown(0, 0));
-        }
-        let kept: Vec<u32> = lesson.calls.iter().map(|call| call.call).collect();
-        assert!(kept.len() <= CALLS_MAX && kept.len() > CALLS_MAX / 2, "{}", kept.len());
-        assert!(kept.windows(2).all(|two| two[1] - two[0] == 32), "{kept:?}");
-        assert_eq!(lesson.arguments.len(), kept.len());
-        assert_eq!(lesson.tools.len(), TOOLS_MAX);
-    }
 }

@@ -10,6 +10,7 @@ pub mod context;
 pub mod features;
 pub mod learn;
 pub mod models;
+pub mod notebook;
 pub mod novelty;
 pub mod p_reject;
 pub mod reading;

@@ -5,6 +5,7 @@ use super::burst::RateModel;
 use super::context::ContextModel;
 use super::features::kind;
 use super::learn::{ABSTAINED, Lesson, local_hour_and_day};
+use super::notebook::Notebook;
 use super::novelty::NoveltyModel;
 use super::reading::{Reading, Source};
 use super::results::{ResultsModel, TARGET_WORDS_MAX, ToolWords};
@@ -200,8 +201,9 @@ impl Models {
     /// A person says that calls like this are to be expected again: as if [`EXPECTED`] sessions had made it, at
     /// its hour, with its tool and its arguments. What came before it in its session is not known here.
     pub fn expect(&mut self, features: &CallFeatures) {
-        let mut lesson = Lesson::default();
-        lesson.note(0, features, &unknown(0, 0));
+        let mut notebook = Notebook::default();
+        notebook.note(0, features, &unknown(0, 0));
+        let lesson = notebook.lesson();
         let time = local_hour_and_day(features);
         let day = time.map_or(0, |(_, day, _)| day);
         if let Some((hour, day, _)) = time {

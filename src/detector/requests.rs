@@ -54,6 +54,11 @@ pub struct Wanted {
     weight: u32,
 }
 
+impl Wanted {
+    /// Of a text that nothing is known of.
+    pub const NONE: Self = Self { tools: Vec::new(), weight: 0 };
+}
+
 /// Requests of a tenant.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RequestModel {

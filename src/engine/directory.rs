@@ -108,9 +108,9 @@ pub(super) fn summary(
     SessionSummary {
         stream: *stream,
         tenant: tenant.to_owned(),
-        session_id: session.session_id.clone(),
+        session_id: session.session_id.to_string(),
         source: session.source,
-        principal: session.principal.clone(),
+        principal: session.principal.to_string(),
         parent: session.parent,
         opened: session.opened,
         active: session.active,

@@ -49,7 +49,7 @@ pub use exchange::{Exchange, Reviewed};
 pub use handle::{Engine, Opened, Options};
 pub use health::PartitionHealth;
 pub use history::{Backtest, Coverage, Range as HistoryRange, Reversed};
-pub use hub::{Hub, Notice};
+pub use hub::{Batch, Hub, Interest, Notice};
 pub use overseer::{Cast, Lifting, Oversight, Placed};
 pub use oversight::Context;
 pub use partition::{Command, Completed, Decided, Definedness, Import, Imported, Reply, Ruled};

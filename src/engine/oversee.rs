@@ -424,14 +424,18 @@ impl Worker {
         overseer.hub.set_next_deadline(self.state.next_deadline());
         let reviews = std::mem::take(&mut overseer.reviews_changed);
         let locks = std::mem::take(&mut overseer.locks_changed);
+        let locks_now = (!locks.is_empty()).then(|| self.state.locks.clone());
         let reviews = reviews.into_iter().filter_map(|id| self.state.reviews.get(id).cloned());
         let locks = locks.into_iter().filter_map(|id| self.state.locks.get(&id).cloned());
         let mut changes: Vec<Notice> = locks.map(|lock| Notice::Lock(Arc::new(lock))).collect();
         changes.extend(reviews.map(|review| Notice::Review(Arc::new(review))));
-        let hub = Arc::clone(&overseer.hub);
+        let (hub, as_of) = (Arc::clone(&overseer.hub), self.state.position);
         let tell = move |durable: Result<(), Error>| {
             if durable.is_ok() {
-                hub.publish(changes);
+                if let Some(locks) = locks_now {
+                    hub.set_locks(locks);
+                }
+                hub.publish(as_of, changes);
             }
         };
         self.group.deferred.push(Deferred::Other(Box::new(tell)));
@@ -440,6 +444,7 @@ impl Worker {
     /// Begins: what was open when the daemon stopped goes on.
     pub(super) fn begin_oversight(&mut self) {
         self.overseer.hub.set_next_deadline(self.state.next_deadline());
+        self.overseer.hub.set_locks(self.state.locks.clone());
         self.find_groundless();
         while self.settle_groundless() {}
     }

@@ -2,7 +2,7 @@
 
 use super::Error;
 use super::handle::Engine;
-use super::hub::{Hub, Notice};
+use super::hub::{Batch, Hub, Interest};
 use super::overseer::{Cast, Lifting, Oversight, Placed};
 use super::partition::{Command, Decided, Reply};
 use super::query::{self, EventView, TimelineEvent};
@@ -14,7 +14,7 @@ use crate::domain::lock::{Lock, LockScope};
 use crate::domain::position::{Position, Revision};
 use crate::domain::time::Timestamp;
 use crate::policy::{Policy, Reviewer, Surroundings};
-use crate::projection::{KnownLock, KnownToken, Review, State};
+use crate::projection::{KnownLock, KnownToken, Locks, Review, State};
 use std::sync::Arc;
 use tokio::sync::{broadcast, oneshot};
 
@@ -54,8 +54,13 @@ impl Engine {
     }
 
     /// Follows the reviews and locks of a partition; none if there is no such partition.
-    pub fn follow(&self, partition: usize) -> Option<broadcast::Receiver<Notice>> {
-        self.hub(partition).map(|hub| hub.follow())
+    pub fn follow(&self, partition: usize, interest: Interest) -> Option<broadcast::Receiver<Batch>> {
+        self.hub(partition).map(|hub| hub.follow(interest))
+    }
+
+    /// The locks of a partition, as watchers were told of them.
+    pub fn locks_in_force(&self, partition: usize) -> Arc<Locks> {
+        self.hub(partition).map(|hub| hub.locks()).unwrap_or_default()
     }
 
     /// The policy by which a tenant's votes count.

@@ -30,6 +30,15 @@ impl KnownLock {
     pub fn holds(&self, now: Timestamp) -> bool {
         self.ended.is_none() && self.lock.expires.is_none_or(|expires| now < expires)
     }
+
+    /// Whether it is on a person of its tenant; `is_person` tells whether a name is theirs.
+    pub fn is_on_person(&self, is_person: impl Fn(&str) -> bool) -> bool {
+        match self.lock.on.scope {
+            LockScope::Principal => is_person(&self.lock.on.target),
+            LockScope::Tenant | LockScope::Everything => true,
+            LockScope::Session | LockScope::Tool | LockScope::Server => false,
+        }
+    }
 }
 
 /// What a lock is held against.
@@ -103,12 +112,9 @@ impl Locks {
     ) -> Option<&KnownLock> {
         self.held.iter().find(|known| {
             let on = &known.lock.on;
-            let is_meant = match on.scope {
-                LockScope::Principal => is_person(&on.target),
-                LockScope::Tenant | LockScope::Everything => true,
-                LockScope::Session | LockScope::Tool | LockScope::Server => false,
-            };
-            is_meant && known.holds(now) && (on.tenant.is_empty() || on.tenant == tenant)
+            known.is_on_person(&is_person)
+                && known.holds(now)
+                && (on.tenant.is_empty() || on.tenant == tenant)
         })
     }
 

@@ -1,10 +1,9 @@
 //! What reviews, locks and tokens change in the state.
 
 use super::locks::Subject;
+use super::made::Made;
 use super::reviews::{Held, Review};
-use super::session::DENIED_TOOLS_MAX;
 use super::state::State;
-use super::trail::Made;
 use crate::detector::learn::tool_key;
 use crate::detector::reading::Origin;
 use crate::domain::event::{Event, Recorded};
@@ -61,7 +60,9 @@ impl State {
                 if let (Some(held), Some((server, tool))) = (held, names) {
                     let number = call_number(recorded);
                     let at = recorded.record.event_time;
-                    let made = Made::new(number, at, (&server, &tool), &held.features);
+                    let names = &mut self.tenant_mut(&event.tenant).names;
+                    let name = names.name(held.features.tool, &server, &tool);
+                    let made = Made::new(number, at, name, &held.features);
                     self.let_go(&event.tenant, &recorded.record.stream, &held, made);
                 }
             }
@@ -97,10 +98,9 @@ impl State {
 
     fn denied(&mut self, tenant: &str, stream: &StreamId, tool: u64) {
         if let Some(session) = self.tenant_mut(tenant).sessions.get_mut(stream)
-            && session.denied_tools.len() < DENIED_TOOLS_MAX
             && !session.denied_tools.contains(&tool)
         {
-            session.denied_tools.push(tool);
+            session.deny(tool);
         }
     }
 
@@ -123,7 +123,7 @@ impl State {
             if teaches {
                 tenant.models.allowed(&held.features);
             }
-            tenant.remember(*stream, made);
+            tenant.remember(*stream, &made);
         }
     }
 

@@ -1,13 +1,14 @@
 //! Live sessions of a tenant: what each has done so far, and in which order they fell silent.
 //!
-//! Bounded: at most `SESSIONS_MAX` sessions. One of 48 calls, each of another tool with four arguments, was measured
-//! at 10 KB; results that it read add up to 4 KB (see the constants). Sessions that are over are not here: the log
-//! has them.
+//! Bounded: at most `SESSIONS_MAX` sessions. What one of 48 calls takes, each of another tool with four arguments, is
+//! measured by `askance bench --memory`: half of it is the trail (28 bytes a call, 8 a name), a quarter the lesson, a tenth
+//! the values of arguments, and the rest the session itself with its places in the maps. Results that it read add up to 4 KB
+//! (see the constants). Sessions that are over are not here: the log has them.
 
 use super::budget::SESSION_TICKETS_MAX;
 use super::trail::Trail;
-use crate::detector::learn::Lesson;
 use crate::detector::models::NOTABLE;
+use crate::detector::notebook::Notebook;
 use crate::detector::reading::Reading;
 use crate::detector::time_of_day::PassedHour;
 use crate::domain::account::Tier;
@@ -24,17 +25,17 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Tools denied in a session that are remembered.
-pub(super) const DENIED_TOOLS_MAX: usize = 8;
+const DENIED_TOOLS_MAX: usize = 8;
 
 /// A live session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
     /// The id it goes by.
-    pub session_id: String,
+    pub session_id: Box<str>,
     /// Where the id came from.
     pub source: SessionSource,
     /// The principal that opened it.
-    pub principal: String,
+    pub principal: Box<str>,
     /// Position of its `SessionOpened`.
     pub opened_at: Position,
     /// Hash of principal and client, for sessions told apart by pauses.
@@ -60,7 +61,7 @@ pub struct Session {
     /// The last two tools, latest first; zero: none yet.
     pub tools: [u64; 2],
     /// Hashes of tools denied here.
-    pub denied_tools: Vec<u64>,
+    pub denied_tools: Box<[u64]>,
     /// What it has read.
     pub reading: Reading,
     /// The first of its parents, or itself: all sessions under it are one tree.
@@ -68,7 +69,7 @@ pub struct Session {
     /// What was called in it lately.
     pub trail: Trail,
     /// What it will teach when it closes.
-    pub lesson: Lesson,
+    pub lesson: Notebook,
     /// What its calls have added up to.
     pub evidence: EDetector,
     /// Reviews that evidence asked for and the budget or the session's own evidence paid.
@@ -82,6 +83,9 @@ pub struct Session {
     /// Until when.
     muted_until: Timestamp,
 }
+
+// The allocator's next room is 512 bytes.
+const _: () = assert!(size_of::<Session>() <= 448);
 
 /// How long an approval mutes what was odd about the approved call.
 const MUTED_US: i64 = HOUR_US;
@@ -108,10 +112,17 @@ impl Session {
         self.lesson.vouch(assessment);
     }
 
+    /// A tool was denied here.
+    pub(super) fn deny(&mut self, tool: u64) {
+        if self.denied_tools.len() < DENIED_TOOLS_MAX {
+            self.denied_tools = self.denied_tools.iter().copied().chain([tool]).collect();
+        }
+    }
+
     /// A reviewer said no: nothing of this session will be learnt.
     pub fn reject(&mut self) {
         self.rejected = true;
-        self.lesson = Lesson::default();
+        self.lesson = Notebook::default();
     }
 
     /// Notes a decision on its account; true if the session is held from now on.
@@ -133,9 +144,9 @@ impl Session {
     pub(super) fn new(opened: &Recorded, session_id: String, source: SessionSource, principal: &str) -> Self {
         let record = &opened.record;
         Self {
-            session_id,
+            session_id: session_id.into(),
             source,
-            principal: principal.to_owned(),
+            principal: principal.into(),
             opened_at: opened.position,
             gap_key: 0,
             parent: StreamId::NONE,
@@ -148,11 +159,11 @@ impl Session {
             risk_max: 0,
             seen: Capabilities::NONE,
             tools: [0; 2],
-            denied_tools: Vec::new(),
+            denied_tools: Box::default(),
             root: record.stream,
             trail: Trail::default(),
             reading: Reading::default(),
-            lesson: Lesson::default(),
+            lesson: Notebook::default(),
             evidence: EDetector::new(),
             tickets: 0,
             passed_hour: None,
@@ -193,6 +204,11 @@ impl Sessions {
     /// All live sessions in the order of their streams.
     pub fn iter(&self) -> impl Iterator<Item = (&StreamId, &Session)> {
         self.live.iter().map(|(stream, session)| (stream, session.as_ref()))
+    }
+
+    /// All live sessions, to change what is no activity of theirs.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Session> {
+        self.live.values_mut().map(Box::as_mut)
     }
 
     /// Sessions from the longest silent on.

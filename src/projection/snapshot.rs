@@ -16,7 +16,9 @@ impl State {
 
     /// Reads what [`State::to_bytes`] wrote with the same `STATE_VERSION`.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
-        postcard::from_bytes(bytes).map_err(|fault| Error(fault.to_string()))
+        let mut state: Self = postcard::from_bytes(bytes).map_err(|fault| Error(fault.to_string()))?;
+        state.share_names();
+        Ok(state)
     }
 
     /// SHA-256 of the state's bytes.

@@ -2,10 +2,11 @@
 
 use super::access::Access;
 use super::locks::Locks;
+use super::made::Made;
+use super::names::Name;
 use super::reviews::{Held, Reviews};
-use super::session::{DENIED_TOOLS_MAX, Session};
+use super::session::Session;
 use super::tenant::Tenant;
-use super::trail::Made;
 use crate::detector::learn::tool_key;
 use crate::detector::reading::Origin as ReadFrom;
 use crate::detector::time_of_day::PassedHour;
@@ -147,6 +148,13 @@ impl State {
         self.learning_stopped = true;
     }
 
+    /// Shares what a snapshot holds more than once.
+    pub(super) fn share_names(&mut self) {
+        let key = self.key();
+        let hash = |name: &Name| tool_hash(&key, name.server(), name.tool());
+        self.tenants.values_mut().for_each(|tenant| tenant.share_names(&hash));
+    }
+
     /// The key of all hashes of this log.
     pub fn key(&self) -> FingerprintKey {
         FingerprintKey::new(self.hash_key)
@@ -284,11 +292,11 @@ impl State {
         let tenant = self.tenant_mut(&event.tenant);
         tenant.evicted_sessions += u64::from(event.reason == crate::domain::event::CloseReason::Evicted);
         if let Some(session) = tenant.sessions.close(&recorded.record.stream) {
-            let lesson = &session.lesson;
+            let lesson = session.lesson.lesson();
             let day = lesson.calls.last().map_or(0, |call| call.day);
             let calls = u32::try_from(lesson.tools.len()).unwrap_or(u32::MAX);
             if teaches && !session.rejected && tenant.carried.may_teach(lesson.principal, day, calls) {
-                tenant.models.learn(lesson, &session.reading);
+                tenant.models.learn(&lesson, &session.reading);
             }
         }
     }
@@ -346,16 +354,13 @@ impl State {
                 session.reading.ask(request, wanted);
             }
         }
+        let (call, name) =
+            (call_number(recorded), tenant.names.name(features.tool, &event.server, &event.tool));
         self.proposed = Some(Proposed {
-            call: call_number(recorded),
+            call,
             turn: event.turn,
             imported: event.origin == Origin::Imported,
-            made: Made::new(
-                call_number(recorded),
-                record.event_time,
-                (&event.server, &event.tool),
-                &features,
-            ),
+            made: Made::new(call, record.event_time, name, &features),
             features,
         });
     }
@@ -411,12 +416,10 @@ impl State {
                 if teaches {
                     tenant.models.allowed(&features);
                 }
-                tenant.remember(record.stream, made);
+                tenant.remember(record.stream, &made);
             }
-            Verdict::Deny if session.denied_tools.len() < DENIED_TOOLS_MAX => {
-                session.denied_tools.push(features.tool)
-            }
-            Verdict::Deny | Verdict::Review => {}
+            Verdict::Deny => session.deny(features.tool),
+            Verdict::Review => {}
         }
         if decision.answer() == Verdict::Review {
             let assessment = decision.assessment.clone();
@@ -441,10 +444,9 @@ impl State {
                     tenant.models.results().read(&mut session.reading, origin, words);
                 }
                 let call = call_number(recorded);
-                session.trail.bring(call, &event.brought);
-                let (root, made) = (session.root, session.trail.find(call).map(|made| made.principal));
-                tenant.trees.bring(&root, call, &event.brought);
-                if let Some(principal) = made {
+                // What its session's trail has forgotten, those of its tree and principal have forgotten, too.
+                if let Some(principal) = session.trail.bring(call, &event.brought) {
+                    tenant.trees.bring(&session.root, call, &event.brought);
                     tenant.principals.bring(&principal, call, &event.brought);
                 }
             }

@@ -2,10 +2,12 @@
 
 use super::budget::ReviewBudget;
 use super::inventory::Inventory;
+use super::made::Made;
+use super::names::{Name, Names};
 use super::policies::Policies;
 use super::principal::Principals;
 use super::session::Sessions;
-use super::trail::{Made, Trail, Trails};
+use super::trail::{Trail, Trails};
 use crate::detector::models::Models;
 use crate::domain::stream::StreamId;
 use crate::domain::time::Timestamp;
@@ -36,18 +38,29 @@ pub struct Tenant {
     pub verdicts: [u64; 3],
     /// Sessions closed because too many were live.
     pub evicted_sessions: u64,
+    /// Names that trails share.
+    #[serde(skip)]
+    pub(super) names: Names,
 }
 
 impl Tenant {
     /// Notes a call that was made on the trails of its session, its tree and its principal.
-    pub(super) fn remember(&mut self, stream: StreamId, made: Made) {
+    pub(super) fn remember(&mut self, stream: StreamId, made: &Made) {
         let Some(session) = self.sessions.get_mut(&stream) else { return };
-        session.trail.push(made.clone());
+        session.trail.push(made);
         let root = session.root;
         if root != stream || self.trees.get(&root).is_some() {
-            self.trees.entry(root, Trail::default).push(made.clone());
+            self.trees.entry(root, Trail::default).push(made);
         }
         self.principals.entry(made.principal, Trail::default).push(made);
+    }
+
+    /// Shares names among trails that were read from a snapshot. `hash`: of a tool.
+    pub(super) fn share_names(&mut self, hash: &impl Fn(&Name) -> u64) {
+        let names = &mut self.names;
+        self.sessions.iter_mut().for_each(|session| session.trail.share_names(names, hash));
+        self.principals.share_names(names, hash);
+        self.trees.share_names(names, hash);
     }
 
     /// A tenant without history. `key`: of the log's hashes.
@@ -64,6 +77,7 @@ impl Tenant {
             carried: Principals::default(),
             verdicts: [0; 3],
             evicted_sessions: 0,
+            names: Names::default(),
         }
     }
 }

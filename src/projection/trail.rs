@@ -1,226 +1,290 @@
-//! What was called lately, newest first: the memory of composition rules.
+//! What was called lately: the memory of composition rules.
 //!
 //! Independent of any policy, so that a changed policy is judged on the same history at once. Bounded:
-//! [`CALLS_MAX`] calls a trail, [`VALUES_MAX`] telling argument values and [`BROUGHT_MAX`] values of a
-//! result a call, [`NAME_BYTES_MAX`] bytes of each name; of principals and trees [`TRAILS_MAX`] trails each.
+//! [`CALLS_MAX`] calls a trail, eight telling argument values and [`BROUGHT_MAX`] values of a result a call, 96 bytes
+//! of each name; of principals and trees [`TRAILS_MAX`] trails each.
+//!
+//! # In memory
+//!
+//! A call is three words of 32 bits (its number; capabilities, counts and the place of its name; microseconds since
+//! the call before it), then its values, then those of its result. Where the time does not fit or another principal
+//! acts, four words with both take the place of the third. A snapshot holds each call in full, newest first.
 
-use crate::domain::call::{ArgumentFeature, CallFeatures};
+use super::made::{Made, Stored, StoredRef, VALUES_MAX};
+use super::names::{Name, Names};
 use crate::domain::risk::Capabilities;
 use crate::domain::time::Timestamp;
-use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, VecDeque};
+use crate::stats::packed::make_room;
+use serde::{Deserialize, Serialize, Serializer};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Calls of a trail.
 pub(super) const CALLS_MAX: usize = 48;
-/// Telling argument values of a call.
-pub(super) const VALUES_MAX: usize = 8;
 /// Telling values of a result.
 pub(super) const BROUGHT_MAX: usize = 32;
 /// Trails of principals, and of session trees, of a tenant.
 pub(super) const TRAILS_MAX: usize = 1_024;
-/// Bytes kept of a tool's and of a server's name.
-pub(super) const NAME_BYTES_MAX: usize = 96;
-/// Latest calls of a trail whose names a new one may share.
-const NAMES_SHARED: usize = 8;
 
-/// Kind of a number among argument features.
-const NUMBER: u8 = 2;
-/// Kind of a text.
-const TEXT: u8 = 3;
-/// Magnitude of texts of 7 letters or more: shorter ones are shared by chance.
-const TEXT_TELLS: u8 = 134;
-/// Magnitude of numbers of 65,535 or more, and its mirror.
-const NUMBER_TELLS: u8 = 160;
+/// Words of a call without values at most.
+const HEAD_WORDS_MAX: usize = 6;
+/// Words of a trail at most.
+const WORDS_MAX: usize = CALLS_MAX * (HEAD_WORDS_MAX + VALUES_MAX + BROUGHT_MAX);
+/// What the count of values is multiplied with to hold that of the result's values, too.
+const COUNTS: u32 = BROUGHT_MAX as u32 + 1;
 
-/// A call that was made.
-///
-/// 56 bytes, a name that calls of the same tool share, and the values.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(from = "stored::Made")]
-pub struct Made {
+// Sixteen bits of capabilities, nine of counts, six of a name's place, one.
+const _: () = assert!(CALLS_MAX <= 64 && VALUES_MAX as u32 * COUNTS + COUNTS <= 512);
+
+/// The latest calls.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(from = "Vec<Stored>")]
+pub struct Trail {
+    /// Calls, oldest first.
+    words: Vec<u32>,
+    /// Names that calls point to, and some to which none does any more.
+    names: Vec<Arc<Name>>,
+    /// Before the oldest call.
+    before: Mark,
+    /// At the newest call.
+    last: Mark,
+    calls: u8,
+    /// Whether a result brought anything.
+    brings: bool,
+}
+
+/// Time and principal of a call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Mark {
+    at: i64,
+    principal: u64,
+}
+
+/// Second word of a call.
+#[derive(Clone, Copy)]
+struct Meta {
+    capabilities: u16,
+    values: u8,
+    brought: u8,
+    name: u8,
+    /// Whether time and principal are told in full.
+    whole: bool,
+}
+
+impl Meta {
+    fn word(self) -> u32 {
+        let counts = u32::from(self.values) * COUNTS + u32::from(self.brought);
+        u32::from(self.capabilities)
+            | (counts & 0x1ff) << 16
+            | (u32::from(self.name) & 0x3f) << 25
+            | u32::from(self.whole) << 31
+    }
+
+    const fn of(word: u32) -> Self {
+        let counts = word >> 16 & 0x1ff;
+        Self {
+            capabilities: word as u16,
+            values: (counts / COUNTS) as u8,
+            brought: (counts % COUNTS) as u8,
+            name: (word >> 25 & 0x3f) as u8,
+            whole: word >> 31 == 1,
+        }
+    }
+}
+
+/// A call of a trail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Passed<'t> {
+    /// Its number among records.
+    pub call: u32,
     /// Hash of the principal that made it.
     pub principal: u64,
     /// When.
     pub at: Timestamp,
-    /// The MCP server's name and the tool's, one behind the other.
-    name: Arc<str>,
-    /// Hashes of telling argument values, then of telling values in its result.
-    facts: Box<[u32]>,
-    /// Its number among records: tells which call a result belongs to.
-    pub call: u32,
+    /// The tool's name and its server's.
+    pub name: &'t Name,
     /// What the tool can do.
     pub capabilities: Capabilities,
-    server_bytes: u8,
-    values: u8,
-}
-
-impl Made {
-    /// A call without a result yet.
-    pub fn new(call: u32, at: Timestamp, (server, tool): (&str, &str), features: &CallFeatures) -> Self {
-        let (server, tool) = (clip(server), clip(tool));
-        let facts = telling(&features.arguments);
-        Self {
-            call,
-            principal: features.principal,
-            at,
-            name: [server, tool].concat().into(),
-            capabilities: features.capabilities,
-            // Both are at most what fits: see the limits above.
-            server_bytes: server.len() as u8,
-            values: facts.len() as u8,
-            facts,
-        }
-    }
-
-    /// MCP server.
-    pub fn server(&self) -> &str {
-        self.name.get(..self.server_bytes.into()).unwrap_or("")
-    }
-
-    /// Tool name.
-    pub fn tool(&self) -> &str {
-        self.name.get(self.server_bytes.into()..).unwrap_or("")
-    }
-
     /// Hashes of telling argument values.
-    pub fn values(&self) -> &[u32] {
-        self.facts.get(..self.values.into()).unwrap_or(&[])
-    }
-
+    pub values: &'t [u32],
     /// Hashes of telling values in its result.
-    pub fn brought(&self) -> &[u32] {
-        self.facts.get(self.values.into()..).unwrap_or(&[])
-    }
+    pub brought: &'t [u32],
+}
 
-    fn bring(&mut self, brought: &[u32]) {
-        let brought = brought.iter().take(BROUGHT_MAX);
-        self.facts = self.values().iter().chain(brought).copied().collect();
-    }
+/// The calls of a trail, oldest first.
+struct Calls<'t> {
+    names: &'t [Arc<Name>],
+    rest: &'t [u32],
+    mark: Mark,
+}
 
-    fn has_name_of(&self, other: &Self) -> bool {
-        self.server_bytes == other.server_bytes && self.name == other.name
+impl<'t> Iterator for Calls<'t> {
+    type Item = Passed<'t>;
+
+    fn next(&mut self) -> Option<Passed<'t>> {
+        let ([call, meta], rest) = self.rest.split_first_chunk()?;
+        let meta = Meta::of(*meta);
+        let rest = if meta.whole {
+            let ([at_low, at_high, low, high], rest) = rest.split_first_chunk()?;
+            let two = |low: u32, high: u32| u64::from(high) << 32 | u64::from(low);
+            self.mark = Mark { at: two(*at_low, *at_high) as i64, principal: two(*low, *high) };
+            rest
+        } else {
+            let (later, rest) = rest.split_first()?;
+            self.mark.at = self.mark.at.wrapping_add((*later as i32).into());
+            rest
+        };
+        let (values, rest) = rest.split_at_checked(meta.values.into())?;
+        let (brought, rest) = rest.split_at_checked(meta.brought.into())?;
+        self.rest = rest;
+        Some(Passed {
+            call: *call,
+            principal: self.mark.principal,
+            at: Timestamp::from_micros(self.mark.at),
+            name: self.names.get(usize::from(meta.name))?,
+            capabilities: Capabilities::from_bits(meta.capabilities),
+            values,
+            brought,
+        })
     }
 }
 
-/// What goes into a snapshot: names and values each for itself.
-mod stored {
-    use crate::domain::risk::Capabilities;
-    use crate::domain::time::Timestamp;
-    use serde::{Deserialize, Serialize, Serializer};
-
-    #[derive(Deserialize)]
-    pub(super) struct Made {
-        call: u32,
-        principal: u64,
-        at: Timestamp,
-        server: String,
-        tool: String,
-        capabilities: Capabilities,
-        values: Vec<u32>,
-        brought: Vec<u32>,
+impl PartialEq for Trail {
+    /// Whether the same was called, however it is held.
+    fn eq(&self, other: &Self) -> bool {
+        self.calls().eq(other.calls())
     }
+}
 
-    /// The same, borrowed.
-    #[derive(Serialize)]
-    struct Borrowed<'a> {
-        call: u32,
-        principal: u64,
-        at: Timestamp,
-        server: &'a str,
-        tool: &'a str,
-        capabilities: Capabilities,
-        values: &'a [u32],
-        brought: &'a [u32],
+impl Eq for Trail {}
+
+impl Serialize for Trail {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut all: Vec<Passed<'_>> = self.calls().collect();
+        all.reverse();
+        serializer.collect_seq(all.into_iter().map(|passed| {
+            let Passed { call, principal, at, name, capabilities, values, brought } = passed;
+            let (server, tool) = (name.server(), name.tool());
+            StoredRef { call, principal, at, server, tool, capabilities, values, brought }
+        }))
     }
+}
 
-    impl From<Made> for super::Made {
-        fn from(stored: Made) -> Self {
-            let Made { call, principal, at, server, tool, capabilities, mut values, brought } = stored;
-            values.truncate(super::VALUES_MAX);
-            let (server, kept) = (super::clip(&server), values.len());
-            values.extend(brought);
-            Self {
-                principal,
-                at,
-                name: [server, super::clip(&tool)].concat().into(),
-                facts: values.into(),
-                call,
-                capabilities,
-                server_bytes: server.len() as u8,
-                values: kept as u8,
+impl From<Vec<Stored>> for Trail {
+    fn from(newest_first: Vec<Stored>) -> Self {
+        let mut trail = Self::default();
+        for mut stored in newest_first.into_iter().rev() {
+            let brought = std::mem::take(&mut stored.brought);
+            let mut made = Made::from(stored);
+            if let Some(known) = trail.names.iter().find(|known| **known == made.name) {
+                made.name = Arc::clone(known);
             }
+            trail.push(&made);
+            trail.bring(made.call, &brought);
         }
-    }
-
-    impl Serialize for super::Made {
-        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            let Self { call, principal, at, capabilities, .. } = *self;
-            Borrowed {
-                call,
-                principal,
-                at,
-                server: self.server(),
-                tool: self.tool(),
-                capabilities,
-                values: self.values(),
-                brought: self.brought(),
-            }
-            .serialize(serializer)
-        }
+        trail
     }
 }
-
-fn clip(name: &str) -> &str {
-    let mut end = name.len().min(NAME_BYTES_MAX);
-    while !name.is_char_boundary(end) {
-        end -= 1;
-    }
-    name.get(..end).unwrap_or("")
-}
-
-/// Hashes of values long or large enough that two calls hardly share them by chance.
-pub fn telling(arguments: &[ArgumentFeature]) -> Box<[u32]> {
-    let tells = |feature: &&ArgumentFeature| match feature.kind {
-        TEXT => feature.magnitude >= TEXT_TELLS,
-        NUMBER => feature.magnitude >= NUMBER_TELLS || feature.magnitude <= u8::MAX - NUMBER_TELLS,
-        _ => false,
-    };
-    arguments.iter().filter(tells).map(|feature| feature.value).take(VALUES_MAX).collect()
-}
-
-/// Calls, newest first.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trail(VecDeque<Made>);
 
 impl Trail {
-    /// The call of this number.
-    pub(super) fn find(&self, call: u32) -> Option<&Made> {
-        self.0.iter().find(|made| made.call == call)
-    }
-
-    /// The calls, newest first.
-    pub fn iter(&self) -> impl Iterator<Item = &Made> {
-        self.0.iter()
+    /// The calls, oldest first.
+    pub fn calls(&self) -> impl Iterator<Item = Passed<'_>> {
+        Calls { names: &self.names, rest: &self.words, mark: self.before }
     }
 
     /// Adds a call; the oldest goes if there are too many.
-    pub(super) fn push(&mut self, mut made: Made) {
-        if let Some(known) = self.0.iter().take(NAMES_SHARED).find(|known| known.has_name_of(&made)) {
-            made.name = Arc::clone(&known.name);
+    pub(super) fn push(&mut self, made: &Made) {
+        if usize::from(self.calls) >= CALLS_MAX {
+            self.forget_oldest();
         }
-        self.0.truncate(CALLS_MAX - 1);
-        if self.0.len() == self.0.capacity() {
-            // Never room for more than it may hold.
-            self.0.reserve_exact(self.0.len().clamp(4, CALLS_MAX - self.0.len()));
+        let name = self.place_of(&made.name);
+        let mark = Mark { at: made.at.as_micros(), principal: made.principal };
+        let later = i32::try_from(mark.at.saturating_sub(self.last.at)).ok();
+        let later = later.filter(|_| mark.principal == self.last.principal);
+        let values = made.values.len() as u8;
+        let capabilities = made.capabilities.bits();
+        let meta = Meta { capabilities, values, brought: 0, name, whole: later.is_none() };
+        make_room(&mut self.words, HEAD_WORDS_MAX + made.values.len(), WORDS_MAX);
+        self.words.extend([made.call, meta.word()]);
+        match later {
+            Some(later) => self.words.push(later as u32),
+            None => self.words.extend(
+                [mark.at as u64, mark.principal].iter().flat_map(|two| [*two as u32, (*two >> 32) as u32]),
+            ),
         }
-        self.0.push_front(made);
+        self.words.extend_from_slice(&made.values);
+        self.last = mark;
+        self.calls += 1;
     }
 
-    /// Notes what a call's result brought in.
-    pub(super) fn bring(&mut self, call: u32, brought: &[u32]) {
-        if let Some(made) = self.0.iter_mut().find(|made| made.call == call) {
-            made.bring(brought);
+    fn forget_oldest(&mut self) {
+        let mut calls = Calls { names: &self.names, rest: &self.words, mark: self.before };
+        if calls.next().is_some() {
+            let (length, mark) = (self.words.len() - calls.rest.len(), calls.mark);
+            self.words.drain(..length);
+            self.before = mark;
+            self.calls -= 1;
+        }
+    }
+
+    /// Where a name is; there is room, since there are fewer than [`CALLS_MAX`] calls.
+    fn place_of(&mut self, name: &Arc<Name>) -> u8 {
+        if let Some(place) = self.names.iter().position(|known| Arc::ptr_eq(known, name)) {
+            return place as u8;
+        }
+        if self.names.len() < CALLS_MAX {
+            make_room(&mut self.names, 1, CALLS_MAX);
+            self.names.push(Arc::clone(name));
+            return self.names.len() as u8 - 1;
+        }
+        let used = self.metas().fold(0_u64, |used, meta| used | 1 << meta.name);
+        let free = used.trailing_ones().min(CALLS_MAX as u32 - 1) as u8;
+        if let Some(slot) = self.names.get_mut(usize::from(free)) {
+            *slot = Arc::clone(name);
+        }
+        free
+    }
+
+    fn metas(&self) -> impl Iterator<Item = Meta> {
+        let mut rest = self.words.as_slice();
+        std::iter::from_fn(move || {
+            let meta = Meta::of(*rest.get(1)?);
+            let head = if meta.whole { HEAD_WORDS_MAX } else { 3 };
+            rest = rest.get(head + usize::from(meta.values + meta.brought)..)?;
+            Some(meta)
+        })
+    }
+
+    /// Notes what a call's result brought in; the call's principal, if there is anything to note.
+    pub(super) fn bring(&mut self, call: u32, brought: &[u32]) -> Option<u64> {
+        if brought.is_empty() && !self.brings {
+            return None;
+        }
+        let brought = brought.get(..BROUGHT_MAX).unwrap_or(brought);
+        let mut calls = Calls { names: &self.names, rest: &self.words, mark: self.before };
+        let (mut found, mut begin) = (None, 0);
+        // Of two calls of one number the newer one is meant.
+        while let Some(passed) = calls.next() {
+            let end = self.words.len() - calls.rest.len();
+            if passed.call == call {
+                found = Some((begin, end - passed.brought.len()..end, passed.principal));
+            }
+            begin = end;
+        }
+        let (begin, place, principal) = found?;
+        make_room(&mut self.words, brought.len().saturating_sub(place.len()), WORDS_MAX);
+        self.words.splice(place, brought.iter().copied());
+        if let Some(word) = self.words.get_mut(begin + 1) {
+            *word = Meta { brought: brought.len() as u8, ..Meta::of(*word) }.word();
+        }
+        self.brings = true;
+        Some(principal)
+    }
+
+    /// Shares its names with others of the tenant.
+    pub(super) fn share_names(&mut self, names: &mut Names, hash: &impl Fn(&Name) -> u64) {
+        for name in &mut self.names {
+            *name = names.share(hash(name), name);
         }
     }
 }
@@ -268,56 +332,121 @@ impl<K: Ord + Copy> Trails<K> {
             trail.bring(call, brought);
         }
     }
+
+    /// Shares the names of all trails with others of the tenant.
+    pub(super) fn share_names(&mut self, names: &mut Names, hash: &impl Fn(&Name) -> u64) {
+        self.trails.values_mut().for_each(|(_, trail)| trail.share_names(names, hash));
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use std::collections::VecDeque;
 
     fn made(call: u32) -> Made {
-        let features = CallFeatures {
-            tool: 1,
+        Made {
             principal: 2,
+            at: Timestamp::from_micros(0),
+            name: Arc::new(Name::new("s", "t")),
+            values: [1, 2].into_iter().collect(),
+            call,
             capabilities: Capabilities::NONE,
-            at: None,
-            utc_offset_minutes: 0,
-            arguments: Vec::new(),
-            words: Default::default(),
-        };
-        Made::new(call, Timestamp::from_micros(0), ("s", "t"), &features)
+        }
     }
 
     #[test]
-    fn a_trail_is_bounded_and_newest_first() {
+    fn a_trail_is_bounded() {
         let mut trail = Trail::default();
-        (0..100).for_each(|call| trail.push(made(call)));
-        assert_eq!(trail.iter().count(), CALLS_MAX);
-        assert_eq!(trail.iter().next().unwrap().call, 99);
-        trail.bring(99, &[7; 100]);
-        trail.bring(3, &[7]);
-        assert_eq!(trail.iter().next().unwrap().brought().len(), BROUGHT_MAX);
+        (0..100).for_each(|call| trail.push(&made(call)));
+        assert_eq!(trail.calls().count(), CALLS_MAX);
+        assert_eq!(trail.calls().last().unwrap().call, 99);
+        assert_eq!(trail.bring(99, &[7; 100]), Some(2));
+        assert_eq!(trail.bring(3, &[7]), None);
+        assert_eq!(trail.calls().last().unwrap().brought.len(), BROUGHT_MAX);
     }
 
     #[test]
     fn the_trail_longest_without_a_call_goes_first() {
         let mut trails = Trails::default();
         for key in 0..TRAILS_MAX as u64 {
-            trails.entry(key, Trail::default).push(made(1));
+            trails.entry(key, Trail::default).push(&made(1));
         }
-        trails.entry(0, Trail::default).push(made(2));
-        trails.entry(5_000, Trail::default).push(made(3));
+        trails.entry(0, Trail::default).push(&made(2));
+        trails.entry(5_000, Trail::default).push(&made(3));
         assert!(trails.get(&1).is_none() && trails.get(&0).is_some());
-        assert_eq!(trails.get(&0).unwrap().iter().count(), 2);
+        assert_eq!(trails.get(&0).unwrap().calls().count(), 2);
         assert_eq!(trails.trails.len(), TRAILS_MAX);
         assert_eq!(trails.order.len(), TRAILS_MAX);
     }
 
-    #[test]
-    fn only_long_values_tell() {
-        let feature = |kind, magnitude| ArgumentFeature { path: 0, value: 9, magnitude, kind };
-        let count = |kind, magnitude| telling(&[feature(kind, magnitude)]).len();
-        assert_eq!([count(TEXT, 134), count(TEXT, 133), count(1, 200)], [1, 0, 0]);
-        assert_eq!([count(NUMBER, 160), count(NUMBER, 159), count(NUMBER, 95)], [1, 0, 1]);
-        assert_eq!(telling(&[feature(TEXT, 200); 20]).len(), VALUES_MAX);
+    /// A call and what its result brought, without any packing.
+    type Plain = (Made, Vec<u32>);
+
+    fn check(trail: &Trail, plain: &VecDeque<Plain>) -> Result<(), TestCaseError> {
+        prop_assert_eq!(trail.calls().count(), plain.len());
+        for (passed, (made, brought)) in trail.calls().zip(plain) {
+            prop_assert_eq!((passed.call, passed.principal, passed.at), (made.call, made.principal, made.at));
+            prop_assert_eq!((passed.name, passed.capabilities), (&*made.name, made.capabilities));
+            prop_assert_eq!((passed.values, passed.brought), (&*made.values, &brought[..]));
+        }
+        let mut newest_first: Vec<&Plain> = plain.iter().collect();
+        newest_first.reverse();
+        let stored: Vec<StoredRef<'_>> = newest_first
+            .iter()
+            .map(|(made, brought)| {
+                let Made { call, principal, at, capabilities, .. } = *made;
+                let (server, tool, values) = (made.name.server(), made.name.tool(), &*made.values);
+                StoredRef { call, principal, at, server, tool, capabilities, values, brought }
+            })
+            .collect();
+        let bytes = postcard::to_stdvec(trail).unwrap();
+        prop_assert_eq!(&bytes, &postcard::to_stdvec(&stored).unwrap());
+        prop_assert_eq!(&postcard::from_bytes::<Trail>(&bytes).unwrap(), trail);
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn a_trail_holds_what_was_called(
+            calls in prop::collection::vec(
+                (
+                    prop_oneof![0..80_u32, any::<u32>()],
+                    prop_oneof![Just(5_u64), any::<u64>()],
+                    prop_oneof![0..9_000_000_000_i64, any::<i64>()],
+                    0..70_u8,
+                    any::<u16>(),
+                    prop::collection::vec(any::<u32>(), 0..10),
+                    prop::option::of((0..80_u32, prop::collection::vec(any::<u32>(), 0..40))),
+                ),
+                0..200,
+            ),
+        ) {
+            let (mut trail, mut plain, mut names) = (Trail::default(), VecDeque::<Plain>::new(), Names::default());
+            for (call, principal, at, tool, capabilities, values, result) in calls {
+                let made = Made {
+                    call,
+                    principal,
+                    at: Timestamp::from_micros(at),
+                    name: names.name(tool.into(), "server", &format!("tool-{tool}")),
+                    capabilities: Capabilities::from_bits(capabilities),
+                    values: values.into_iter().collect(),
+                };
+                trail.push(&made);
+                plain.push_back((made, Vec::new()));
+                if plain.len() > CALLS_MAX {
+                    plain.pop_front();
+                }
+                if let Some((call, brought)) = result {
+                    let found = plain.iter_mut().rev().find(|(made, _)| made.call == call);
+                    trail.bring(call, &brought);
+                    if let Some(found) = found {
+                        found.1 = brought.into_iter().take(BROUGHT_MAX).collect();
+                    }
+                }
+            }
+            check(&trail, &plain)?;
+        }
     }
 }

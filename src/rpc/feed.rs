@@ -10,7 +10,7 @@ use super::shared::Shared;
 use super::status::Failure;
 use super::watch_end::End;
 use crate::domain::time::Timestamp;
-use crate::engine::{Error, Notice};
+use crate::engine::{Batch, Error, Interest, Notice};
 use crate::projection::State;
 use crate::proto::v1::ErrorCode;
 use prost::Message;
@@ -27,6 +27,14 @@ pub(super) type Found<M> = Result<Vec<(u64, M)>, Failure>;
 pub(super) trait Feed: Send + Sync + 'static {
     /// Its messages.
     type Message: Message + Default + Clone;
+
+    /// What it has to be told of.
+    fn interest(&self) -> Interest;
+
+    /// Whether everything is to be shown anew after a change.
+    fn is_news(&self, _change: &Notice) -> bool {
+        false
+    }
 
     /// Everything to be shown at first; with `since`, what changed behind that position.
     fn all(
@@ -66,6 +74,7 @@ pub(super) fn begin<F: Feed>(
         feed: Arc::new(feed),
         tokens,
         seen: seen.clone().unwrap_or_else(|| vec![0; partitions]),
+        whole: vec![0; partitions],
         resumed: seen.is_some(),
         heartbeat_due: Instant::now() + shared.options.heartbeat,
         _permit: permit,
@@ -86,6 +95,8 @@ struct Task<F: Feed> {
     tokens: Tokens,
     /// For each partition the position up to which everything was told.
     seen: Vec<u64>,
+    /// For each partition the position as of which everything was told last.
+    whole: Vec<u64>,
     resumed: bool,
     heartbeat_due: Instant,
     _permit: OwnedSemaphorePermit,
@@ -105,12 +116,14 @@ impl<F: Feed> Task<F> {
         let partitions = self.shared.engine.partitions();
         let mut changes = StreamMap::new();
         for partition in 0..partitions {
-            let following = self.shared.engine.follow(partition).ok_or(End::Stopping)?;
+            let following =
+                self.shared.engine.follow(partition, self.feed.interest()).ok_or(End::Stopping)?;
             changes.insert(partition, BroadcastStream::new(following));
         }
         for partition in 0..partitions {
             let since = self.resumed.then(|| self.seen.get(partition).copied()).flatten();
-            self.show_all(partition, since, outbox).await?;
+            let position = self.show_all(partition, since, outbox).await?;
+            self.note_whole(partition, position);
         }
         let stall = self.shared.options.watcher_stall;
         // Made once: a change that is not shown, of which there may be many a second, must cost next to nothing.
@@ -122,10 +135,11 @@ impl<F: Feed> Task<F> {
             tokio::select! {
                 change = changes.next() => match change {
                     None => return Err(End::Stopping),
-                    Some((partition, Ok(change))) => self.show(partition, &change, outbox).await?,
+                    Some((partition, Ok(changes))) => self.show(partition, &changes, outbox).await?,
                     Some((partition, Err(_behind))) => {
                         let since = self.seen.get(partition).copied();
-                        self.show_all(partition, since, outbox).await?;
+                        let position = self.show_all(partition, since, outbox).await?;
+                        self.note_whole(partition, position);
                     }
                 },
                 () = &mut heartbeat => {
@@ -150,7 +164,7 @@ impl<F: Feed> Task<F> {
         partition: usize,
         since: Option<u64>,
         outbox: &Outbox<F::Message>,
-    ) -> Result<(), End> {
+    ) -> Result<u64, End> {
         let feed = Arc::clone(&self.feed);
         let now = self.shared.engine.deadline_now();
         let asked = self
@@ -165,24 +179,43 @@ impl<F: Feed> Task<F> {
             // What comes at first is not told in order: resuming before its end tells it again.
             self.send(message, outbox).await?;
         }
+        Ok(position)
+    }
+
+    /// Everything was told as of this position.
+    fn note_whole(&mut self, partition: usize, position: u64) {
         if let Some(seen) = self.seen.get_mut(partition) {
             *seen = (*seen).max(position);
         }
-        Ok(())
+        if let Some(whole) = self.whole.get_mut(partition) {
+            *whole = position;
+        }
     }
 
     async fn show(
         &mut self,
         partition: usize,
-        change: &Notice,
+        changes: &Batch,
         outbox: &Outbox<F::Message>,
     ) -> Result<(), End> {
         let now = self.shared.engine.deadline_now();
-        let Some((position, message)) = self.feed.one(change, partition, now) else { return Ok(()) };
-        if let Some(seen) = self.seen.get_mut(partition) {
-            *seen = (*seen).max(position);
+        for (as_of, change) in changes.iter() {
+            // Told before with everything else: it was published a moment before this watch began.
+            if self.whole.get(partition).is_some_and(|whole| as_of.get() <= *whole) {
+                continue;
+            }
+            if self.feed.is_news(change) {
+                // What is over meanwhile is told by what follows, so that nothing counts as told by this.
+                let _position = self.show_all(partition, None, outbox).await?;
+                continue;
+            }
+            let Some((position, message)) = self.feed.one(change, partition, now) else { continue };
+            if let Some(seen) = self.seen.get_mut(partition) {
+                *seen = (*seen).max(position);
+            }
+            self.send(message, outbox).await?;
         }
-        self.send(message, outbox).await
+        Ok(())
     }
 
     async fn beat(&mut self, outbox: &Outbox<F::Message>) -> Result<(), End> {

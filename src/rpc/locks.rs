@@ -12,7 +12,7 @@ use crate::decide::ingest::check_name;
 use crate::domain::hex::hex;
 use crate::domain::lock::{Lock, LockOrigin, LockScope, LockTarget, REASON_BYTES_MAX};
 use crate::domain::time::Timestamp;
-use crate::engine::{Lifting, Notice};
+use crate::engine::{Interest, Lifting, Notice};
 use crate::projection::{KnownLock, State};
 use crate::proto::v1::{self, watch_locks_response::Update};
 use std::sync::Arc;
@@ -175,6 +175,10 @@ impl LockFeed {
 
 impl Feed for LockFeed {
     type Message = v1::WatchLocksResponse;
+
+    fn interest(&self) -> Interest {
+        Interest::Locks
+    }
 
     fn all(&self, state: &State, _: usize, since: Option<u64>, _: Timestamp) -> Found<Self::Message> {
         let held = state.locks.held().filter(|known| self.0.admits(known));

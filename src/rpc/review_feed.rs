@@ -9,8 +9,8 @@ use crate::decide::review::may_vote;
 use crate::domain::review::ReviewState;
 use crate::domain::stream::StreamId;
 use crate::domain::time::Timestamp;
-use crate::engine::{Engine, Notice};
-use crate::projection::{Review, State};
+use crate::engine::{Engine, Interest, Notice};
+use crate::projection::{Locks, Review, State};
 use crate::proto::v1::{self, ErrorCode, watch_reviews_response::Update};
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ impl Wanted {
     pub(super) fn admits(&self, state: Option<&State>, review: &Review, now: Timestamp) -> bool {
         let is_state =
             if self.states.is_empty() { review.state.is_open() } else { self.states.contains(&review.state) };
-        is_state && self.is_of(review) && self.is_votable(state, review, now)
+        is_state && self.is_of(review) && self.is_votable(state.map(|state| &state.locks), review, now)
     }
 
     /// Whether it is one of theirs, whatever its state.
@@ -40,12 +40,16 @@ impl Wanted {
             && self.stream.is_none_or(|stream| review.stream == stream)
     }
 
-    fn is_votable(&self, state: Option<&State>, review: &Review, now: Timestamp) -> bool {
+    /// By these locks, or by those that watchers were told of last.
+    fn is_votable(&self, locks: Option<&Locks>, review: &Review, now: Timestamp) -> bool {
         let Some(engine) = &self.votable else { return true };
         let partition = engine.partition_of(&review.tenant);
         let Some(policy) = engine.policy_in_force(partition, &review.tenant) else { return true };
-        let empty = State::empty();
-        may_vote(state.unwrap_or(&empty), review, &self.identity.voter(), &policy, now).is_ok()
+        let voter = self.identity.voter();
+        match locks {
+            Some(locks) => may_vote(locks, review, &voter, &policy, now).is_ok(),
+            None => may_vote(&engine.locks_in_force(partition), review, &voter, &policy, now).is_ok(),
+        }
     }
 }
 
@@ -54,6 +58,18 @@ pub(super) struct ReviewFeed(pub(super) Wanted);
 
 impl Feed for ReviewFeed {
     type Message = v1::WatchReviewsResponse;
+
+    fn interest(&self) -> Interest {
+        let tenant = &self.0.tenant;
+        if tenant.is_empty() { Interest::AllReviews } else { Interest::Reviews(tenant.clone()) }
+    }
+
+    /// What its reader may vote on grows when a lock on them is lifted.
+    fn is_news(&self, change: &Notice) -> bool {
+        let Notice::Lock(known) = change else { return false };
+        let voter = || self.0.identity.voter();
+        self.0.votable.is_some() && known.ended.is_some() && known.is_on_person(|name| voter().is(name))
+    }
 
     fn all(
         &self,
@@ -96,7 +112,7 @@ impl Feed for ReviewFeed {
 impl ReviewFeed {
     /// A review that is over is shown to all who may have seen it open.
     fn is_shown(&self, state: &State, review: &Review, now: Timestamp) -> bool {
-        !review.state.is_open() || self.0.is_votable(Some(state), review, now)
+        !review.state.is_open() || self.0.is_votable(Some(&state.locks), review, now)
     }
 }
 

@@ -191,7 +191,9 @@ impl Reviews {
         let fault = self
             .shared
             .engine
-            .ask_of_partition(partition, move |state| may_vote(state, &review, &voter, &policy, now).err())
+            .ask_of_partition(partition, move |state| {
+                may_vote(&state.locks, &review, &voter, &policy, now).err()
+            })
             .await?;
         Ok(fault.map(|fault: VoteFault| Error::Vote(fault).to_string()))
     }

@@ -17,6 +17,7 @@ pub mod held_back;
 pub mod millibits;
 pub mod negative_binomial;
 pub mod numeric;
+pub mod packed;
 pub mod pitman_yor;
 pub mod presence;
 pub mod rate;

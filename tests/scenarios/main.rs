@@ -22,3 +22,4 @@ mod rulings;
 mod stage;
 mod telling;
 mod tracing;
+mod watching;
