@@ -150,6 +150,41 @@ fn a_session_with_a_rejected_call_is_dropped_whole() {
     assert_eq!(run(true), world.tenant().models.sessions());
 }
 
+/// The surprise at the rate, at most, of eighty calls within forty seconds at noon, and whether one went to review.
+fn burst(world: &mut World, day: i64) -> (i32, bool) {
+    let session = format!("burst-{day}");
+    let noon = MONDAY + day * DAY_US + 12 * HOUR_US + 40 * MINUTE_US;
+    let decided: Vec<Decision> =
+        (0..80).map(|number| world.call(&look(&session, noon + number * SECOND_US / 2))).collect();
+    world.end("agent", &session, noon + HOUR_US);
+    let most = decided.iter().map(|decision| surprise(decision, Detector::Rate)).max();
+    (most.unwrap_or(0), decided.iter().any(|decision| decision.verdict == Verdict::Review))
+}
+
+#[test]
+fn bursts_that_nobody_approved_do_not_become_usual_and_those_let_go_do() {
+    let weekdays = || (35..70).filter(|day| day % 7 < 5);
+    let (world, mut random) = trained();
+    let mut watched = |mode: Mode| {
+        let mut copy = World::new();
+        copy.state = world.state.clone();
+        copy.policy = policy(Effect::Allow, mode);
+        weekdays()
+            .map(|day| {
+                office(&mut copy, &mut random, "agent", day..day + 1);
+                burst(&mut copy, day)
+            })
+            .collect::<Vec<_>>()
+    };
+    let enforced = watched(Mode::Enforce);
+    let (first, last) = (enforced[0], *enforced.last().unwrap());
+    assert!(enforced.iter().all(|(_, reviewed)| *reviewed), "{enforced:?}");
+    assert!(last.0 * 10 > first.0 * 8, "{enforced:?}");
+    let observed = watched(Mode::Observe);
+    let last = observed.last().unwrap();
+    assert!(last.0 * 2 < observed[0].0, "what is let go every day is learnt: {observed:?}");
+}
+
 #[test]
 fn an_approval_mutes_what_was_odd_in_that_session_for_an_hour_and_nothing_else() {
     let (mut world, _) = trained();

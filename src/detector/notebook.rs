@@ -300,6 +300,7 @@ fn short(millibits: i32) -> u16 {
 mod tests {
     use super::*;
     use crate::detector::models::unknown;
+    use crate::domain::decision::Detector;
     use crate::domain::risk::Capabilities;
     use crate::domain::time::Timestamp;
     use proptest::prelude::*;
@@ -331,6 +332,25 @@ mod tests {
         assert!(kept.windows(2).all(|two| two[1] - two[0] == 32), "{kept:?}");
         assert_eq!(lesson.arguments.len(), kept.len());
         assert_eq!(lesson.tools.len(), TOOLS_MAX);
+    }
+
+    #[test]
+    fn a_call_in_question_for_its_rate_is_remembered_until_it_is_approved() {
+        let of = |detector: Detector| {
+            let mut assessment = unknown(0, 0);
+            assessment.scores[Detector::Rate.index()].surprise = 6_000;
+            assessment.scores[detector.index()].surprise = 7_000;
+            assessment
+        };
+        let mut notebook = Notebook::default();
+        notebook.doubt(&of(Detector::Novelty));
+        assert!(!notebook.lesson().rate_doubted, "it was odd for its tool");
+        notebook.doubt(&of(Detector::Rate));
+        assert!(notebook.lesson().rate_doubted);
+        notebook.vouch(&of(Detector::Novelty));
+        assert!(Notebook::from(notebook.lesson()).lesson().rate_doubted);
+        notebook.vouch(&of(Detector::Rate));
+        assert!(!notebook.lesson().rate_doubted);
     }
 
     #[test]
