@@ -8,8 +8,10 @@ use crate::stats::millibits::MilliBits;
 const SOFT_SHARE: i32 = 30;
 /// How much later habits of work raise an alarm of their own beside the results, milli-bits.
 const SOFT_LESS: i32 = 12_000;
-/// What the lesser of two surprises at one fact counts at most.
-const AGAIN_MAX: MilliBits = MilliBits::new(2_500);
+/// What the lesser of two surprises at one fact counts at most, ...
+const AGAIN_MAX: MilliBits = MilliBits::new(5_000);
+/// ... and what it counts at most beside the results.
+const AGAIN_BESIDE_RESULTS_MAX: MilliBits = MilliBits::new(2_500);
 
 /// What the scores of a call come to, before calibration, as if detector `left_out` had abstained.
 pub fn combined(scores: &[Score; DETECTORS], left_out: Option<Detector>) -> MilliBits {
@@ -46,9 +48,11 @@ fn surprises(scores: &[Score]) -> [Option<MilliBits>; DETECTORS] {
 pub(super) fn weigh(surprises: &[Option<MilliBits>; DETECTORS]) -> MilliBits {
     let of = |detector: Detector| surprises[detector.index()];
     let Some(results) = of(Detector::Results) else {
-        return together_of(surprises);
+        let (tool, again) = once(of(Detector::Sequence), of(Detector::Novelty), AGAIN_MAX);
+        let (context, arguments) = (of(Detector::Context), of(Detector::Arguments));
+        return together_of(&[of(Detector::Time), of(Detector::Rate), tool, again, context, arguments]);
     };
-    let (tool, again) = once(of(Detector::Sequence), of(Detector::Novelty));
+    let (tool, again) = once(of(Detector::Sequence), of(Detector::Novelty), AGAIN_BESIDE_RESULTS_MAX);
     let soft = together_of(&[tool, again, of(Detector::Context), of(Detector::Arguments)]);
     let hard = together_of(&[of(Detector::Time), of(Detector::Rate)]);
     let share = MilliBits::new(soft.as_i32() * SOFT_SHARE / 100);
@@ -57,10 +61,14 @@ pub(super) fn weigh(surprises: &[Option<MilliBits>; DETECTORS]) -> MilliBits {
 }
 
 /// A tool that is new to the principal is also new after the tools before it: of the two surprises the lesser
-/// counts [`AGAIN_MAX`] at most.
-fn once(one: Option<MilliBits>, other: Option<MilliBits>) -> (Option<MilliBits>, Option<MilliBits>) {
+/// counts `most` at most.
+fn once(
+    one: Option<MilliBits>,
+    other: Option<MilliBits>,
+    most: MilliBits,
+) -> (Option<MilliBits>, Option<MilliBits>) {
     match (one, other) {
-        (Some(one), Some(other)) => (Some(one.max(other)), Some(one.min(other).min(AGAIN_MAX))),
+        (Some(one), Some(other)) => (Some(one.max(other)), Some(one.min(other).min(most))),
         (one, other) => (one.or(other), None),
     }
 }
@@ -106,10 +114,19 @@ mod tests {
     }
 
     #[test]
+    fn one_fact_does_not_count_twice() {
+        let twice = of(&[(Novelty, 12.0), (Sequence, 12.0), (Time, 0.0)]);
+        assert_eq!(twice, of(&[(Novelty, 5.0), (Sequence, 12.0), (Time, 0.0)]));
+        assert!(twice < of(&[(Arguments, 12.0), (Sequence, 12.0), (Time, 0.0)]) - 3.0);
+        let mild = of(&[(Novelty, 4.0), (Sequence, 4.0), (Time, 0.0)]);
+        assert_eq!(mild, of(&[(Arguments, 4.0), (Sequence, 4.0), (Time, 0.0)]), "several mild ones add up");
+    }
+
+    #[test]
     fn one_fact_does_not_count_twice_beside_results() {
-        let once = of(&[(Results, 9.0), (Novelty, 12.0), (Sequence, 2.0)]);
+        let once = of(&[(Results, 9.0), (Novelty, 12.0), (Sequence, 0.0)]);
         let twice = of(&[(Results, 9.0), (Novelty, 12.0), (Sequence, 12.0)]);
-        assert!(twice > once && twice < once + 0.2, "{once} {twice}");
+        assert!(twice > once && twice < once + 0.5, "{once} {twice}");
         assert_eq!(twice, of(&[(Results, 9.0), (Novelty, 12.0), (Sequence, 11.0)]));
     }
 }
