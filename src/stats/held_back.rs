@@ -21,8 +21,8 @@ const FIRM: f64 = 20.0;
 /// Microseconds of a minute.
 const MINUTE_US: i64 = 60_000_000;
 
-/// Observations held back. 56 bytes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Observations held back. 40 bytes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Held {
     /// Minutes since 1970: the first of them.
     since: i32,
@@ -30,8 +30,8 @@ struct Held {
     number: u32,
     /// Sum of counts.
     sum: [u32; WINDOWS],
-    /// Sum of squared counts.
-    squares: [u64; WINDOWS],
+    /// Sum of squared counts, as exact as a float of 32 bits is.
+    squares: [f32; WINDOWS],
 }
 
 /// What is usual, and what will be.
@@ -62,7 +62,7 @@ impl Usually {
         for (window, (count, far)) in counts.into_iter().zip(far).enumerate() {
             let count = count.min(far).min(HELD_MAX);
             self.held.sum[window] += count;
-            self.held.squares[window] += u64::from(count) * u64::from(count);
+            self.held.squares[window] += (u64::from(count) * u64::from(count)) as f32;
         }
     }
 

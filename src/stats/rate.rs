@@ -230,7 +230,7 @@ impl WindowMoments {
     ///
     /// The first 60 observations of a day have weight 1, the k-th after that 60/k, so a day of n calls weighs
     /// 60 (1 + ln(n / 60)); those of one time count alike, and together at most `most`.
-    pub fn learn(&mut self, number: u32, sum: [u32; WINDOWS], squares: [u64; WINDOWS], day: i32, most: f64) {
+    pub fn learn(&mut self, number: u32, sum: [u32; WINDOWS], squares: [f32; WINDOWS], day: i32, most: f64) {
         self.advance(day);
         if number == 0 {
             return;
@@ -247,7 +247,7 @@ impl WindowMoments {
         };
         for window in 0..WINDOWS {
             self.sum[window] = self.sum[window].saturating_add(share(sum[window].into()));
-            self.squares[window] = self.squares[window].saturating_add(share(squares[window]));
+            self.squares[window] = self.squares[window].saturating_add(share(squares[window] as u64));
         }
     }
 

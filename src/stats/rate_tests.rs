@@ -72,7 +72,7 @@ fn usual_numbers_for_the_sentence() {
 
 /// Learns one observation.
 fn learn(moments: &mut WindowMoments, counts: [u32; WINDOWS], day: i32) {
-    let squares = counts.map(|count| u64::from(count) * u64::from(count));
+    let squares = counts.map(|count| (u64::from(count) * u64::from(count)) as f32);
     moments.learn(1, counts, squares, day, f64::INFINITY);
 }
 
