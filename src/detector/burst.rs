@@ -22,7 +22,7 @@ const PRINCIPALS_MAX: usize = 4_096;
 const PAIRS_MAX: usize = 32_768;
 /// Observations before an entity is judged.
 const OBSERVATIONS_MIN: f64 = 20.0;
-/// Times, of ten minutes at least, that an entity's or its peers' observations come from before it is judged: of
+/// Times, of ten minutes at least, that an entity's and its peers' observations come from before it is judged: of
 /// one stretch of work nobody knows how the next will be.
 const TIMES_MIN: u16 = 8;
 
@@ -146,5 +146,36 @@ impl RateModel {
             rate.usually.learn(found, now, day);
             any.learn(found, now, day);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Timestamp;
+
+    const MINUTE_US: i64 = 60_000_000;
+
+    /// Forty calls within forty seconds from this minute on.
+    fn work(rates: &mut RateModel, minute: i64) -> Option<MilliBits> {
+        let mut last = None;
+        for second in 0..40 {
+            let at = Timestamp::from_micros(minute * MINUTE_US + second * 1_000_000);
+            let features = CallFeatures { tool: 1, principal: 2, at: Some(at), ..CallFeatures::default() };
+            last = rates.score(&features);
+            rates.attempt(&features);
+            rates.allowed(&features);
+        }
+        last
+    }
+
+    #[test]
+    fn nobody_is_judged_by_a_single_stretch_of_work() {
+        let mut rates = RateModel::default();
+        let judged: Vec<bool> = (0..12).map(|stretch| work(&mut rates, stretch * 30).is_some()).collect();
+        // What a stretch teaches is known when the next one begins; an entity and all its peers are one here.
+        let first = judged.iter().position(|judged| *judged);
+        assert_eq!(first, Some(usize::from(TIMES_MIN) / 2), "{judged:?}");
+        assert!(judged[usize::from(TIMES_MIN) / 2..].iter().all(|judged| *judged));
     }
 }
