@@ -118,7 +118,8 @@ impl RateModel {
         }
     }
 
-    /// A call was sent to review for its rate: what led up to it teaches nothing.
+    /// A call was sent to review for its rate: what led up to it teaches nothing of its principal. What it taught
+    /// of everybody stays, since others' calls are in it; a newcomer leans on that at the weight of a few calls.
     pub fn doubt(&mut self, features: &CallFeatures) {
         let rates = [self.principals.get_mut(features.principal), self.pairs.get_mut(pair(features))];
         rates.into_iter().flatten().for_each(|rate| rate.usually.forget_held());

@@ -1,6 +1,7 @@
 //! A call that was made, as composition rules see it.
 
 use super::names::Name;
+use crate::detector::features::kind;
 use crate::domain::call::{ArgumentFeature, CallFeatures};
 use crate::domain::risk::Capabilities;
 use crate::domain::time::Timestamp;
@@ -11,10 +12,6 @@ use std::sync::Arc;
 /// Telling argument values of a call.
 pub(super) const VALUES_MAX: usize = 8;
 
-/// Kind of a number among argument features.
-const NUMBER: u8 = 2;
-/// Kind of a text.
-const TEXT: u8 = 3;
 /// Magnitude of texts of 7 letters or more: shorter ones are shared by chance.
 const TEXT_TELLS: u8 = 134;
 /// Magnitude of numbers of 65,535 or more, and its mirror.
@@ -118,8 +115,8 @@ impl FromIterator<u32> for Telling {
 /// Hashes of values long or large enough that two calls hardly share them by chance.
 pub fn telling(arguments: &[ArgumentFeature]) -> Telling {
     let tells = |feature: &&ArgumentFeature| match feature.kind {
-        TEXT => feature.magnitude >= TEXT_TELLS,
-        NUMBER => feature.magnitude >= NUMBER_TELLS || feature.magnitude <= u8::MAX - NUMBER_TELLS,
+        kind::TEXT => feature.magnitude >= TEXT_TELLS,
+        kind::NUMBER => feature.magnitude >= NUMBER_TELLS || feature.magnitude <= u8::MAX - NUMBER_TELLS,
         _ => false,
     };
     arguments.iter().filter(tells).map(|feature| feature.value).collect()
@@ -133,8 +130,8 @@ mod tests {
     fn only_long_values_tell() {
         let feature = |kind, magnitude| ArgumentFeature { path: 0, value: 9, magnitude, kind };
         let count = |kind, magnitude| telling(&[feature(kind, magnitude)]).len();
-        assert_eq!([count(TEXT, 134), count(TEXT, 133), count(1, 200)], [1, 0, 0]);
-        assert_eq!([count(NUMBER, 160), count(NUMBER, 159), count(NUMBER, 95)], [1, 0, 1]);
-        assert_eq!(telling(&[feature(TEXT, 200); 20]).len(), VALUES_MAX);
+        assert_eq!([count(kind::TEXT, 134), count(kind::TEXT, 133), count(1, 200)], [1, 0, 0]);
+        assert_eq!([count(kind::NUMBER, 160), count(kind::NUMBER, 159), count(kind::NUMBER, 95)], [1, 0, 1]);
+        assert_eq!(telling(&[feature(kind::TEXT, 200); 20]).len(), VALUES_MAX);
     }
 }
