@@ -668,7 +668,7 @@ fn a_fold_misses_nothing_that_is_not_decoded_for_it() {
             },
         };
         whole.apply(&recorded(decode(event.kind(), &body).unwrap()));
-        folded.take(recorded(decode_for_fold(event.kind(), &body).unwrap()));
+        folded.take(&mut recorded(decode_for_fold(event.kind(), &body).unwrap()));
         assert!(whole.to_bytes() == folded.to_bytes(), "{name}: the states differ");
     }
 }

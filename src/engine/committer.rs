@@ -103,13 +103,13 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// A group with as much room as the last one took.
-    pub(super) fn like(last: &Self) -> Self {
-        Self {
-            records: Vec::with_capacity(last.records.len()),
-            deferred: Vec::with_capacity(last.deferred.len()),
-            ..Self::default()
-        }
+    /// Nothing in it, but its memory.
+    fn emptied(mut self) -> Self {
+        self.records.clear();
+        self.directory.clear();
+        self.deferred.clear();
+        self.payload_bytes = 0;
+        self
     }
 
     /// Whether there is nothing to do.
@@ -146,7 +146,8 @@ pub(super) fn run(mut writer: Writer, handover: &Handover, shared: &Shared) -> W
         let Some(mut groups) = handover.take() else { return writer };
         while !groups.is_empty() {
             let together = together(&groups);
-            settle(&mut writer, &mut press, groups.drain(..together), &mut failed, shared);
+            settle(&mut writer, &mut press, &mut groups[..together], &mut failed, shared);
+            groups.drain(..together).for_each(|group| handover.give_back(group.emptied()));
         }
     }
 }
@@ -174,13 +175,13 @@ fn flush_index(writer: &mut Writer) {
 fn settle(
     writer: &mut Writer,
     press: &mut Press,
-    groups: std::vec::Drain<'_, Group>,
+    groups: &mut [Group],
     failed: &mut Option<Error>,
     shared: &Shared,
 ) {
     let outcome = match &failed {
         Some(error) => Err(error.clone()),
-        None => press.commit(writer, groups.as_slice(), shared),
+        None => press.commit(writer, groups, shared),
     };
     if let Err(error) = &outcome {
         // The worker's state is ahead of the log now: nothing may follow, not even after a refusal
@@ -188,7 +189,7 @@ fn settle(
         shared.failed.store(true, Ordering::Release);
         failed.get_or_insert_with(|| Error::WritesOff(error.to_string()));
     }
-    for mut group in groups {
+    for group in groups {
         group.deferred.drain(..).for_each(|deferred| deferred.settle(&outcome));
     }
 }

@@ -11,6 +11,11 @@ use std::time::Duration;
 /// Records that may wait for the committer; beyond it the worker waits.
 const RECORDS_WAITING_MAX: usize = 8_192;
 
+/// Emptied groups that lie ready to be filled again.
+const SPARE_MAX: usize = 4;
+/// Most records that a group has room for and is still kept: about half a megabyte.
+const SPARE_RECORDS_MAX: usize = 512;
+
 /// A place between two threads.
 #[derive(Default)]
 pub(super) struct Handover {
@@ -24,6 +29,8 @@ pub(super) struct Handover {
 #[derive(Default)]
 struct Inside {
     groups: Vec<Group>,
+    /// Empty ones, with their memory.
+    spare: Vec<Group>,
     records: usize,
     closed: bool,
 }
@@ -33,8 +40,8 @@ impl Handover {
         self.inside.lock().expect("nobody panics while holding the handover")
     }
 
-    /// Leaves a group; waits while too much lies here. Hands the group back if nobody will take it.
-    pub(super) fn put(&self, group: Group) -> Result<(), Box<Group>> {
+    /// Leaves a group; waits while too much lies here. Gives an empty one for it, or hands it back if nobody will take it.
+    pub(super) fn put(&self, group: Group) -> Result<Group, Box<Group>> {
         let mut inside = self.inside();
         while inside.records >= RECORDS_WAITING_MAX && !inside.closed {
             inside = self.taken.wait(inside).expect("nobody panics while holding the handover");
@@ -47,7 +54,17 @@ impl Handover {
         if inside.groups.len() == 1 {
             self.filled.notify_one();
         }
-        Ok(())
+        Ok(inside.spare.pop().unwrap_or_default())
+    }
+
+    /// Gives a group back that was emptied, for its memory.
+    pub(super) fn give_back(&self, group: Group) {
+        if group.is_empty() && group.records.capacity() <= SPARE_RECORDS_MAX {
+            let mut inside = self.inside();
+            if inside.spare.len() < SPARE_MAX {
+                inside.spare.push(group);
+            }
+        }
     }
 
     /// Whether somebody waits for a group right now. A guess: it may be over when it is read.

@@ -3,7 +3,6 @@
 use super::query::decode_for_fold;
 use super::relearn;
 use super::{Error, ahead};
-use crate::domain::event::Event;
 use crate::domain::position::Position;
 use crate::eventlog::Log;
 use crate::projection::{STATE_VERSION, State};
@@ -44,10 +43,7 @@ pub(super) fn recover(log: &Log) -> Result<(State, Recovered), Error> {
 /// Folds the records behind the state's position, up to `to`, in.
 pub fn fold(log: &Log, state: &mut State, to: Position) -> Result<(), Error> {
     ahead::each(log, state.position.next(), to, decode_for_fold, |recorded| {
-        match recorded.record.event {
-            Event::SessionUnlearned(_) => relearn::apply(log, state, &recorded)?,
-            _ => state.take(recorded),
-        }
+        relearn::take(log, state, recorded)?;
         Ok(ControlFlow::Continue(()))
     })
 }

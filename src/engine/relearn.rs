@@ -32,9 +32,9 @@ impl Relearning {
         let mut fault = None;
         let (tenant, state) = (&self.tenant, &mut self.state);
         log.scan(state.position.next(), to, |view| match decode(&view, Payload::default()) {
-            Ok(recorded) => {
+            Ok(mut recorded) => {
                 if concerns(&recorded.record.event, tenant) {
-                    state.apply(&recorded);
+                    state.take(&mut recorded);
                 } else {
                     state.position = recorded.position;
                 }
@@ -86,9 +86,9 @@ fn concerns(event: &Event, tenant: &str) -> bool {
     }
 }
 
-/// Folds one record into a state whose log this is.
-pub(super) fn apply(log: &Log, state: &mut State, recorded: &Recorded) -> Result<(), Error> {
-    state.apply(recorded);
+/// Folds one record into a state whose log this is. A call's features are taken out of it.
+pub(super) fn take(log: &Log, state: &mut State, recorded: &mut Recorded) -> Result<(), Error> {
+    state.take(recorded);
     let Event::SessionUnlearned(SessionUnlearned { tenant, .. }) = &recorded.record.event else {
         return Ok(());
     };

@@ -151,7 +151,7 @@ pub fn replay_with(
         report: ReplayReport::default(),
     };
     let decode = |view: &RecordView<'_>| decode(view, Payload::default());
-    ahead::each(log, Position::FIRST, to, decode, |recorded| run.step(log, &recorded, &mut told))?;
+    ahead::each(log, Position::FIRST, to, decode, |recorded| run.step(log, recorded, &mut told))?;
     Ok(run.finish())
 }
 
@@ -171,7 +171,7 @@ impl Run<'_> {
     fn step(
         &mut self,
         log: &Log,
-        recorded: &Recorded,
+        recorded: &mut Recorded,
         told: &mut impl FnMut(Step<'_>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, Error> {
         let mut flow = told(Step::Event(recorded));
@@ -212,7 +212,7 @@ impl Run<'_> {
             }
             _ => {}
         }
-        relearn::apply(self.log, &mut self.state, recorded)?;
+        relearn::take(self.log, &mut self.state, recorded)?;
         self.report.records += 1;
         if flow.is_continue() && self.state.position.get().is_multiple_of(PROGRESS_RECORDS) {
             flow = told(Step::Progress(self.state.position, self.report.decided));

@@ -51,7 +51,7 @@ struct Fold<'l> {
 impl Fold<'_> {
     fn step(&mut self, view: &RecordView<'_>) -> Option<String> {
         self.in_step &= view.position() == self.state.position.next();
-        let recorded = match decode(view, Payload::default()) {
+        let mut recorded = match decode(view, Payload::default()) {
             Ok(recorded) => recorded,
             Err(fault) => {
                 self.in_step = false;
@@ -61,7 +61,7 @@ impl Fold<'_> {
         if !self.in_step {
             return None;
         }
-        if let Err(fault) = relearn::apply(self.log, &mut self.state, &recorded) {
+        if let Err(fault) = relearn::take(self.log, &mut self.state, &mut recorded) {
             self.in_step = false;
             return Some(fault.to_string());
         }

@@ -83,10 +83,9 @@ impl Worker {
         if self.group.is_empty() {
             return;
         }
-        let next = Group::like(&self.group);
-        let group = std::mem::replace(&mut self.group, next);
-        if self.handover.0.put(group).is_err() {
-            tracing::error!("the committer has ended");
+        match self.handover.0.put(std::mem::take(&mut self.group)) {
+            Ok(empty) => self.group = empty,
+            Err(_) => tracing::error!("the committer has ended"),
         }
     }
 

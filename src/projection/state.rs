@@ -27,7 +27,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Version of the fold and the scoring: a snapshot of another version is not used, and a replay of
 /// decisions of another version is not compared.
-pub const STATE_VERSION: u32 = 8;
+pub const STATE_VERSION: u32 = 9;
 /// Tenants of a partition.
 pub const TENANTS_MAX: usize = 256;
 /// Closed sessions whose last revision is kept at hand. More than the log's unindexed records, so that
@@ -190,17 +190,17 @@ impl State {
         live.map(|session| session.revision).or_else(|| self.closed.revisions.get(stream).copied())
     }
 
-    /// [`State::apply`] for whoever has no use for the record afterwards: saves a copy of a call's features.
-    pub fn take(&mut self, mut recorded: Recorded) {
+    /// [`State::apply`] for whoever has no use for the record afterwards: takes a call's features out of it.
+    pub fn take(&mut self, recorded: &mut Recorded) {
         let features = match &mut recorded.record.event {
             Event::CallProposed(event) if !recorded.record.stream.is_none() => {
                 std::mem::take(&mut event.features)
             }
-            _ => return self.apply(&recorded),
+            _ => return self.apply(recorded),
         };
         if let Event::CallProposed(event) = &recorded.record.event {
             self.position = recorded.position;
-            self.call_proposed(event, &recorded, features);
+            self.call_proposed(event, recorded, features);
         }
     }
 
@@ -345,9 +345,7 @@ impl State {
         tenant.clock = tenant.clock.max(record.event_time);
         tenant.budget.advance(record.event_time);
         tenant.models.attempt(&features);
-        if let Some(session) =
-            tenant.sessions.touch(&record.stream, recorded.position, record.revision, record.event_time)
-        {
+        if let Some(session) = tenant.sessions.propose(&record.stream, record.revision, record.event_time) {
             session.calls += 1;
             if let Some(request) = session.reading.request_with(&features.words.request) {
                 let wanted = tenant.models.results().wanted(&request);

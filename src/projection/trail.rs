@@ -16,15 +16,18 @@ use crate::domain::risk::Capabilities;
 use crate::domain::time::Timestamp;
 use crate::stats::packed::make_room;
 use serde::{Deserialize, Serialize, Serializer};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// Calls of a trail.
-pub(super) const CALLS_MAX: usize = 48;
+pub(super) const CALLS_MAX: usize = 40;
 /// Telling values of a result.
 pub(super) const BROUGHT_MAX: usize = 32;
 /// Trails of principals, and of session trees, of a tenant.
 pub(super) const TRAILS_MAX: usize = 1_024;
+
+/// Turns that are remembered of trails, those that are over included.
+const TURNS_MAX: usize = 2 * TRAILS_MAX;
 
 /// Words of a call without values at most.
 const HEAD_WORDS_MAX: usize = 6;
@@ -290,17 +293,43 @@ impl Trail {
 }
 
 /// Trails by key, the one longest without a call forgotten first.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// In a snapshot: each key with the turn of its latest call and its trail.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(from = "BTreeMap<K, (u64, Trail)>", bound(deserialize = "K: Ord + Copy + Deserialize<'de>"))]
 pub struct Trails<K: Ord> {
     trails: BTreeMap<K, (u64, Trail)>,
-    /// Keys by the turn of their latest call.
-    order: BTreeMap<u64, K>,
+    /// Turns in order, with their keys. Some are over, because their key had a later one.
+    order: VecDeque<(u64, K)>,
     turn: u64,
 }
 
-impl<K: Ord + Copy> Default for Trails<K> {
+impl<K: Ord> Default for Trails<K> {
     fn default() -> Self {
-        Self { trails: BTreeMap::new(), order: BTreeMap::new(), turn: 0 }
+        Self { trails: BTreeMap::new(), order: VecDeque::new(), turn: 0 }
+    }
+}
+
+impl<K: Ord> PartialEq for Trails<K> {
+    fn eq(&self, other: &Self) -> bool {
+        self.trails == other.trails
+    }
+}
+
+impl<K: Ord> Eq for Trails<K> {}
+
+impl<K: Ord + Serialize> Serialize for Trails<K> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.trails.serialize(serializer)
+    }
+}
+
+impl<K: Ord + Copy> From<BTreeMap<K, (u64, Trail)>> for Trails<K> {
+    fn from(trails: BTreeMap<K, (u64, Trail)>) -> Self {
+        let mut all = Self { trails, ..Self::default() };
+        all.drop_turns_that_are_over();
+        all.turn = all.order.back().map_or(0, |(turn, _)| *turn);
+        all
     }
 }
 
@@ -313,17 +342,36 @@ impl<K: Ord + Copy> Trails<K> {
     /// The trail of this key, made from `start` if there is none.
     pub(super) fn entry(&mut self, key: K, start: impl FnOnce() -> Trail) -> &mut Trail {
         self.turn += 1;
-        if let Some((turn, _)) = self.trails.get(&key) {
-            self.order.remove(turn);
-        } else if self.trails.len() >= TRAILS_MAX
-            && let Some((_, oldest)) = self.order.pop_first()
-        {
-            self.trails.remove(&oldest);
+        if self.trails.len() >= TRAILS_MAX && !self.trails.contains_key(&key) {
+            self.forget_oldest();
         }
-        self.order.insert(self.turn, key);
+        match self.order.back_mut() {
+            Some((turn, latest)) if *latest == key => *turn = self.turn,
+            _ => {
+                if self.order.len() >= TURNS_MAX {
+                    self.drop_turns_that_are_over();
+                }
+                self.order.push_back((self.turn, key));
+            }
+        }
         let slot = self.trails.entry(key).or_insert_with(|| (0, start()));
         slot.0 = self.turn;
         &mut slot.1
+    }
+
+    fn forget_oldest(&mut self) {
+        while let Some((turn, key)) = self.order.pop_front() {
+            if self.trails.get(&key).is_some_and(|(latest, _)| *latest == turn) {
+                self.trails.remove(&key);
+                return;
+            }
+        }
+    }
+
+    fn drop_turns_that_are_over(&mut self) {
+        let mut order: Vec<(u64, K)> = self.trails.iter().map(|(key, (turn, _))| (*turn, *key)).collect();
+        order.sort_unstable();
+        self.order = order.into();
     }
 
     /// Notes what a call's result brought in.
@@ -343,7 +391,6 @@ impl<K: Ord + Copy> Trails<K> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::collections::VecDeque;
 
     fn made(call: u32) -> Made {
         Made {
@@ -378,7 +425,39 @@ mod tests {
         assert!(trails.get(&1).is_none() && trails.get(&0).is_some());
         assert_eq!(trails.get(&0).unwrap().calls().count(), 2);
         assert_eq!(trails.trails.len(), TRAILS_MAX);
-        assert_eq!(trails.order.len(), TRAILS_MAX);
+    }
+
+    proptest! {
+        #[test]
+        fn trails_go_in_the_order_of_their_latest_calls(
+            keys in prop::collection::vec(0..2_000_u64, 1..400),
+            repeats in 1..12_usize,
+        ) {
+            let mut trails = Trails::default();
+            let mut plain: Vec<u64> = Vec::new();
+            // From the last key on new ones come until the old ones have to go.
+            let flood = 10_000..10_000 + TRAILS_MAX as u64;
+            for key in (0..repeats).flat_map(|_| keys.clone()).chain(flood) {
+                trails.entry(key, Trail::default).push(&made(1));
+                plain.retain(|known| *known != key);
+                plain.push(key);
+                if plain.len() > TRAILS_MAX {
+                    plain.remove(0);
+                }
+                prop_assert!(trails.order.len() <= TURNS_MAX);
+            }
+            let mut sorted = plain.clone();
+            sorted.sort_unstable();
+            prop_assert_eq!(trails.trails.keys().copied().collect::<Vec<_>>(), sorted);
+            let bytes = postcard::to_stdvec(&trails).unwrap();
+            let mut read: Trails<u64> = postcard::from_bytes(&bytes).unwrap();
+            prop_assert_eq!(&read, &trails);
+            for trails in [&mut read, &mut trails] {
+                trails.entry(9_999, Trail::default);
+                prop_assert!(trails.get(&plain[0]).is_none() && trails.get(&plain[1]).is_some());
+            }
+            prop_assert_eq!(read.turn, trails.turn);
+        }
     }
 
     /// A call and what its result brought, without any packing.

@@ -103,28 +103,31 @@ impl Calibrator {
     pub fn add_session(&mut self, raw: &mut [MilliBits]) {
         raw.sort_unstable_by(|one, other| other.cmp(one));
         let log_number = libm::log2(raw.len().max(1) as f64);
+        let free = MilliBits::from_bits(CLUSTER_BITS);
         for (place, slot) in raw.iter_mut().enumerate().skip(CLUSTER_FREE) {
+            // Nothing is calibrated to more, and those that follow are smaller.
+            if slot.as_i32().saturating_mul(AT_MOST) <= free.as_i32() {
+                break;
+            }
             let expected = log_number - libm::log2((place + 1) as f64);
             let most = MilliBits::from_bits(expected + CLUSTER_BITS);
             if self.calibrate(*slot) > most {
-                *slot = self.raw_of(most);
+                *slot = self.highest_within(most);
             }
         }
         raw.iter().for_each(|&raw| self.add(raw));
     }
 
-    /// The largest raw surprise that is calibrated to at most this.
-    fn raw_of(&self, calibrated: MilliBits) -> MilliBits {
-        let (mut within, mut beyond) = (0, MilliBits::MAX.as_i32() + 1);
+    /// Lower edge of the highest bin in which a raw surprise is calibrated to at most this: an addition looks at
+    /// the bin only.
+    fn highest_within(&self, calibrated: MilliBits) -> MilliBits {
+        let edge = |bin: usize| MilliBits::new(bin as i32 * BIN_WIDTH);
+        let (mut within, mut beyond) = (0, BINS);
         while beyond - within > 1 {
-            let middle = within + (beyond - within) / 2;
-            if self.calibrate(MilliBits::new(middle)) <= calibrated {
-                within = middle
-            } else {
-                beyond = middle
-            }
+            let middle = usize::midpoint(within, beyond);
+            if self.calibrate(edge(middle)) <= calibrated { within = middle } else { beyond = middle }
         }
-        MilliBits::new(within)
+        edge(within)
     }
 
     fn rank(&self, raw: MilliBits) -> MilliBits {

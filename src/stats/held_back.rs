@@ -39,6 +39,19 @@ struct Held {
 pub struct Usually {
     moments: WindowMoments,
     held: Held,
+    #[serde(skip)]
+    far: Far,
+}
+
+/// What an observation is learnt as at most, in each window; zero: not reckoned since the moments changed.
+#[derive(Clone, Copy, Debug, Default)]
+struct Far([u32; WINDOWS]);
+
+impl PartialEq for Far {
+    /// It follows from the moments: whether it is reckoned yet is no difference.
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 impl Usually {
@@ -58,8 +71,7 @@ impl Usually {
             return;
         }
         self.held.number += 1;
-        let far = if self.is_firm() { self.moments.far(FAR) } else { [HELD_MAX; WINDOWS] };
-        for (window, (count, far)) in counts.into_iter().zip(far).enumerate() {
+        for (window, (count, far)) in counts.into_iter().zip(self.far()).enumerate() {
             let count = count.min(far).min(HELD_MAX);
             self.held.sum[window] += count;
             self.held.squares[window] += (u64::from(count) * u64::from(count)) as f32;
@@ -75,7 +87,15 @@ impl Usually {
         self.moments.observations() >= FIRM
     }
 
+    fn far(&mut self) -> [u32; WINDOWS] {
+        if self.far.0 == [0; WINDOWS] {
+            self.far = Far(if self.is_firm() { self.moments.far(FAR) } else { [HELD_MAX; WINDOWS] });
+        }
+        self.far.0
+    }
+
     fn release(&mut self, day: i32) {
+        self.far = Far::default();
         let held = std::mem::take(&mut self.held);
         let most = if self.is_firm() { SHARE_MAX * self.moments.observations() } else { f64::INFINITY };
         self.moments.learn(held.number, held.sum, held.squares, day, most);

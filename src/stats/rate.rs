@@ -65,6 +65,11 @@ impl Window {
         self.seconds() as i64 * 1_000_000 / self.steps() as i64
     }
 
+    /// Number of the step that a time lies in.
+    const fn step_of(self, at: i64) -> i64 {
+        at.div_euclid(self.step_us())
+    }
+
     /// Where its sub-counters begin among the 46.
     const fn first_cell(self) -> usize {
         match self {
@@ -111,9 +116,12 @@ impl WindowCounts {
             *self = Self { latest: now, ..Self::default() };
         }
         for window in Window::ALL {
-            self.expire(window, now);
-            let cell = &mut self.cells[cell_at(window, now)];
-            if *cell < u16::MAX && steps_between(window, now, self.latest) < window.steps() {
+            let (latest, at) = (window.step_of(self.latest), window.step_of(now));
+            if at > latest {
+                self.expire(window, latest, at);
+            }
+            let cell = &mut self.cells[cell_of(window, at)];
+            if *cell < u16::MAX && latest.saturating_sub(at) < window.steps() as i64 {
                 *cell += 1;
                 self.totals[window as usize] += 1;
             }
@@ -123,6 +131,9 @@ impl WindowCounts {
 
     /// Calls in the window that ends at `now` (microseconds), as far as they are remembered.
     pub fn count(&self, window: Window, now: i64) -> u32 {
+        if now == self.latest {
+            return self.totals[window as usize];
+        }
         let back = steps_between(window, now, self.latest);
         if back > 0 {
             let remembered = 1..=window.steps() - back;
@@ -143,24 +154,24 @@ impl WindowCounts {
         Window::ALL.map(|window| self.count(window, now))
     }
 
-    fn expire(&mut self, window: Window, now: i64) {
-        for ahead in 1..=steps_between(window, self.latest, now) {
-            let cell = self.cell_ahead(window, ahead);
-            let expired = std::mem::take(&mut self.cells[cell]);
+    /// Empties the cells of the steps after `latest` up to `at`.
+    fn expire(&mut self, window: Window, latest: i64, at: i64) {
+        let moved = at.saturating_sub(latest).min(window.steps() as i64);
+        for ahead in 0..moved {
+            let expired = std::mem::take(&mut self.cells[cell_of(window, at - ahead)]);
             let total = &mut self.totals[window as usize];
             *total = total.saturating_sub(u32::from(expired));
         }
     }
 
     fn cell_ahead(&self, window: Window, ahead: usize) -> usize {
-        let steps = window.steps();
-        let place = cell_at(window, self.latest) - window.first_cell() + ahead;
-        window.first_cell() + place % steps
+        cell_of(window, window.step_of(self.latest).saturating_add(ahead as i64))
     }
 }
 
-fn cell_at(window: Window, at: i64) -> usize {
-    window.first_cell() + at.div_euclid(window.step_us()).rem_euclid(window.steps() as i64) as usize
+/// Where a step is counted.
+fn cell_of(window: Window, step: i64) -> usize {
+    window.first_cell() + step.rem_euclid(window.steps() as i64) as usize
 }
 
 /// Whole steps the window moved between two times; at most all of its steps, 0 if time ran backwards.
@@ -168,7 +179,7 @@ fn steps_between(window: Window, from: i64, to: i64) -> usize {
     if to <= from {
         return 0;
     }
-    let moved = to.div_euclid(window.step_us()).saturating_sub(from.div_euclid(window.step_us()));
+    let moved = window.step_of(to).saturating_sub(window.step_of(from));
     moved.min(window.steps() as i64) as usize
 }
 

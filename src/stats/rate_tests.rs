@@ -237,7 +237,7 @@ proptest! {
                 // Reading ahead equals expiring for real.
                 let later = windows.latest.saturating_add(window.step_us() * 3 + 17);
                 let mut moved = windows.clone();
-                moved.expire(window, later);
+                moved.expire(window, window.step_of(moved.latest), window.step_of(later));
                 prop_assert_eq!(moved.totals[window as usize], windows.count(window, later));
             }
         }
