@@ -66,6 +66,15 @@ fn decision() -> Decision {
     }
 }
 
+/// The same, for too many targets and too many calls of an hour.
+fn decision_on_volume() -> Decision {
+    let mut decision = decision();
+    let [time, rate, ..] = &mut decision.assessment.scores;
+    time.evidence = Evidence::Targets { count: 17, mean_milli: 2_040, per_tool: true };
+    rate.evidence = Evidence::Volume { whole_day: true, count: 310, expected_milli: 24_000 };
+    decision
+}
+
 /// The same with an account.
 fn decision_on_account() -> Decision {
     Decision {
@@ -167,6 +176,15 @@ fn plain() -> Vec<(&'static str, Event)> {
                 decision: decision_on_account(),
                 policy_revision: Position::new(2),
                 scoring_version: 3,
+            }),
+        ),
+        (
+            "CallDecidedOnVolume",
+            Event::CallDecided(CallDecided {
+                tenant: "acme".to_owned(),
+                decision: decision_on_volume(),
+                policy_revision: Position::new(2),
+                scoring_version: 9,
             }),
         ),
         (

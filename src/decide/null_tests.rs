@@ -102,8 +102,11 @@ fn shares(rhythm: Rhythm, seed: u64) -> (f64, f64, u32) {
 
 #[test]
 fn sessions_are_not_odd_because_they_are_sessions() {
-    let (odd, very_odd, calls) = shares(Rhythm::Sessions, 1);
-    assert!(calls > 5_000);
+    // Odd calls come by the session, a few sessions in all: one company alone tells little.
+    let companies = [1, 4, 5].map(|seed| shares(Rhythm::Sessions, seed));
+    assert!(companies.iter().all(|(_, _, calls)| *calls > 5_000));
+    let odd = companies.iter().map(|(odd, ..)| odd).sum::<f64>() / 3.0;
+    let very_odd = companies.iter().map(|(_, very_odd, _)| very_odd).sum::<f64>() / 3.0;
     assert!((0.005..0.02).contains(&odd) && very_odd < 0.004, "{odd} {very_odd}");
 }
 

@@ -1,24 +1,29 @@
-//! Too many calls in a short time, by this principal or of this tool by this principal (detection.md 3.2).
+//! Too many calls in a short time, by this principal or of this tool by this principal; too many different targets
+//! of the tool; and more calls than the hour or the day usually has (detection.md 3.2).
 //!
 //! A call is judged against what calls of the same entity usually find in the trailing windows, not
-//! against the hourly rate: traffic comes in sessions. Attempts count, whatever became of them; only
+//! against the hourly rate: traffic comes in sessions. A target is the value of the first text argument, which by
+//! the habit of tools is what they act on. Attempts count, whatever became of them; only
 //! allowed calls move what is usual, ten minutes later (see `stats::held_back`). Abstains without times, below
 //! [`OBSERVATIONS_MIN`] observations and below [`TIMES_MIN`] times they come from.
 
+use super::features::kind;
 use super::learn::{local_hour_and_day, tool_key};
+use super::volume::VolumeModel;
 use crate::domain::call::CallFeatures;
 use crate::domain::decision::Evidence;
 use crate::stats::combine::truncated_cauchy;
+use crate::stats::distinct::Distinct;
 use crate::stats::fingerprint::mix;
 use crate::stats::held_back::Usually;
 use crate::stats::millibits::MilliBits;
-use crate::stats::rate::{WINDOWS, Window, WindowCounts, WindowMoments};
+use crate::stats::rate::{FIGURES, TARGETS, WINDOWS, Window, WindowCounts, WindowMoments};
 use crate::stats::table::{SetTable, Weigh};
 use serde::{Deserialize, Serialize};
 
-/// Principals with a history of rates. About 220 bytes each.
+/// Principals with a history of rates. About 310 bytes each.
 const PRINCIPALS_MAX: usize = 4_096;
-/// Pairs of principal and tool with a history of rates. About 220 bytes each.
+/// Pairs of principal and tool with a history of rates. About 310 bytes each.
 const PAIRS_MAX: usize = 32_768;
 /// Observations before an entity is judged.
 const OBSERVATIONS_MIN: f64 = 20.0;
@@ -30,6 +35,7 @@ const TIMES_MIN: u16 = 8;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Rate {
     counts: WindowCounts,
+    targets: Distinct,
     usually: Usually,
 }
 
@@ -39,12 +45,48 @@ impl Weigh for Rate {
     }
 }
 
+/// What a call acts on: the value of its first text argument.
+fn target(features: &CallFeatures) -> Option<u64> {
+    let text = features.arguments.iter().find(|argument| argument.kind == kind::TEXT)?;
+    Some(text.value.into())
+}
+
 impl Rate {
+    /// Calls before this one in each window, and targets with its own.
+    fn found(&self, target: Option<u64>, now: i64) -> [u32; FIGURES] {
+        let targets =
+            target.map_or_else(|| self.targets.count(now), |target| self.targets.count_with(target, now));
+        let [ten, minute, ten_minutes, hour] = self.counts.counts(now);
+        [ten, minute, ten_minutes, hour, targets]
+    }
+
     /// Against its own calls and, where they are few, its peers'.
-    fn surprises(&self, peers: &WindowMoments, now: i64) -> Option<[MilliBits; WINDOWS]> {
+    fn surprises(
+        &self,
+        peers: &WindowMoments,
+        target: Option<u64>,
+        now: i64,
+    ) -> Option<[MilliBits; FIGURES]> {
         let usual = self.usually.moments().leaning_on(peers);
         let known = usual.observations() >= OBSERVATIONS_MIN && usual.times() >= TIMES_MIN;
-        known.then(|| usual.surprises(self.counts.counts(now)))
+        known.then(|| usual.surprises(self.found(target, now)))
+    }
+
+    fn attempt(&mut self, target: Option<u64>, now: i64) {
+        self.counts.add(now);
+        if let Some(target) = target {
+            self.targets.add(target, now);
+        }
+    }
+
+    /// What is told of the figure at this place.
+    fn evidence(&self, figure: usize, found: [u32; FIGURES], per_tool: bool) -> Evidence {
+        let mean_milli = (self.usually.moments().usual(figure).mean * 1_000.0) as u32;
+        let count = found.get(figure).copied().unwrap_or(0);
+        match Window::ALL.get(figure) {
+            Some(window) => Evidence::Burst { window_s: window.seconds(), count, mean_milli, per_tool },
+            None => Evidence::Targets { count, mean_milli, per_tool },
+        }
     }
 }
 
@@ -55,6 +97,7 @@ pub struct RateModel {
     pairs: SetTable<Rate>,
     /// What calls of any principal, and of any pair, find.
     any: [Usually; 2],
+    volume: VolumeModel,
 }
 
 impl Default for RateModel {
@@ -63,6 +106,7 @@ impl Default for RateModel {
             principals: SetTable::new(PRINCIPALS_MAX),
             pairs: SetTable::new(PAIRS_MAX),
             any: Default::default(),
+            volume: VolumeModel::default(),
         }
     }
 }
@@ -72,49 +116,52 @@ fn pair(features: &CallFeatures) -> u64 {
 }
 
 impl RateModel {
-    /// Surprise at so many calls before this one, over all windows of both entities.
+    /// Surprise at so many calls before this one, and so many targets, over all windows of both entities; and at so
+    /// many calls for the hour and the day.
     pub fn score(&self, features: &CallFeatures) -> Option<MilliBits> {
         let now = features.at?.as_micros();
-        let principal = self
-            .principals
-            .get(features.principal)
-            .and_then(|rate| rate.surprises(self.any[0].moments(), now));
-        let pair = self.pairs.get(pair(features)).and_then(|rate| rate.surprises(self.any[1].moments(), now));
-        match (principal, pair) {
-            (None, None) => None,
-            (Some(one), None) | (None, Some(one)) => Some(truncated_cauchy(&one)),
-            (Some(one), Some(other)) => {
-                let mut all = [MilliBits::ZERO; 2 * WINDOWS];
-                all[..WINDOWS].copy_from_slice(&one);
-                all[WINDOWS..].copy_from_slice(&other);
-                Some(truncated_cauchy(&all))
+        let rates = [self.principals.get(features.principal), self.pairs.get(pair(features))];
+        // Of a principal's targets only those of one tool are compared with each other.
+        let compared = [(None, WINDOWS), (target(features), FIGURES)];
+        let mut all = [MilliBits::ZERO; WINDOWS + FIGURES + 2];
+        let mut known = 0;
+        let mut take = |surprises: &[MilliBits]| {
+            all.iter_mut().skip(known).zip(surprises).for_each(|(slot, surprise)| *slot = *surprise);
+            known += surprises.len();
+        };
+        for ((rate, any), (target, figures)) in rates.into_iter().zip(&self.any).zip(compared) {
+            if let Some(surprises) = rate.and_then(|rate| rate.surprises(any.moments(), target, now)) {
+                take(surprises.get(..figures).unwrap_or_default());
             }
         }
+        if let Some(surprises) = self.volume.score(features) {
+            take(&surprises);
+        }
+        let heard = all.get(..known).filter(|heard| !heard.is_empty())?;
+        Some(truncated_cauchy(heard))
     }
 
-    /// The worst window.
+    /// The worst of all.
     pub fn explain(&self, features: &CallFeatures) -> Evidence {
         let Some(now) = features.at.map(|at| at.as_micros()) else { return Evidence::None };
-        let entities =
-            [(false, self.principals.get(features.principal)), (true, self.pairs.get(pair(features)))];
-        let windows = entities.into_iter().filter_map(|(per_tool, rate)| Some((per_tool, rate?))).flat_map(
-            |(per_tool, rate)| {
-                let surprises =
-                    rate.surprises(self.any[usize::from(per_tool)].moments(), now).unwrap_or_default();
-                surprises
-                    .into_iter()
-                    .zip(Window::ALL)
-                    .map(move |(surprise, window)| (surprise, per_tool, window, rate))
-            },
-        );
-        match windows.max_by_key(|(surprise, per_tool, window, _)| (*surprise, *per_tool, *window)) {
-            Some((_, per_tool, window, rate)) => Evidence::Burst {
-                window_s: window.seconds(),
-                count: rate.counts.count(window, now),
-                mean_milli: (rate.usually.moments().usual(window).mean * 1_000.0) as u32,
-                per_tool,
-            },
-            None => Evidence::None,
+        let entities = [
+            (false, self.principals.get(features.principal), None, WINDOWS),
+            (true, self.pairs.get(pair(features)), target(features), FIGURES),
+        ];
+        let mut worst = (MilliBits::ZERO, Evidence::None);
+        for (per_tool, rate, target, figures) in entities {
+            let Some(rate) = rate else { continue };
+            let any = &self.any[usize::from(per_tool)];
+            let Some(surprises) = rate.surprises(any.moments(), target, now) else { continue };
+            for (figure, surprise) in surprises.into_iter().take(figures).enumerate() {
+                if surprise > worst.0 || worst.1 == Evidence::None {
+                    worst = (surprise, rate.evidence(figure, rate.found(target, now), per_tool));
+                }
+            }
+        }
+        match self.volume.explain(features) {
+            Some((surprise, evidence)) if surprise > worst.0 => evidence,
+            _ => worst.1,
         }
     }
 
@@ -129,11 +176,12 @@ impl RateModel {
     pub fn attempt(&mut self, features: &CallFeatures) {
         let Some(now) = features.at.map(|at| at.as_micros()) else { return };
         if let Some(rate) = self.principals.entry(features.principal, Rate::default) {
-            rate.counts.add(now);
+            rate.attempt(None, now);
         }
         if let Some(rate) = self.pairs.entry(pair(features), Rate::default) {
-            rate.counts.add(now);
+            rate.attempt(target(features), now);
         }
+        self.volume.attempt(features);
     }
 
     /// Learns what an allowed call found, after [`RateModel::attempt`] counted it.
@@ -143,10 +191,13 @@ impl RateModel {
         let rates = [self.principals.get_mut(features.principal), self.pairs.get_mut(pair(features))];
         for (rate, any) in rates.into_iter().zip(&mut self.any) {
             let Some(rate) = rate else { continue };
-            let found = rate.counts.counts(now).map(|count| count.saturating_sub(1));
+            // The call itself is counted by now; of the targets it is one when it is judged, too.
+            let mut found = rate.found(None, now);
+            found.iter_mut().take(TARGETS).for_each(|count| *count = count.saturating_sub(1));
             rate.usually.learn(found, now, day);
             any.learn(found, now, day);
         }
+        self.volume.allowed(features);
     }
 }
 
@@ -154,6 +205,7 @@ impl RateModel {
 mod tests {
     use super::*;
     use crate::domain::Timestamp;
+    use crate::domain::call::ArgumentFeature;
 
     const MINUTE_US: i64 = 60_000_000;
 
@@ -168,6 +220,32 @@ mod tests {
             rates.allowed(&features);
         }
         last
+    }
+
+    /// Twenty calls, one every two minutes, each with one of so many targets.
+    fn visits(rates: &mut RateModel, hour: i64, targets: i64) -> (Option<MilliBits>, Evidence) {
+        let mut last = (None, Evidence::None);
+        for call in 0..20 {
+            let at = Timestamp::from_micros((hour * 60 + call * 2) * MINUTE_US);
+            let value = (call % targets + 1) as u32;
+            let arguments = vec![ArgumentFeature { path: 1, value, magnitude: 20, kind: kind::TEXT }];
+            let features =
+                CallFeatures { tool: 1, principal: 2, at: Some(at), arguments, ..CallFeatures::default() };
+            last = (rates.score(&features), rates.explain(&features));
+            rates.attempt(&features);
+            rates.allowed(&features);
+        }
+        last
+    }
+
+    #[test]
+    fn many_targets_at_the_usual_pace_are_odd() {
+        let mut rates = RateModel::default();
+        let usual = (0..60).map(|stretch| visits(&mut rates, stretch * 5, 2).0).last().flatten().unwrap();
+        let (many, evidence) = visits(&mut rates, 400, 20);
+        assert!(usual.as_i32() < 2_000 && many.unwrap().as_i32() > 6_000, "{usual:?} {many:?}");
+        let Evidence::Targets { count, mean_milli, per_tool: true } = evidence else { panic!("{evidence:?}") };
+        assert!((15..=23).contains(&count) && mean_milli < 2_500, "{count} {mean_milli}");
     }
 
     #[test]

@@ -19,4 +19,5 @@ pub mod results;
 pub mod sentence;
 pub mod sequence;
 pub mod time_of_day;
+pub mod volume;
 pub mod weigh;

@@ -43,6 +43,11 @@ pub fn render(score: &Score, names: &Names<'_>) -> Words {
             let what = if per_tool { format!("{tool} by {who}") } else { format!("calls by {who}") };
             burst(&what, window_s, count, mean_milli)
         }
+        Evidence::Targets { count, mean_milli, per_tool } => {
+            let whose = if per_tool { format!("{tool} by {who}") } else { format!("calls by {who}") };
+            targets(&whose, count, mean_milli)
+        }
+        Evidence::Volume { whole_day, count, expected_milli } => volume(&who, whole_day, count, expected_milli),
         Evidence::Sequence { place: 0, after_two, two_total, .. } => {
             first_of_session(&tool, &who, after_two, two_total)
         }
@@ -157,6 +162,29 @@ fn burst(what: &str, window_s: u32, count: u32, mean_milli: u32) -> Words {
         observed: format!("{count} before it in {window}"),
         expected: format!("{mean:.1} on average"),
         sentence: format!("{count} {what} in the last {window}; its calls usually find {mean:.1}."),
+    }
+}
+
+fn targets(whose: &str, count: u32, mean_milli: u32) -> Words {
+    let mean = f64::from(mean_milli) / 1_000.0;
+    Words {
+        observed: format!("{count} different targets in 1 hour"),
+        expected: format!("{mean:.1} on average"),
+        sentence: format!(
+            "{whose} had {count} different targets in the last hour; its calls usually find {mean:.1}."
+        ),
+    }
+}
+
+fn volume(who: &str, whole_day: bool, count: u32, expected_milli: u32) -> Words {
+    let expected = f64::from(expected_milli) / 1_000.0;
+    let (during, such) =
+        if whole_day { ("today", "a day of this kind") } else { ("in this hour", "this hour of the week") };
+    let calls = plural(count, "call");
+    Words {
+        observed: format!("{calls} {during}"),
+        expected: format!("{expected:.1} in {such}"),
+        sentence: format!("{calls} by {who} {during}; {such} usually has {expected:.1} in all."),
     }
 }
 
@@ -294,6 +322,21 @@ mod tests {
             Detector::Rate,
             Evidence::Burst { window_s: 60, count: 17, mean_milli: 2_100, per_tool: true },
             "17 scale_replicas by agent:ops in the last 1 minute; its calls usually find 2.1.",
+        );
+        check(
+            Detector::Rate,
+            Evidence::Targets { count: 17, mean_milli: 2_040, per_tool: true },
+            "scale_replicas by agent:ops had 17 different targets in the last hour; its calls usually find 2.0.",
+        );
+        check(
+            Detector::Rate,
+            Evidence::Volume { whole_day: false, count: 31, expected_milli: 240 },
+            "31 calls by agent:ops in this hour; this hour of the week usually has 0.2 in all.",
+        );
+        check(
+            Detector::Rate,
+            Evidence::Volume { whole_day: true, count: 310, expected_milli: 24_000 },
+            "310 calls by agent:ops today; a day of this kind usually has 24.0 in all.",
         );
         check(
             Detector::Sequence,

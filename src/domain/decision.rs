@@ -139,6 +139,24 @@ pub enum Evidence {
         /// Whether the entity is the pair of principal and tool (else the principal).
         per_tool: bool,
     },
+    /// Too many different targets: values of the first text argument, in the last hour.
+    Targets {
+        /// How many, this call's included.
+        count: u32,
+        /// Mean number that calls of this entity find, thousandths.
+        mean_milli: u32,
+        /// Whether the entity is the pair of principal and tool (else the principal).
+        per_tool: bool,
+    },
+    /// More calls than are usual at this hour of the week, or on such a day.
+    Volume {
+        /// Whether the day is counted (else the clock hour).
+        whole_day: bool,
+        /// Calls of the principal so far, this one included.
+        count: u32,
+        /// Calls expected of a whole such hour or day, thousandths.
+        expected_milli: u32,
+    },
     /// Sequence: how often the tool followed the two before it.
     Sequence {
         /// Calls of the session before this one, at most 2.

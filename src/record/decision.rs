@@ -192,6 +192,10 @@ fn figures_of(evidence: &Evidence) -> (u8, Vec<u32>) {
         Evidence::Results { explained, unexplained, new_words, requestlike, results, requests } => {
             (7, vec![explained, unexplained, new_words, requestlike, results, requests])
         }
+        Evidence::Targets { count, mean_milli, per_tool } => (8, vec![count, mean_milli, per_tool.into()]),
+        Evidence::Volume { whole_day, count, expected_milli } => {
+            (9, vec![whole_day.into(), count, expected_milli])
+        }
     }
 }
 
@@ -224,6 +228,12 @@ fn evidence_of(form: u8, figures: &[u32]) -> Evidence {
         }
         (7, &[explained, unexplained, new_words, requestlike, results, requests]) => {
             Evidence::Results { explained, unexplained, new_words, requestlike, results, requests }
+        }
+        (8, &[count, mean_milli, per_tool]) => {
+            Evidence::Targets { count, mean_milli, per_tool: per_tool != 0 }
+        }
+        (9, &[whole_day, count, expected_milli]) => {
+            Evidence::Volume { whole_day: whole_day != 0, count, expected_milli }
         }
         _ => Evidence::None,
     }

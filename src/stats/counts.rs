@@ -23,6 +23,8 @@ const SILENCE_HOURS: i64 = WEEK_HOURS as i64;
 const ONE: u32 = 1 << 8;
 /// One week in the fixed point of the exposure (Q16).
 const WEEK_Q16: u32 = 1 << 16;
+/// Hours of observation before anything is judged: two weeks.
+const KNOWN_HOURS: i64 = 2 * WEEK_HOURS as i64;
 /// Strength with which levels lean on their parents, in weeks.
 const LEAN: [f64; 3] = [1.0, 2.0, 8.0];
 /// Weight of the parent's rate, in hours.
@@ -77,13 +79,18 @@ struct Forecast {
     size: f64,
 }
 
-/// A clock bucket.
+/// A bucket of the clock or the calendar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Bucket {
     /// The clock hour.
     Hour,
     /// The calendar day.
     Day,
+}
+
+impl Bucket {
+    /// Both, in the order of every array of two in this file.
+    pub const ALL: [Self; 2] = [Self::Hour, Self::Day];
 }
 
 impl SeasonalCounts {
@@ -140,6 +147,24 @@ impl SeasonalCounts {
             *count = count.saturating_add(1);
         }
         taken
+    }
+
+    /// These counts as one more attempt at a local day and hour of the day finds them, itself included. None before
+    /// two weeks of observation, and for an earlier hour.
+    pub fn with_attempt(&self, day: i32, hour: u8, parent_rate: f64) -> Option<Self> {
+        let at = i64::from(day) * 24 + i64::from(hour.min(23));
+        if at < self.now || self.next - self.first < KNOWN_HOURS {
+            return None;
+        }
+        let mut counts = self.clone();
+        counts.advance(day, hour, parent_rate);
+        counts.attempt();
+        Some(counts)
+    }
+
+    /// Calls that the rates are made of, decayed.
+    pub fn calls(&self) -> u64 {
+        self.sums.iter().map(|&sum| u64::from(sum)).sum::<u64>() / u64::from(ONE)
     }
 
     /// Surprise at so many attempts in the running hour and in the running day; 0 up to the mean.

@@ -5,7 +5,7 @@
 //! and each counts as the farthest that is believed at once: one burst that nobody held up does not make the
 //! next one usual, and a lasting change is still learnt, step by step.
 
-use super::rate::{WINDOWS, WindowMoments};
+use super::rate::{FIGURES, WindowMoments};
 use serde::{Deserialize, Serialize};
 
 /// How long observations are held back.
@@ -21,7 +21,7 @@ const FIRM: f64 = 20.0;
 /// Microseconds of a minute.
 const MINUTE_US: i64 = 60_000_000;
 
-/// Observations held back. 40 bytes.
+/// Observations held back. 48 bytes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Held {
     /// Minutes since 1970: the first of them.
@@ -29,9 +29,9 @@ struct Held {
     /// How many.
     number: u32,
     /// Sum of counts.
-    sum: [u32; WINDOWS],
+    sum: [u32; FIGURES],
     /// Sum of squared counts, as exact as a float of 32 bits is.
-    squares: [f32; WINDOWS],
+    squares: [f32; FIGURES],
 }
 
 /// What is usual, and what will be.
@@ -43,9 +43,9 @@ pub struct Usually {
     far: Far,
 }
 
-/// What an observation is learnt as at most, in each window; zero: not reckoned since the moments changed.
+/// What an observation is learnt as at most, of each figure; zero: not reckoned since the moments changed.
 #[derive(Clone, Copy, Debug, Default)]
-struct Far([u32; WINDOWS]);
+struct Far([u32; FIGURES]);
 
 impl PartialEq for Far {
     /// It follows from the moments: whether it is reckoned yet is no difference.
@@ -60,8 +60,8 @@ impl Usually {
         &self.moments
     }
 
-    /// Learns what one executed call found in its windows at `now` (microseconds), on local day `day`.
-    pub fn learn(&mut self, counts: [u32; WINDOWS], now: i64, day: i32) {
+    /// Learns what one executed call found at `now` (microseconds), on local day `day`.
+    pub fn learn(&mut self, counts: [u32; FIGURES], now: i64, day: i32) {
         let minute = i32::try_from(now.div_euclid(MINUTE_US)).unwrap_or(i32::MAX);
         if self.held.number == 0 || minute.abs_diff(self.held.since) >= HELD_MINUTES {
             self.release(day);
@@ -87,9 +87,9 @@ impl Usually {
         self.moments.observations() >= FIRM
     }
 
-    fn far(&mut self) -> [u32; WINDOWS] {
-        if self.far.0 == [0; WINDOWS] {
-            self.far = Far(if self.is_firm() { self.moments.far(FAR) } else { [HELD_MAX; WINDOWS] });
+    fn far(&mut self) -> [u32; FIGURES] {
+        if self.far.0 == [0; FIGURES] {
+            self.far = Far(if self.is_firm() { self.moments.far(FAR) } else { [HELD_MAX; FIGURES] });
         }
         self.far.0
     }
@@ -118,7 +118,7 @@ mod tests {
             for session in [10, 15] {
                 for call in 0..10_u32 {
                     let now = i64::from(day) * DAY_US + session * HOUR_US + i64::from(call) * 5_000_000;
-                    usually.learn([call.min(2), call, call, call], now, day);
+                    usually.learn([call.min(2), call, call, call, call], now, day);
                 }
             }
         }
@@ -126,7 +126,7 @@ mod tests {
     }
 
     fn surprise(usually: &Usually, count: u32) -> MilliBits {
-        usually.moments().surprises([0, count, 0, 0])[1]
+        usually.moments().surprises([0, count, 0, 0, 0])[1]
     }
 
     #[test]
@@ -134,7 +134,7 @@ mod tests {
         let mut usually = steady();
         let mut burst = |calls: std::ops::Range<u32>| {
             for call in calls {
-                usually.learn([call; WINDOWS], 31 * DAY_US + i64::from(call) * 100_000, 31);
+                usually.learn([call; FIGURES], 31 * DAY_US + i64::from(call) * 100_000, 31);
             }
             surprise(&usually, 40)
         };
@@ -148,7 +148,7 @@ mod tests {
         let mut usually = steady();
         let before = surprise(&usually, 40);
         let burst = |usually: &mut Usually, day: i32| {
-            (0..300).for_each(|call| usually.learn([call; WINDOWS], i64::from(day) * DAY_US, day));
+            (0..300).for_each(|call| usually.learn([call; FIGURES], i64::from(day) * DAY_US, day));
         };
         burst(&mut usually, 31);
         burst(&mut usually, 32);
@@ -162,13 +162,13 @@ mod tests {
     #[test]
     fn what_is_in_question_teaches_nothing() {
         let mut usually = steady();
-        (0..300).for_each(|call| usually.learn([call; WINDOWS], 31 * DAY_US, 31));
+        (0..300).for_each(|call| usually.learn([call; FIGURES], 31 * DAY_US, 31));
         let mut doubted = usually.clone();
         doubted.forget_held();
         for usually in [&mut usually, &mut doubted] {
-            usually.learn([0; WINDOWS], 31 * DAY_US + HOUR_US, 31);
+            usually.learn([0; FIGURES], 31 * DAY_US + HOUR_US, 31);
         }
-        let mean = |usually: &Usually| usually.moments().usual(crate::stats::Window::Minute).mean;
+        let mean = |usually: &Usually| usually.moments().usual(1).mean;
         assert!(mean(&usually) > mean(&doubted) + 0.1, "{} {}", mean(&usually), mean(&doubted));
         assert_eq!(mean(&doubted), mean(&steady_on_day_31()));
     }
@@ -183,7 +183,7 @@ mod tests {
     fn extreme_times_and_counts_do_no_harm() {
         let mut usually = Usually::default();
         for now in [i64::MIN, 0, i64::MAX, -1] {
-            (0..70_000).for_each(|_| usually.learn([u32::MAX; WINDOWS], now, 0));
+            (0..70_000).for_each(|_| usually.learn([u32::MAX; FIGURES], now, 0));
         }
         assert!(usually.moments().observations().is_finite());
         round_trip(&usually);

@@ -38,6 +38,44 @@ const fn neg_exp2_table() -> [f64; PER_BIT] {
     table
 }
 
+/// Points between one and two for which a logarithm is kept, as a power of two.
+const POINTS_LOG: u32 = 6;
+const POINTS: usize = 1 << POINTS_LOG;
+
+/// For the middle of each of the 64 parts of [1, 2): its inverse, and its `log2` in thousandths. 1 KB.
+static LOGS: [(f64, f64); POINTS] = logs_table();
+
+const fn logs_table() -> [(f64, f64); POINTS] {
+    let mut table = [(0.0, 0.0); POINTS];
+    let mut i = 0;
+    while i < POINTS {
+        let middle = 1.0 + (i as f64 + 0.5) / POINTS as f64;
+        // ln c = 2 artanh((c - 1) / (c + 1)), whose series gains a digit a term here.
+        let x = (middle - 1.0) / (middle + 1.0);
+        let (mut power, mut sum, mut k) = (x, 0.0, 1);
+        while k < 60 {
+            sum += power / k as f64;
+            power *= x * x;
+            k += 2;
+        }
+        table[i] = (1.0 / middle, 2.0 * sum / std::f64::consts::LN_2 * PER_BIT as f64);
+        i += 1;
+    }
+    table
+}
+
+/// `1000 log2 p` for a normal positive p, within 1e-5.
+fn rough_log2(p: f64) -> f64 {
+    let bits = p.to_bits();
+    let exponent = (bits >> 52) as i64 - 1023;
+    let fraction = bits & ((1 << 52) - 1);
+    let (inverse, log) = LOGS[(fraction >> (52 - POINTS_LOG)) as usize];
+    let off = f64::from_bits(fraction | 1023 << 52) * inverse - 1.0;
+    // |off| <= 1/128: the next term is below 1e-6.
+    let rest = off * (1.0 + off * (-0.5 + off * (1.0 / 3.0 - 0.25 * off)));
+    exponent as f64 * PER_BIT as f64 + log + rest * (PER_BIT as f64 / std::f64::consts::LN_2)
+}
+
 impl MilliBits {
     /// No surprise: p = 1.
     pub const ZERO: Self = Self(0);
@@ -67,7 +105,12 @@ impl MilliBits {
         if p.is_nan() {
             return Self::ZERO;
         }
-        Self::from_bits(-libm::log2(p.clamp(1.0 / (1u64 << 40) as f64, 1.0)))
+        let p = p.clamp(1.0 / (1u64 << 40) as f64, 1.0);
+        let rough = 0.5 - rough_log2(p);
+        let whole = rough as i32;
+        // Only where the two could be rounded apart the exact logarithm is worth its price.
+        let apart = rough - f64::from(whole);
+        if (1e-4..1.0 - 1e-4).contains(&apart) { Self::new(whole) } else { Self::from_bits(-libm::log2(p)) }
     }
 
     /// This many bits rounded to a thousandth and clamped to 0..=40; not a number gives 0.
@@ -137,6 +180,23 @@ mod tests {
         assert_eq!(MilliBits::from_bits(f64::NAN), MilliBits::ZERO);
         assert_eq!(MilliBits::from_bits(f64::INFINITY), MilliBits::MAX);
         assert_eq!(MilliBits::new(6_007).to_string(), "6.007");
+    }
+
+    #[test]
+    fn the_quick_logarithm_rounds_as_the_exact_one_does() {
+        let check = |p: f64| assert_eq!(MilliBits::from_p(p), MilliBits::from_bits(-libm::log2(p)), "{p:e}");
+        let mut random = crate::stats::testing::SplitMix64(3);
+        for _ in 0..300_000 {
+            let p = libm::exp2(-40.0 * random.uniform());
+            check(p);
+            let exact = 1000.0 * libm::log2(p);
+            assert!((rough_log2(p) - exact).abs() < 1e-7 + 1e-15 * exact.abs(), "{p:e}");
+        }
+        // Right where the rounding turns, and beside it.
+        for half in (1..80_000).step_by(2) {
+            let p = libm::exp2(-f64::from(half) / 2000.0);
+            [p, p.next_up(), p.next_down(), p * (1.0 + 1e-9), p * (1.0 - 1e-9)].into_iter().for_each(check);
+        }
     }
 
     #[test]

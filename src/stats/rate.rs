@@ -13,6 +13,10 @@ use serde::{Deserialize, Serialize};
 
 /// Number of windows.
 pub const WINDOWS: usize = 4;
+/// Figures that a call finds: calls in each window, and different targets in the last hour.
+pub const FIGURES: usize = WINDOWS + 1;
+/// Place of the targets among the figures.
+pub const TARGETS: usize = WINDOWS;
 /// Sub-counters of all windows together.
 const CELLS: usize = 46;
 /// Observations an entity learns at full weight in one day; the k-th after that weighs 60/k.
@@ -183,16 +187,16 @@ fn steps_between(window: Window, from: i64, to: i64) -> usize {
     moved.min(window.steps() as i64) as usize
 }
 
-/// What one entity's calls usually find in each window: mean and variance, weighted by calls, with a
-/// half-life of 14 days. 80 bytes.
+/// What one entity's calls usually find in each figure: mean and variance, weighted by calls, with a
+/// half-life of 14 days. 96 bytes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct WindowMoments {
     /// Sum of weights, Q16.
     weight: u64,
     /// Weighted sum of counts, Q16.
-    sum: [u64; WINDOWS],
+    sum: [u64; FIGURES],
     /// Weighted sum of squared counts, Q16.
-    squares: [u64; WINDOWS],
+    squares: [u64; FIGURES],
     /// Latest day seen (days since 1970, local).
     day: i32,
     /// Observations learned on that day; stays at the largest number.
@@ -207,12 +211,12 @@ fn day_weight(number: u16) -> f64 {
     if number <= full { number } else { full * (1.0 + libm::log(number / full)) }
 }
 
-/// What is usual in one window, for the explanation.
+/// What is usual of one figure, for the explanation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Usual {
-    /// Calls seen on average, at least 0.
+    /// On average, at least 0.
     pub mean: f64,
-    /// 99 of 100 calls see at most this many.
+    /// 99 of 100 calls find at most this many.
     pub percentile_99: u32,
 }
 
@@ -236,12 +240,12 @@ impl WindowMoments {
         self.learned_today = 0;
     }
 
-    /// Learns `number` observations of one day, what executed calls found in their windows, by the sums of their
-    /// counts and of their squares.
+    /// Learns `number` observations of one day, what executed calls found, by the sums of their figures and of
+    /// their squares.
     ///
     /// The first 60 observations of a day have weight 1, the k-th after that 60/k, so a day of n calls weighs
     /// 60 (1 + ln(n / 60)); those of one time count alike, and together at most `most`.
-    pub fn learn(&mut self, number: u32, sum: [u32; WINDOWS], squares: [f32; WINDOWS], day: i32, most: f64) {
+    pub fn learn(&mut self, number: u32, sum: [u32; FIGURES], squares: [f32; FIGURES], day: i32, most: f64) {
         self.advance(day);
         if number == 0 {
             return;
@@ -256,22 +260,22 @@ impl WindowMoments {
             let weighed = u128::from(total) * u128::from(weight) / u128::from(number);
             u64::try_from(weighed).unwrap_or(u64::MAX)
         };
-        for window in 0..WINDOWS {
+        for window in 0..FIGURES {
             self.sum[window] = self.sum[window].saturating_add(share(sum[window].into()));
             self.squares[window] = self.squares[window].saturating_add(share(squares[window] as u64));
         }
     }
 
-    /// The count so many standard deviations above the mean, in each window.
-    pub fn far(&self, deviations: f64) -> [u32; WINDOWS] {
-        std::array::from_fn(|window| {
-            let (mean, size) = self.mean_and_size(window);
+    /// So many standard deviations above the mean, of each figure.
+    pub fn far(&self, deviations: f64) -> [u32; FIGURES] {
+        std::array::from_fn(|figure| {
+            let (mean, size) = self.mean_and_size(figure);
             libm::ceil(mean + deviations * (mean + mean * mean / size).sqrt()) as u32
         })
     }
 
-    /// Surprise at finding at least so many calls in each window; 0 at or below the mean.
-    pub fn surprises(&self, counts: [u32; WINDOWS]) -> [MilliBits; WINDOWS] {
+    /// Surprise at finding at least so much, of each figure; 0 at or below the mean.
+    pub fn surprises(&self, counts: [u32; FIGURES]) -> [MilliBits; FIGURES] {
         std::array::from_fn(|window| self.surprise(window, counts[window]))
     }
 
@@ -303,9 +307,9 @@ impl WindowMoments {
         MilliBits::from_p(upper_tail(count, mean, size))
     }
 
-    /// What is usual in this window.
-    pub fn usual(&self, window: Window) -> Usual {
-        let (mean, size) = self.mean_and_size(window as usize);
+    /// What is usual of this figure, by its place; those of windows are in the order of [`Window::ALL`].
+    pub fn usual(&self, figure: usize) -> Usual {
+        let (mean, size) = self.mean_and_size(figure.min(TARGETS));
         Usual { mean, percentile_99: quantile(mean, size, 0.01) }
     }
 

@@ -41,7 +41,7 @@ fn extreme_times_and_floods_do_no_harm() {
 #[test]
 fn moments_decay_and_cap() {
     let mut moments = WindowMoments::new();
-    learn(&mut moments, [1, 2, 3, 4], 100);
+    learn(&mut moments, [1, 2, 3, 4, 5], 100);
     let before = moments.sum;
     moments.advance(114);
     assert_eq!(moments.weight, ONE / 2);
@@ -51,27 +51,33 @@ fn moments_decay_and_cap() {
 
     // One day of 5,000 calls weighs 60 (1 + ln(5000 / 60)), about 325.
     let mut busy = WindowMoments::new();
-    (0..5_000).for_each(|_| learn(&mut busy, [9; 4], 1));
+    (0..5_000).for_each(|_| learn(&mut busy, [9; FIGURES], 1));
     assert!((320.0..330.0).contains(&busy.observations()), "{}", busy.observations());
     round_trip(&busy);
-    learn(&mut busy, [u32::MAX; 4], i32::MAX);
+    learn(&mut busy, [u32::MAX; FIGURES], i32::MAX);
     busy.advance(i32::MIN);
-    assert!(busy.surprises([u32::MAX; 4])[0] <= MilliBits::MAX);
+    assert!(busy.surprises([u32::MAX; FIGURES])[0] <= MilliBits::MAX);
 }
 
 #[test]
 fn usual_numbers_for_the_sentence() {
     let mut moments = WindowMoments::new();
     for day in 0..10 {
-        (0..40).for_each(|k| learn(&mut moments, [k % 4, 2, 5, 20], day));
+        (0..40).for_each(|k| learn(&mut moments, [k % 4, 2, 5, 20, 1], day));
     }
-    let usual = moments.usual(Window::TenMinutes);
+    let usual = moments.usual(Window::TenMinutes as usize);
     assert!((4.9..5.1).contains(&usual.mean) && (8..=13).contains(&usual.percentile_99), "{usual:?}");
-    assert_eq!(moments.surprises([0, 1, 4, 19]), [MilliBits::ZERO; 4], "at or below the mean");
+    assert_eq!(moments.surprises([0, 1, 4, 19, 1]), [MilliBits::ZERO; FIGURES], "at or below the mean");
+}
+
+/// What a call without a target finds.
+fn found(windows: &WindowCounts, at: i64) -> [u32; FIGURES] {
+    let [ten, minute, ten_minutes, hour] = windows.counts(at);
+    [ten, minute, ten_minutes, hour, 0]
 }
 
 /// Learns one observation.
-fn learn(moments: &mut WindowMoments, counts: [u32; WINDOWS], day: i32) {
+fn learn(moments: &mut WindowMoments, counts: [u32; FIGURES], day: i32) {
     let squares = counts.map(|count| (u64::from(count) * u64::from(count)) as f32);
     moments.learn(1, counts, squares, day, f64::INFINITY);
 }
@@ -94,7 +100,7 @@ fn sessions(a_day: u32, calls: u32, gap_seconds: f64, seed: u64) -> (f64, f64, O
         }
         calls_at.sort_unstable();
         for at in calls_at {
-            let counts = windows.counts(at);
+            let counts = found(&windows, at);
             let s = truncated_cauchy(&moments.surprises(counts));
             if day >= 21 {
                 judged += 1;
@@ -108,7 +114,7 @@ fn sessions(a_day: u32, calls: u32, gap_seconds: f64, seed: u64) -> (f64, f64, O
     let mut at = 85 * DAY;
     let detected = (1..=500).find(|_| {
         at += (random.exponential(gap_seconds / 10.0) * 1e6) as i64;
-        let s = truncated_cauchy(&moments.surprises(windows.counts(at)));
+        let s = truncated_cauchy(&moments.surprises(found(&windows, at)));
         windows.add(at);
         s >= MilliBits::from_p(1e-4)
     });
