@@ -17,3 +17,4 @@ mod rust_sdk;
 mod stdio;
 mod support;
 mod tasks;
+mod tls;
