@@ -11,6 +11,7 @@
 mod clients;
 mod example;
 mod http;
+mod modern;
 mod nested;
 mod packages;
 mod rust_sdk;
