@@ -8,10 +8,10 @@ use serde_json::Value;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The owner of all tasks of a stdio server: its one client.
-pub const ONLY_CLIENT: Owner = [0; 32];
+pub(super) const ONLY_CLIENT: Owner = [0; 32];
 
 /// The tasks of a proxy.
-pub struct TaskRoom {
+pub(super) struct TaskRoom {
     tasks: Mutex<Tasks>,
     clock: Clock,
 }
@@ -28,7 +28,7 @@ impl TaskRoom {
     }
 
     /// Makes a task of a call of so many bytes that people must look at; none if there is no room.
-    pub fn make(&self, owner: Owner, decision: &Decision, bytes: usize) -> Option<Made> {
+    pub(super) fn make(&self, owner: Owner, decision: &Decision, bytes: usize) -> Option<Made> {
         let mut random = [0; 16];
         getrandom::fill(&mut random).ok()?;
         let made = self.tasks().make(random, owner, decision, bytes, self.clock.now());
@@ -36,42 +36,42 @@ impl TaskRoom {
     }
 
     /// Takes a task back that nobody was told of.
-    pub fn forget(&self, task: &str) {
+    pub(super) fn forget(&self, task: &str) {
         self.tasks().forget(task);
     }
 
     /// The answer to the call that became a task.
-    pub fn created(&self, request: &Id, task: &str) -> Option<Vec<u8>> {
+    pub(super) fn created(&self, request: &Id, task: &str) -> Option<Vec<u8>> {
         self.tasks().created(request, task)
     }
 
     /// The answer to a request about a task; none if it is none of ours.
-    pub fn answer(&self, ask: &TaskAsk, owner: &Owner) -> Option<Vec<u8>> {
+    pub(super) fn answer(&self, ask: &TaskAsk, owner: &Owner) -> Option<Vec<u8>> {
         self.tasks().answer(ask, owner, self.clock.now())
     }
 
     /// Its call was allowed and runs.
-    pub fn runs(&self, task: &str) {
+    pub(super) fn runs(&self, task: &str) {
         self.tasks().runs(task, self.clock.now());
     }
 
     /// Its call ended with this tool result.
-    pub fn completed(&self, task: &str, result: &Value) {
+    pub(super) fn completed(&self, task: &str, result: &Value) {
         self.tasks().completed(task, result, self.clock.now());
     }
 
     /// The server answered its call with this message.
-    pub fn answered(&self, task: &str, message: &[u8]) {
+    pub(super) fn answered(&self, task: &str, message: &[u8]) {
         self.tasks().answered(task, message, self.clock.now());
     }
 
     /// Its call came to no answer.
-    pub fn failed(&self, task: &str, why: &str) {
+    pub(super) fn failed(&self, task: &str, why: &str) {
         self.tasks().failed(task, why, self.clock.now());
     }
 
     /// Stops every waiting.
-    pub fn close(&self) {
+    pub(super) fn close(&self) {
         self.tasks().close();
     }
 }

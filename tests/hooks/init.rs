@@ -291,15 +291,6 @@ fn the_policy_that_comes_with_it_lets_agents_work() {
         crate::running::no(&said.line).map(str::to_owned)
     };
     let shell = |command: &str| asks("Bash", json!({ "command": command }));
-    for command in [
-        "askance review approve r0-7",
-        "cd /srv && ASKANCE_TOKEN=x /usr/bin/askance --data-dir ~/.askance token create --subject user:me --role reviewer",
-        "askance unlock 3",
-        "askance init --undo --yes",
-        "sed -i s/review/allow/ ~/.config/askance/coding-agents.yaml",
-    ] {
-        assert!(shell(command).is_some_and(|why| why.contains("denied it")), "{command}");
-    }
     for command in ["askance review list", "cargo run --bin askance -- status", "git log askance"] {
         assert_eq!(shell(command), None, "{command}");
     }
@@ -319,6 +310,16 @@ fn the_policy_that_comes_with_it_lets_agents_work() {
         ("TodoWrite", json!({ "todos": [] })),
     ] {
         assert_eq!(asks(tool, input), None, "{tool}");
+    }
+    // Last, since a session in which a tool was denied is looked at from then on.
+    for command in [
+        "askance review approve r0-7",
+        "cd /srv && ASKANCE_TOKEN=x /usr/bin/askance --data-dir ~/.askance token create --subject user:me --role reviewer",
+        "askance unlock 3",
+        "askance init --undo --yes",
+        "sed -i s/review/allow/ ~/.config/askance/coding-agents.yaml",
+    ] {
+        assert!(shell(command).is_some_and(|why| why.contains("denied it")), "{command}");
     }
     home.write(".config/askance/coding-agents.yaml", "version: 1\n");
     home.init(&["--yes"]);
