@@ -645,6 +645,7 @@ fn any_protobuf_reader_reads_them_by_the_store_s_own_schema() {
             "CompletedTold",
             "Brought",
             "OnAccount",
+            "OnVolume",
             "ToLearn",
             "Remembered",
             "Attributed",
