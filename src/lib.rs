@@ -16,6 +16,7 @@
 //! | 3 | `evaluate` | 0 to 2 |
 //! | 4 | `decide` | 0 to 3 |
 //! | 5 | `eventlog`, `clock` | 0, 1 |
+//! | 5 | `connector` | nothing of ours |
 //! | 6 | `engine` | 0 to 5 |
 //! | 7 | `rpc` | 0, 1, the engine's handle, the generated code |
 //! | 8 | `adapter`, `app`, `cli`, `config`, `mcp`, `offline`, `telemetry`, `main` | all |
@@ -44,6 +45,11 @@ pub mod engine;
 pub mod proto;
 
 #[cfg(feature = "server")]
+pub mod connector;
+#[cfg(feature = "server")]
+pub mod notify;
+
+#[cfg(feature = "server")]
 pub mod bench;
 #[cfg(feature = "server")]
 pub mod rpc;
@@ -62,8 +68,6 @@ pub mod config;
 pub mod export;
 #[cfg(feature = "server")]
 pub mod mcp;
-#[cfg(feature = "server")]
-pub mod notify;
 #[cfg(feature = "server")]
 pub mod offline;
 #[cfg(feature = "server")]

@@ -23,6 +23,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("projection", 3),
     ("decide", 4),
     ("clock", 5),
+    ("connector", 5),
     ("eventlog", 5),
     ("record", 5),
     ("engine", 6),

@@ -12,6 +12,7 @@ use crate::policy::category;
 use crate::proto::v1::{
     Decision, Outcome, SessionHints, ToolCall, ToolDefinition, TraceContext, UserRequest, Verdict,
 };
+use crate::rpc::user_name;
 use prost::bytes::Bytes;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -330,12 +331,11 @@ fn told(what: &str, told: Result<(), Trouble>) {
     }
 }
 
-/// The name of whoever runs this, as a principal.
+/// The name of whoever runs this, as a principal; where the environment has none, as the daemon names a voter.
 pub fn this_user() -> String {
-    let named = ["USER", "LOGNAME"].into_iter().filter_map(|name| std::env::var(name).ok());
-    let fit = named.into_iter().find(|name| is_name(name));
-    let name = fit.unwrap_or_else(|| rustix::process::getuid().as_raw().to_string());
-    format!("user:{name}")
+    let mut named = ["USER", "LOGNAME"].into_iter().filter_map(|name| std::env::var(name).ok());
+    let fit = named.find(|name| is_name(name));
+    fit.map_or_else(|| user_name(rustix::process::getuid().as_raw()), |name| format!("user:{name}"))
 }
 
 #[cfg(test)]

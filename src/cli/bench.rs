@@ -277,7 +277,7 @@ fn measure(args: &Args, output: &Output) -> Result<ExitCode> {
     // One thread for the load, so that it takes no more than a core from the daemon.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let report = runtime.block_on(async {
-        let channel = super::client::dial(&address).await?;
+        let channel = super::client::dial(&address, None).await?;
         let calls = Calls::new(args.seed, "bench");
         let mut done = 0;
         let report = report::measure(&channel, &calls, SLICE, |turns| {

@@ -94,7 +94,7 @@ pub(super) fn soak(time: Duration, seed: u64, parent: &Path, output: &Output) ->
     let (server, address) = start(&scratch.0, None)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let looks = runtime.block_on(async {
-        let channel = super::client::dial(&address).await?;
+        let channel = super::client::dial(&address, None).await?;
         let calls = Calls::new(seed, "soak");
         load::warm_up(&channel, &calls, calls.day_len())
             .await

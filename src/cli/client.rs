@@ -4,6 +4,7 @@ use super::Global;
 use super::output::Output;
 use crate::app::{App, Start, is_idle, listening};
 use crate::config::{Config, Listen, Socket};
+use crate::connector::{Connector, tls};
 use crate::mcp::gate::{Boxed, Link};
 use anyhow::{Context, Result, anyhow, bail};
 use std::path::{Path, PathBuf};
@@ -134,13 +135,13 @@ pub(super) async fn connect(global: &Global, otherwise: Otherwise, output: &Outp
 pub(super) async fn connect_if_there(global: &Global, output: &Output) -> Result<Option<Connection>> {
     let credential = Credential::new(global.token.as_deref())?;
     if let Some(address) = &global.daemon {
-        let channel = dial(address)
+        let channel = dial(address, global.daemon_ca.as_deref())
             .await
             .with_context(|| format!("no daemon answers at {address}; start one with `askance serve`"))?;
         return Ok(Some(Connection { channel, credential, embedded: None }));
     }
     for address in &addresses(global, &global.load()?) {
-        if let Ok(channel) = dial(address).await {
+        if let Ok(channel) = dial(address, None).await {
             if !address.starts_with("unix:") {
                 output.note(&format!("talking to the daemon at {address}"));
             }
@@ -167,8 +168,8 @@ pub(super) fn addresses(global: &Global, config: &Config) -> Vec<String> {
     known
 }
 
-/// Connects to an address.
-pub(super) async fn dial(address: &str) -> Result<transport::Channel> {
+/// Connects to an address. `ca`: certificates that a daemon behind TLS is believed by, besides this machine's.
+pub(super) async fn dial(address: &str, ca: Option<&Path>) -> Result<transport::Channel> {
     let path = address.strip_prefix("unix:");
     let uri = match path {
         // The transport wants an absolute path.
@@ -183,10 +184,16 @@ pub(super) async fn dial(address: &str) -> Result<transport::Channel> {
         None if address.contains("://") => address.to_owned(),
         None => format!("{DEFAULT_SCHEME}{address}"),
     };
+    let is_tls = uri.starts_with("https://");
     let endpoint = Endpoint::from_shared(uri).map_err(|fault| {
-        anyhow!("`{address}` is no address such as http://127.0.0.1:4750 or unix:PATH: {fault}")
+        anyhow!("`{address}` is no address such as http://127.0.0.1:4750, https://HOST or unix:PATH: {fault}")
     })?;
-    Ok(endpoint.connect_timeout(CONNECT_TIMEOUT).connect().await?)
+    let endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT);
+    if !is_tls {
+        return Ok(endpoint.connect().await?);
+    }
+    let tls = tls(ca, "h2").context("--daemon-ca")?;
+    Ok(endpoint.connect_with_connector(Connector::new(Some(tls))).await?)
 }
 
 /// Starts a daemon in this process, on a socket of its own.
@@ -202,7 +209,7 @@ async fn embed(mut config: Config) -> Result<Connection> {
         // A sender that is gone means the same as one that speaks.
         let _told = stopped.await;
     }));
-    let channel = dial(&format!("unix:{}", socket.display())).await?;
+    let channel = dial(&format!("unix:{}", socket.display()), None).await?;
     let embedded = Some(Embedded { stop, task, dir });
     Ok(Connection { channel, credential: Credential::default(), embedded })
 }

@@ -243,15 +243,12 @@ async fn daemon(global: &Global, config: &Config, checks: &mut Checks) {
     let must_answer = named.is_some();
     let addresses = named.map_or_else(|| addresses(global, config), |address| vec![address]);
     for address in &addresses {
-        let Ok(channel) = dial(address).await else { continue };
+        let Ok(channel) = dial(address, global.daemon_ca.as_deref()).await else { continue };
         let mut client = GatewayServiceClient::new(channel);
         match client.get_gateway_settings(GetGatewaySettingsRequest::default()).await {
             Ok(answer) => {
                 let version = answer.into_inner().server_version;
                 checks.ok("daemon", format!("{address} answers, version {}", shown(&version)));
-            }
-            Err(status) if status.code() == tonic::Code::Unimplemented => {
-                checks.ok("daemon", format!("{address} answers"));
             }
             Err(status) => {
                 let detail = format!("{address} takes connections but does not answer: {}", status.message());

@@ -22,6 +22,7 @@ use crate::mcp::scope::is_name;
 use crate::telemetry::{self, LogFormat};
 use anyhow::{Context, Result, bail};
 use std::io::{Read, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
@@ -171,7 +172,7 @@ fn asked(envelope: &Envelope, terms: Terms, global: &Global) -> Result<Ruling> {
     if envelope.about == About::Nothing {
         return Ok(Ruling::Pass);
     }
-    let config = global.load()?;
+    let memory = Memory::beside(&memory_dir(global)?);
     // One thread: starting more takes longer than the whole question.
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = builder.enable_all().build().context("cannot start the runtime")?;
@@ -182,7 +183,6 @@ fn asked(envelope: &Envelope, terms: Terms, global: &Global) -> Result<Ruling> {
             async move { Ok(connect(&global, Otherwise::Fail, &Output::new(false)).await?.link()) };
         Box::pin(connected) as crate::mcp::gate::Boxed<_>
     });
-    let memory = Memory::beside(config.data_dir());
     let desk = Desk::new(Gate::new(dial, terms.timeout), memory, terms.settings);
     let ruling = runtime.block_on(async {
         let ruling = desk.rule(envelope).await;
@@ -191,6 +191,19 @@ fn asked(envelope: &Envelope, terms: Terms, global: &Global) -> Result<Ruling> {
     });
     runtime.shutdown_background();
     Ok(ruling)
+}
+
+/// Where hooks of this user remember: beside the daemon's data, or with a daemon elsewhere in no project's directory.
+fn memory_dir(global: &Global) -> Result<PathBuf> {
+    if global.daemon.is_none() {
+        return Ok(global.load()?.data_dir().to_owned());
+    }
+    let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
+    match (global.named_data_dir()?, home) {
+        (Some(named), _) => Ok(named),
+        (None, Some(home)) => Ok(super::state_dir(&home)),
+        (None, None) => Ok(global.load()?.data_dir().to_owned()),
+    }
 }
 
 /// Says the line, and nothing else, and how the process is to exit.

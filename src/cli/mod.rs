@@ -40,13 +40,13 @@ pub mod trace_file;
 pub mod trace_line;
 mod verify;
 
-use crate::config::{Config, Sources};
+use crate::config::{Config, Origin, Sources};
 use crate::telemetry::LogFormat;
 use anyhow::{Context, Result};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use output::Output;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// A second look at every tool call an AI agent makes.
@@ -77,10 +77,13 @@ struct Global {
     /// Set any setting: `--set engine.queue_max=512`; `askance config show` lists them.
     #[arg(long, global = true, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// The daemon to talk to: http://127.0.0.1:4750 or unix:PATH. Without it the socket in the data
-    /// directory, then the TCP address of the configuration.
+    /// The daemon to talk to: http://127.0.0.1:4750, unix:PATH, or https://HOST of a proxy that speaks TLS before it.
+    /// Without it the socket in the data directory, then the TCP address of the configuration.
     #[arg(long, global = true, value_name = "ADDRESS", env = "ASKANCE_DAEMON")]
     daemon: Option<String>,
+    /// Certificates (PEM) that a daemon at https://HOST is believed by, besides those that this machine believes.
+    #[arg(long, global = true, value_name = "FILE", env = "ASKANCE_DAEMON_CA")]
+    daemon_ca: Option<PathBuf>,
     /// The secret of a token, for a daemon that has tokens. Better in the environment than in a command line.
     #[arg(long, global = true, value_name = "SECRET", env = "ASKANCE_TOKEN", hide_env_values = true)]
     token: Option<String>,
@@ -236,6 +239,12 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
     builder.enable_all().thread_name("askance-rpc").build().context("cannot start the runtime")
 }
 
+/// Where what belongs to this user and to no project is kept.
+fn state_dir(home: &Path) -> PathBuf {
+    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|dir| dir.is_absolute());
+    state.unwrap_or_else(|| home.join(".local/state")).join("askance")
+}
+
 impl Global {
     /// Where settings come from, with these flags on top.
     fn sources(&self, own: Vec<(String, String)>) -> Result<Sources> {
@@ -251,6 +260,13 @@ impl Global {
         }
         flags.extend(own);
         Ok(Sources::of_process(self.config.clone(), flags))
+    }
+
+    /// The data directory, if anybody named one.
+    fn named_data_dir(&self) -> Result<Option<PathBuf>> {
+        let loaded = self.sources(Vec::new())?.load()?;
+        let named = loaded.origins.get("data_dir").is_some_and(|origin| *origin != Origin::Default);
+        Ok(named.then(|| loaded.config.data_dir().to_owned()))
     }
 
     /// The settings.

@@ -69,10 +69,18 @@ pub fn define_tool(
     })
 }
 
-/// SHA-256 over description, schema and annotations as handed in, each preceded by its length.
+/// SHA-256 over description, schema and annotations, each preceded by its length. Of JSON the order of members does not
+/// count, nor the spaces between them: servers write the same schema in another order to clients of another revision.
 pub fn definition_hash(definition: &Definition) -> Digest {
+    let sorted = |text: &[u8]| {
+        let Ok(value) = Json::parse(text) else { return text.to_vec() };
+        let mut out = Vec::with_capacity(text.len());
+        value.sorted().write(&mut out);
+        out
+    };
     let mut hash = Sha256::new();
-    for part in [definition.description.as_bytes(), &definition.input_schema, &definition.annotations] {
+    let description = definition.description.as_bytes().to_vec();
+    for part in [description, sorted(&definition.input_schema), sorted(&definition.annotations)] {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }
@@ -128,4 +136,38 @@ pub fn end_session(
 ) -> Option<Pending> {
     let session = state.tenant(tenant)?.sessions.get(stream)?;
     Some(closed(tenant, stream, session, (CloseReason::Ended, actor), now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_definition_is_the_same_in_whatever_order_its_members_stand() {
+        let hash = |schema: &str, annotations: &str| {
+            definition_hash(&Definition {
+                server: "s".to_owned(),
+                tool: "t".to_owned(),
+                description: "d".to_owned(),
+                input_schema: schema.as_bytes().to_vec(),
+                annotations: annotations.as_bytes().to_vec(),
+            })
+        };
+        let one = hash(
+            r#"{"type":"object","properties":{"a":{"title":"A","type":"integer"},"b":{}},"required":["a","b"]}"#,
+            r#"{"title":"T","outputSchema":{"x":1,"y":2}}"#,
+        );
+        let other = hash(
+            "{\"properties\": {\"b\":{},\n\"a\":{\"type\":\"integer\",\"title\":\"A\"}}, \"required\":[\"a\",\"b\"], \"type\":\"object\"}",
+            r#"{"outputSchema":{"y":2,"x":1},"title":"T"}"#,
+        );
+        assert_eq!(one, other);
+        let changed = hash(
+            r#"{"type":"object","properties":{"a":{"title":"A","type":"integer"},"b":{}},"required":["b","a"]}"#,
+            r#"{"title":"T","outputSchema":{"x":1,"y":2}}"#,
+        );
+        assert_ne!(one, changed, "the order of a list counts");
+        assert_ne!(hash("{}", "{}"), hash("{}", ""));
+        assert_ne!(hash("no json", ""), hash("no  json", ""));
+    }
 }

@@ -69,6 +69,21 @@ impl<'a> Json<'a> {
         }
     }
 
+    /// The value with the members of every object in the order of their names, which means nothing in JSON (RFC 8259
+    /// section 1).
+    pub fn sorted(self) -> Self {
+        match self {
+            Self::Array(items) => Json::Array(items.into_iter().map(Json::sorted).collect()),
+            Self::Object(fields) => {
+                let mut fields: Vec<_> =
+                    fields.into_iter().map(|(key, value)| (key, value.sorted())).collect();
+                fields.sort_by(|(one, _), (other, _)| one.cmp(other));
+                Json::Object(fields)
+            }
+            scalar => scalar,
+        }
+    }
+
     /// Appends the value as compact JSON.
     pub fn write(&self, out: &mut Vec<u8>) {
         match self {

@@ -83,7 +83,10 @@ const fn vote_text(fault: VoteFault) -> &'static str {
             "this is not the call under review; read the review again and vote on what it shows"
         }
         VoteFault::Locked => "a lock covers the voter",
-        VoteFault::Requester => "nobody approves their own call, nor one that is made in their name",
+        VoteFault::Requester => {
+            "nobody approves their own call, nor one that is made in their name: somebody else has to, such as root over \
+             the socket (`sudo askance ...`), or a reviewer with a token"
+        }
         VoteFault::NotAsked => "the voter is in none of the groups that are asked",
         VoteFault::Voted => "this person has voted already; the first vote stands",
         VoteFault::Full => "the review has as many votes or delegates as it can hold",

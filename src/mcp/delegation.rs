@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::{AUTHORIZATION, HeaderMap};
 use serde::Deserialize;
+use std::convert::Infallible;
 
 /// Bytes of a token that are read.
 const TOKEN_BYTES_MAX: usize = 16 * 1024;
@@ -32,23 +33,39 @@ pub fn links(headers: &HeaderMap) -> Vec<String> {
     of_token(token).unwrap_or_default()
 }
 
+/// Those who act, as the claim `act` tells them: the latest actor stands outermost in it, and is the innermost link.
+/// `read` tells an actor's subject and the claim within. None: there are more than a chain has links.
+pub fn actors<A, E>(
+    latest: Option<A>,
+    mut read: impl FnMut(A) -> Result<(String, Option<A>), E>,
+) -> Result<Option<Vec<String>>, E> {
+    let (mut links, mut next) = (Vec::new(), latest);
+    while let Some(actor) = next {
+        if links.len() >= CHAIN_LINKS_MAX {
+            return Ok(None);
+        }
+        let (subject, before) = read(actor)?;
+        links.push(agent(&subject));
+        next = before;
+    }
+    links.reverse();
+    Ok(Some(links))
+}
+
+/// An agent's name as a principal.
+pub fn agent(name: &str) -> String {
+    if name.starts_with("agent:") { name.to_owned() } else { format!("agent:{name}") }
+}
+
 fn of_token(token: &str) -> Option<Vec<String>> {
     let [_, payload, _] = token.trim().split('.').collect::<Vec<_>>().try_into().ok()?;
     let claims: Claims = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()?;
-    let mut links = Vec::new();
-    let mut actor = claims.act.as_deref();
-    while let Some(claims) = actor {
-        if links.len() >= CHAIN_LINKS_MAX {
-            return None;
-        }
-        links.push(format!("agent:{}", claims.sub));
-        actor = claims.act.as_deref();
-    }
-    // The latest actor stands outermost in the claim.
-    links.reverse();
+    let read = |actor: Box<Claims>| Ok::<_, Infallible>((actor.sub, actor.act));
+    let Ok(links) = actors(claims.act, read);
+    let mut links = links?;
     let client = if claims.client_id.is_empty() { claims.azp } else { claims.client_id };
     if !client.is_empty() && links.is_empty() && client != claims.sub {
-        links.push(format!("agent:{client}"));
+        links.push(agent(&client));
     }
     if !claims.sub.is_empty() {
         links.insert(0, format!("user:{}", claims.sub));

@@ -9,6 +9,7 @@ use super::peek::{Call, Id, MESSAGE_BYTES_MAX, Malformed, Peek, peek};
 use super::refusal::{self, Refusal};
 use super::rewrite::without_answers;
 use super::sessions::{Live, Sessions};
+use super::task_room::TaskRoom;
 use super::upstream::{Upstream, Whole};
 use super::watched::{Form, Reader, Watched};
 use crate::proto::v1::Decision;
@@ -52,15 +53,14 @@ pub(super) type Answer = UnsyncBoxBody<Bytes, hyper::Error>;
 
 mod aside;
 
-pub(super) use aside::Asides;
-use aside::Waiting;
+use aside::{Waiting, owner};
 
 /// What all requests share.
 pub(super) struct Proxy {
     pub(super) guard: Arc<Guard>,
     pub(super) upstream: Upstream,
     pub(super) sessions: Sessions,
-    pub(super) asides: Asides,
+    pub(super) tasks: TaskRoom,
 }
 
 /// A call that is asked about over HTTP. Gone before it is settled, its client is.
@@ -183,8 +183,8 @@ impl Proxy {
                 return answer;
             }
             Peek::Task(ask) => {
-                if let Some(answer) = self.asides.answer(&ask, &parts.headers) {
-                    return answer;
+                if let Some(answer) = self.tasks.answer(&ask, &owner(&parts.headers)) {
+                    return json(StatusCode::OK, answer);
                 }
             }
             Peek::Other => {}
@@ -345,10 +345,11 @@ impl Proxy {
         let mut reader = Reader::new(Arc::clone(&self.guard), live, own, session.is_some());
         let answer = match self.upstream.send(Request::from_parts(parts, Whole::new(body))).await {
             Ok(answer) => answer,
-            Err(fault) => {
-                tracing::warn!(fault = ?fault.to_string(), "the server cannot be reached");
+            Err(why) => {
+                tracing::warn!(why = ?why, "the server cannot be reached");
                 reader.end();
-                return plain(StatusCode::BAD_GATEWAY, "the server behind askance cannot be reached");
+                let why = format!("the server behind askance cannot be reached: {why}");
+                return plain(StatusCode::BAD_GATEWAY, why);
             }
         };
         if let Some(id) = ends.filter(|_| answer.status().is_success()) {
@@ -472,7 +473,7 @@ fn json(status: StatusCode, text: Vec<u8>) -> Response<Answer> {
 }
 
 /// A short text for people.
-pub(super) fn plain(status: StatusCode, text: &'static str) -> Response<Answer> {
+pub(super) fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<Answer> {
     with_type(status, "text/plain; charset=utf-8", whole(text))
 }
 

@@ -176,6 +176,12 @@ impl Gate {
                 | Code::DeadlineExceeded
                 | Code::ResourceExhausted
                 | Code::Internal => return Err(Trouble::Away(message)),
+                // A server of another kind, or a proxy that does not know the way to ours.
+                Code::Unimplemented => {
+                    let why =
+                        format!("whoever answers there is no askance daemon of this version: {message}");
+                    return Err(Trouble::Away(why));
+                }
                 _ => return Err(Trouble::Refused(explained(&status))),
             }
         }

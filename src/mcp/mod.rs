@@ -2,7 +2,7 @@
 //!
 //! Pure: [`peek`] (what a client's message asks for), [`scan`] (what a server's message says, without building it),
 //! [`lines`] (framing), [`events`] (messages in a stream of events), [`refusal`] (what a client is told), [`carry`] (a
-//! review that the client carries), [`book`] (calls that are open), [`tasks`] (calls that are followed as tasks), [`rewrite`] (calls that are not
+//! review that the client carries), [`book`] (calls that are open), [`tasks`] (calls that are followed as tasks; `task_room` has them with a lock and the time), [`rewrite`] (calls that are not
 //! passed as they came), [`scope`] and [`delegation`] (session and principals of a call). Around
 //! them: [`gate`] (the daemon, remote or in this process), [`recorder`] (outcomes and tool definitions, in order),
 //! [`guard`] (from a call to a ruling), [`wrap`] (stdio), [`proxy`] (HTTP).
@@ -27,6 +27,7 @@ pub mod scan;
 pub mod scope;
 mod sessions;
 mod stdio;
+mod task_room;
 pub mod tasks;
 pub mod tools;
 mod upstream;

@@ -1,8 +1,9 @@
 //! An HTTP server behind the guard: the accept loop, who may connect, and the end.
 
-use super::exchange::{Answer, Asides, Proxy, plain};
+use super::exchange::{Answer, Proxy, plain};
 use super::guard::Guard;
 use super::sessions::Sessions;
+use super::task_room::TaskRoom;
 use super::upstream::Upstream;
 use anyhow::{Context, Result};
 use http::header::{self, HeaderMap};
@@ -13,6 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -37,18 +39,31 @@ pub struct Bound {
 
 impl Bound {
     /// Binds the socket in front of the server at `upstream`.
-    pub async fn bind(address: SocketAddr, upstream: &Uri, guard: Arc<Guard>) -> Result<Self> {
+    ///
+    /// `ca`: a file of certificates (PEM) that the server may be known by, besides those that this machine believes.
+    pub async fn bind(
+        address: SocketAddr,
+        upstream: &Uri,
+        ca: Option<&Path>,
+        guard: Arc<Guard>,
+    ) -> Result<Self> {
+        let upstream = Upstream::new(upstream, ca)?;
         let listener = TcpListener::bind(address).await;
         let listener = listener.with_context(|| format!("cannot listen on {address}"))?;
         let address = listener.local_addr()?;
-        let (upstream, sessions) = (Upstream::new(upstream)?, Sessions::default());
-        let proxy = Proxy { guard, upstream, sessions, asides: Asides::default() };
+        let (sessions, tasks) = (Sessions::default(), TaskRoom::default());
+        let proxy = Proxy { guard, upstream, sessions, tasks };
         Ok(Self { listener, address, proxy: Arc::new(proxy) })
     }
 
     /// Where it listens.
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The server's URL without a path.
+    pub fn upstream(&self) -> String {
+        self.proxy.upstream.origin()
     }
 
     /// Serves until SIGTERM or SIGINT comes.
@@ -79,7 +94,7 @@ impl Bound {
         }
         drop(listener);
         drop(stop);
-        proxy.asides.close();
+        proxy.tasks.close();
         let all = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);
         let _cut = tokio::time::timeout(GRACE, places.acquire_many(all)).await;
         for id in proxy.sessions.ids() {

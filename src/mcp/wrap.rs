@@ -18,9 +18,9 @@ use super::refusal::{self, Refusal};
 use super::rewrite::without_answers;
 use super::scan::{Found, Scan};
 use super::stdio::{Out, read_stdin, write_stdout};
-use super::tasks::{RESULT_BYTES_MAX, Tasks};
+use super::task_room::{ONLY_CLIENT, TaskRoom};
+use super::tasks::RESULT_BYTES_MAX;
 use super::tools::LIST_BYTES_MAX;
-use crate::clock::Clock;
 use crate::proto::v1::Decision;
 use anyhow::Result;
 use rustix::process::Signal;
@@ -73,9 +73,8 @@ struct Session {
     client: Mutex<String>,
     /// Calls that people look at. To let go of one stops the waiting.
     held: Mutex<BTreeMap<Id, oneshot::Sender<()>>>,
-    tasks: Mutex<Tasks>,
+    tasks: TaskRoom,
     asides: Asides,
-    clock: Clock,
     to_client: mpsc::Sender<Out>,
     /// None ends the server's input.
     to_server: mpsc::Sender<Option<Vec<u8>>>,
@@ -96,9 +95,8 @@ pub async fn run(command: &[OsString], guard: Arc<Guard>) -> Result<u8> {
         calls: Mutex::default(),
         client: Mutex::default(),
         held: Mutex::default(),
-        tasks: Mutex::default(),
+        tasks: TaskRoom::default(),
         asides: Asides::default(),
-        clock: Clock::system(),
         to_client,
         to_server,
     });
@@ -213,7 +211,7 @@ async fn let_through(mut asked: mpsc::Receiver<(Asked, JoinHandle<Ruling>)>, ses
         while aside.try_join_next().is_some() {}
     }
     lock(&session.held).clear();
-    lock(&session.tasks).close();
+    session.tasks.close();
     while aside.join_next().await.is_some() {}
 }
 
@@ -357,7 +355,7 @@ impl Session {
                 self.forward(line).await;
             }
             Peek::Task(ask) => {
-                let answer = lock(&self.tasks).answer(&ask, &[0; 32], self.clock.now());
+                let answer = self.tasks.answer(&ask, &ONLY_CLIENT);
                 match answer {
                     Some(answer) => self.answer(answer).await,
                     None => self.forward(line).await,

@@ -1,13 +1,15 @@
 //! One POST over HTTP/1.1, with a limit on everything: the answer's status is all that counts.
 
-use std::sync::{Arc, OnceLock};
+use crate::connector::tls;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::OnceCell;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 /// Bytes of an answer's head that are read.
 const HEAD_BYTES_MAX: usize = 8 * 1024;
@@ -86,18 +88,18 @@ async fn exchange(target: &Target, headers: &[(&str, String)], body: &[u8]) -> R
     }
     let name = ServerName::try_from(host.to_owned())
         .map_err(|_| Failure::Connection(format!("`{host}` is no name for TLS")))?;
-    let stream = TlsConnector::from(tls()).connect(name, stream).await.map_err(broken)?;
+    let stream = TlsConnector::from(trusted().await?).connect(name, stream).await.map_err(broken)?;
     talk(stream, target, headers, body).await
 }
 
-/// TLS 1.2 and 1.3 with Mozilla's roots.
-fn tls() -> Arc<ClientConfig> {
-    static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
-    let make = || {
-        let roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-        Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
+/// Whom receivers are believed by, read once.
+async fn trusted() -> Result<Arc<ClientConfig>, Failure> {
+    static TRUSTED: OnceCell<Arc<ClientConfig>> = OnceCell::const_new();
+    let read = || async {
+        let read = tokio::task::spawn_blocking(|| tls(None, "")).await;
+        read.map_err(|fault| fault.to_string())?.map_err(|fault| format!("{fault:#}"))
     };
-    Arc::clone(CONFIG.get_or_init(make))
+    TRUSTED.get_or_try_init(read).await.cloned().map_err(Failure::Connection)
 }
 
 async fn talk(

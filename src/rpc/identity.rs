@@ -307,7 +307,7 @@ pub(super) fn hash(secret: &[u8]) -> [u8; 32] {
 }
 
 /// The user's name by the system's list, as a principal; the number where the list does not know it.
-fn user_name(uid: u32) -> String {
+pub fn user_name(uid: u32) -> String {
     let list = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let named = list.lines().find_map(|line| {
         let mut fields = line.split(':');

@@ -56,6 +56,7 @@ mod watch;
 mod watch_end;
 
 pub use accept::{Peer, Refused};
+pub use identity::user_name;
 pub use options::{Limits, Options};
 pub use router::{Asker, Extra, asker};
 pub use server::{Bound, Error};

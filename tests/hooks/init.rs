@@ -191,7 +191,7 @@ fn what_cannot_be_read_is_left_alone_and_the_rest_is_done() {
         (".gemini/settings.json", "{}"),
     ]);
     let (code, told) = home.init(&["--yes"]);
-    assert_eq!(code, 0, "{told}");
+    assert_eq!(code, 1, "not all that was asked for is done: {told}");
     assert!(told.contains("settings.json is left as it is (line 3"), "{told}");
     assert!(told.contains("`hooks` is no object"), "{told}");
     assert_eq!(home.read(".claude/settings.json"), broken);
@@ -199,6 +199,37 @@ fn what_cannot_be_read_is_left_alone_and_the_rest_is_done() {
     let (code, told) = home.init(&["--undo", "--yes"]);
     assert_eq!(code, 0, "{told}");
     assert_eq!(home.read(".gemini/settings.json"), "{}");
+}
+
+#[test]
+fn where_nothing_can_be_protected_nothing_is_made_and_the_exit_code_says_so() {
+    let home = Home::with(&[(".claude/settings.json", "[]")]);
+    let before = tree(&home.path());
+    let (code, told) = home.init(&["--yes"]);
+    assert!(code == 1 && told.contains("(the file is no object)"), "{code} {told}");
+    assert_eq!(tree(&home.path()), before);
+}
+
+#[test]
+fn hooks_of_a_daemon_elsewhere_remember_in_no_project() {
+    let home = Home::with(&[(".gemini/settings.json", "{}")]);
+    let daemon = home.place.serve();
+    let socket = format!("unix:{}", home.place.path().join("askance-data/askance.sock").display());
+    let (code, told) = home.init(&["--yes", "--daemon", &socket]);
+    assert!(code == 0 && !told.contains("--policy"), "{told}");
+    let command = home.commands(".gemini/settings.json", "BeforeTool").remove(0);
+    let project = home.place.path().join("project");
+    let message = crate::running::before("gemini", "s-1", "get_note", "", &json!({}));
+    let mut hook = Command::new("sh");
+    hook.arg("-c").arg(format!("printf %s \"$MESSAGE\" | {command}")).env("MESSAGE", message);
+    home.place.askance().get_envs().for_each(|(name, value)| {
+        hook.env(name, value.unwrap_or_default());
+    });
+    let output = hook.env("HOME", home.path()).current_dir(&project).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "{}\n", "{output:?}");
+    assert!(tree(&project).is_empty(), "{:?}", tree(&project));
+    assert!(home.path().join(".local/state/askance/hooks").is_dir());
+    drop(daemon);
 }
 
 #[test]
@@ -260,6 +291,11 @@ fn the_policy_that_comes_with_it_lets_agents_work() {
         crate::running::no(&said.line).map(str::to_owned)
     };
     let shell = |command: &str| asks("Bash", json!({ "command": command }));
+    for command in ["askance review list", "cargo run --bin askance -- status", "git log askance"] {
+        assert_eq!(shell(command), None, "{command}");
+    }
+    let own = json!({ "file_path": "/home/ann/.claude/settings.json", "old_string": "a", "new_string": "b" });
+    assert!(asks("Edit", own).is_some_and(|why| why.contains("approve review")));
     for command in ["cargo test", "git commit -m \"farm -rf\"", "ls -la && grep -rn todo src"] {
         assert_eq!(shell(command), None, "{command}");
     }
@@ -274,6 +310,16 @@ fn the_policy_that_comes_with_it_lets_agents_work() {
         ("TodoWrite", json!({ "todos": [] })),
     ] {
         assert_eq!(asks(tool, input), None, "{tool}");
+    }
+    // Last, since a session in which a tool was denied is looked at from then on.
+    for command in [
+        "askance review approve r0-7",
+        "cd /srv && ASKANCE_TOKEN=x /usr/bin/askance --data-dir ~/.askance token create --subject user:me --role reviewer",
+        "askance unlock 3",
+        "askance init --undo --yes",
+        "sed -i s/review/allow/ ~/.config/askance/coding-agents.yaml",
+    ] {
+        assert!(shell(command).is_some_and(|why| why.contains("denied it")), "{command}");
     }
     home.write(".config/askance/coding-agents.yaml", "version: 1\n");
     home.init(&["--yes"]);

@@ -71,6 +71,21 @@ pub(crate) fn no(line: &Value) -> Option<&str> {
 const CLIENTS: [&str; 5] = ["claude", "vscode", "codex", "gemini", "cursor"];
 
 #[test]
+fn nobody_approves_a_call_of_their_own_agent_and_is_told_who_can() {
+    let place = Place::new();
+    let daemon = place.serve();
+    // Without a name in its environment the hook names its user as the daemon names a voter.
+    let mut command = place.askance();
+    command.env_remove("USER").args(["hook", "claude", "--hold", "0s"]);
+    let waits = said(command, &before("claude", "s-1", "mcp__files__delete_note", "1", &json!({})));
+    let why = no(&waits.line).unwrap().to_owned();
+    let review = why.split("approve review ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+    let (code, told) = place.run(&["review", "approve", review]);
+    assert!(code == 1 && told.contains("nobody approves their own call") && told.contains("sudo"), "{told}");
+    drop(daemon);
+}
+
+#[test]
 fn each_client_is_let_pass_refused_and_stopped() {
     let place = Place::new();
     let daemon = place.serve();

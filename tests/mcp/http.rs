@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 pub(crate) struct Pair {
     server: Daemon,
     proxy: Daemon,
-    direct: u16,
+    pub(crate) direct: u16,
     pub(crate) port: u16,
 }
 
@@ -24,10 +24,14 @@ pub(crate) fn port_of(line: &str) -> u16 {
 }
 
 pub(crate) fn proxy(place: &Place, direct: u16, flags: &[&str]) -> (Daemon, u16) {
+    proxy_of(place, &format!("http://127.0.0.1:{direct}"), flags)
+}
+
+pub(crate) fn proxy_of(place: &Place, upstream: &str, flags: &[&str]) -> (Daemon, u16) {
     let log = place.path().join("proxy.log");
     let mut command = place.askance();
     command.args(["mcp", "proxy", "--listen", "127.0.0.1:0", "--upstream"]);
-    command.arg(format!("http://127.0.0.1:{direct}")).args(flags);
+    command.arg(upstream).args(flags);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(std::fs::File::create(&log).unwrap());
     let proxy = Daemon(command.spawn().unwrap());
     let mut port = 0;

@@ -11,9 +11,11 @@
 mod clients;
 mod example;
 mod http;
+mod modern;
 mod nested;
 mod packages;
 mod rust_sdk;
 mod stdio;
 mod support;
 mod tasks;
+mod tls;

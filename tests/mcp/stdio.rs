@@ -21,11 +21,12 @@ fn events(place: &Place, kind: &str) -> Vec<Value> {
     of_kind.map(|mut event| event["data"].take()).collect()
 }
 
-/// The server's process.
+/// The server's process: the only child of the one that keeps it.
 fn server_of(client: &Client) -> u32 {
     let mut found = None;
     eventually("the server's process", || {
-        found = children(client.child.id()).first().copied();
+        let keeper = children(client.child.id()).first().copied();
+        found = keeper.and_then(|keeper| children(keeper).first().copied());
         found.is_some()
     });
     found.unwrap()
@@ -323,6 +324,23 @@ fn a_killed_proxy_takes_its_server_along() {
     signal(&client, Signal::KILL);
     client.ended();
     eventually("the end of the server", || !lives(server));
+}
+
+#[test]
+fn a_killed_proxy_takes_along_what_a_shell_started_for_it() {
+    let place = Place::new();
+    let mut command = place.askance();
+    command.args(["mcp", "wrap", "--", "sh", "-c", "trap '' TERM; sleep 1000; true"]);
+    let mut client = Client::start(command, &place.path().join("wrap.log"));
+    let shell = server_of(&client);
+    let mut beneath = None;
+    eventually("what the shell starts", || {
+        beneath = children(shell).first().copied();
+        beneath.is_some()
+    });
+    signal(&client, Signal::KILL);
+    client.ended();
+    eventually("the end of both", || !lives(shell) && !lives(beneath.unwrap()));
 }
 
 #[test]

@@ -86,9 +86,14 @@ impl Place {
 
     /// A daemon over the place's data directory.
     pub(crate) fn serve(&self) -> Daemon {
+        self.serve_with(|_| {})
+    }
+
+    pub(crate) fn serve_with(&self, change: impl FnOnce(&mut Command)) -> Daemon {
         let log = std::fs::File::create(self.path().join("serve.log")).unwrap();
         let mut command = self.askance();
         command.arg("serve").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        change(&mut command);
         let daemon = Daemon(command.spawn().unwrap());
         eventually("the daemon's socket", || self.path().join("askance-data/askance.sock").exists());
         daemon

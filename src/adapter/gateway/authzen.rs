@@ -10,6 +10,7 @@ use super::super::fields::{Fault, Fields};
 use super::place::Place;
 use super::{Answer, agent, chain, word};
 use crate::domain::call::limits::CHAIN_LINKS_MAX;
+use crate::mcp::delegation;
 use crate::mcp::peek::Meta;
 use crate::mcp::refusal::Refusal;
 use serde_json::value::RawValue;
@@ -94,21 +95,14 @@ fn call(
     Ok(Call { id: String::new(), server, tool: id, arguments: arguments.as_bytes().to_vec() })
 }
 
-/// Those who act for the subject, the latest last: `act` of RFC 8693 section 4.1 has the latest outside, and those
-/// before it within.
-fn actors(mut act: Option<&RawValue>) -> Result<Vec<String>, Fault> {
-    let mut links = Vec::new();
-    while let Some(raw) = act {
-        if links.len() >= CHAIN_LINKS_MAX {
-            return Err(Fault(format!("more than {CHAIN_LINKS_MAX} actors stand within each other")));
-        }
+/// Those who act for the subject, the latest last.
+fn actors(act: Option<&RawValue>) -> Result<Vec<String>, Fault> {
+    let links = delegation::actors(act, |raw: &RawValue| {
         let (actor, fault) = Fields::read(raw.get().as_bytes());
         fault.map_or(Ok(()), Err)?;
-        links.push(agent(&actor.must(&["sub"])?));
-        act = actor.raw("act");
-    }
-    links.reverse();
-    Ok(links)
+        Ok((actor.must(&["sub"])?, actor.raw("act")))
+    })?;
+    links.ok_or_else(|| Fault(format!("more than {CHAIN_LINKS_MAX} actors stand within each other")))
 }
 
 /// An actor as it is named beside the subject: `id`, and within it `act` as in a subject.

@@ -27,7 +27,7 @@ pub(super) fn read(message: &[u8], fields: &Fields<'_>, place: &Place) -> Result
         return Ok(envelope);
     }
     fields.must(&["method"])?;
-    let Inner { about, session, meta } = inner(message, &place.server_or(NAME), "")?;
+    let Inner { about, session, meta, .. } = inner(message, &place.server_or(NAME), "")?;
     envelope.about = about;
     envelope.whence = Some(Box::new(place.whence(meta)));
     if envelope.session.is_empty() {

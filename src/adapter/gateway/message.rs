@@ -2,7 +2,7 @@
 
 use super::super::envelope::{About, Call, server_name};
 use super::super::fields::Fault;
-use crate::mcp::peek::{Meta, Peek, peek};
+use crate::mcp::peek::{Id, Meta, Peek, peek};
 use crate::mcp::scope::{Fixed, scope};
 
 /// A client's message.
@@ -14,6 +14,8 @@ pub(in crate::adapter) struct Inner {
     pub(in crate::adapter) session: String,
     /// What else it says of itself.
     pub(in crate::adapter) meta: Meta,
+    /// The call's id to its client, which waits for an answer, and whether its revision's results have a type.
+    pub(in crate::adapter) waits: Option<(Id, bool)>,
 }
 
 /// Reads a message to `server`. `id` is the gateway's id of the call; empty: it gives none.
@@ -23,10 +25,11 @@ pub(in crate::adapter) fn inner(message: &[u8], server: &str, id: &str) -> Resul
             let arguments = if call.arguments.is_empty() { b"{}".to_vec() } else { call.arguments.to_vec() };
             let asked =
                 Call { id: id.to_owned(), server: server_name(server), tool: call.tool.clone(), arguments };
-            Ok(Inner { about: About::Before(asked), session: session(&call.meta), meta: call.meta })
+            let waits = call.id.map(|id| (id, call.meta.is_modern()));
+            Ok(Inner { about: About::Before(asked), session: session(&call.meta), meta: call.meta, waits })
         }
         Peek::Malformed(fault) => Err(Fault(fault.why.to_owned())),
-        _ => Ok(Inner { about: About::Nothing, session: String::new(), meta: Meta::default() }),
+        _ => Ok(Inner { about: About::Nothing, session: String::new(), meta: Meta::default(), waits: None }),
     }
 }
 

@@ -13,6 +13,7 @@ use super::envelope::{Envelope, Ruling};
 use super::fields::{Fault, Fields};
 use super::hook::MESSAGE_BYTES_MAX;
 use crate::domain::call::limits::CHAIN_LINKS_MAX;
+pub(super) use crate::mcp::delegation::agent;
 use crate::mcp::refusal::Refusal;
 use crate::mcp::scope::is_name;
 pub(super) use message::inner;
@@ -150,11 +151,6 @@ pub(super) fn chain(links: Vec<String>) -> Result<Vec<String>, Fault> {
         return Err(Fault("a principal is named with what no name has in it".to_owned()));
     }
     Ok(links)
-}
-
-/// An agent's name as a principal.
-pub(super) fn agent(name: &str) -> String {
-    if name.starts_with("agent:") { name.to_owned() } else { format!("agent:{name}") }
 }
 
 #[cfg(test)]

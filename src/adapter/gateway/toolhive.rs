@@ -29,7 +29,7 @@ pub(super) fn read(fields: &Fields<'_>, place: &Place) -> Result<Envelope, Fault
     let told = told.into_iter().find(|name| !name.is_empty());
     let server = told.unwrap_or_else(|| place.server_or(NAME));
     let request = fields.raw("mcp_request").ok_or_else(|| Fault("`mcp_request` is missing".to_owned()))?;
-    let Inner { about, session, meta } = inner(request.get().as_bytes(), &server, &uid)?;
+    let Inner { about, session, meta, .. } = inner(request.get().as_bytes(), &server, &uid)?;
     let mut principals = place.principals.clone();
     principals.extend(people(&fields.object("principal")?)?);
     Ok(Envelope {

@@ -14,7 +14,7 @@ use super::wire::{
     AttributeContext, CheckRequest, CheckResponse, DeniedHttpResponse, HeaderValue, HeaderValueOption,
     HttpRequest, HttpResponse, HttpStatus, OkHttpResponse, RpcStatus,
 };
-use crate::mcp::peek::{Id, Peek, peek};
+use crate::mcp::peek::Id;
 use crate::mcp::refusal::{Refusal, answer as json_rpc};
 use crate::mcp::scope::is_name;
 use prost_types::value::Kind;
@@ -51,10 +51,6 @@ pub(super) fn read(request: &CheckRequest) -> Result<Asked, Fault> {
         return Err(Fault("the request's body is not sent along: set `with_request_body`".to_owned()));
     }
     let found = inner(body, &server(about, http), "")?;
-    let waits = match peek(body) {
-        Peek::Call(call) => call.id.clone().map(|id| (id, call.meta.is_modern())),
-        _ => None,
-    };
     if matches!(found.about, About::Before(_)) {
         envelope.principals = chain(people(about)?)?;
     }
@@ -71,7 +67,7 @@ pub(super) fn read(request: &CheckRequest) -> Result<Asked, Fault> {
     envelope.session =
         [told("session"), found.session, carried].into_iter().find(|id| is_name(id)).unwrap_or_default();
     envelope.about = found.about;
-    Ok(Asked { envelope, waits })
+    Ok(Asked { envelope, waits: found.waits })
 }
 
 /// The server that the route names, or the host that the request does.

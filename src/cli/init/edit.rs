@@ -10,7 +10,7 @@ pub(super) fn add(text: &str, path: &[&str], item: &Value) -> Result<String, Str
     let mut node = &root;
     for (depth, key) in path.iter().enumerate() {
         if !matches!(node.kind, Kind::Object(_)) {
-            return Err(format!("`{}` is no object", shown(path, depth)));
+            return Err(format!("{} is no object", shown(path, depth)));
         }
         match node.get(key) {
             Some(inner) => node = inner,
@@ -25,7 +25,7 @@ pub(super) fn add(text: &str, path: &[&str], item: &Value) -> Result<String, Str
         }
     }
     if !matches!(node.kind, Kind::Array(_)) {
-        return Err(format!("`{}` is no array", shown(path, path.len())));
+        return Err(format!("{} is no array", shown(path, path.len())));
     }
     let item = pretty(item, &unit(text), path.len() + 1);
     Ok(insert(text, node, path.len(), &item))
@@ -37,7 +37,7 @@ pub(super) fn set(text: &str, path: &[&str], members: &[(&str, Value)]) -> Resul
     for (key, value) in members {
         let root = read(&text)?;
         let object = path.iter().try_fold(&root, |node, key| node.get(key));
-        let object = object.ok_or_else(|| format!("`{}` is missing", shown(path, path.len())))?;
+        let object = object.ok_or_else(|| format!("{} is missing", shown(path, path.len())))?;
         let new = pretty(value, &unit(&text), path.len() + 1);
         text = match object.get(key) {
             Some(old) => replaced(&text, old.span.clone(), &new),
@@ -166,7 +166,11 @@ fn pretty(value: &Value, unit: &str, depth: usize) -> String {
 }
 
 fn shown(path: &[&str], depth: usize) -> String {
-    if depth == 0 { "the file".to_owned() } else { path.get(..depth).unwrap_or_default().join(".") }
+    if depth == 0 {
+        "the file".to_owned()
+    } else {
+        format!("`{}`", path.get(..depth).unwrap_or_default().join("."))
+    }
 }
 
 #[cfg(test)]

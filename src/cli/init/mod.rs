@@ -14,10 +14,9 @@ mod places;
 use super::Global;
 use super::output::Output;
 use crate::adapter::hook::Client;
-use crate::config::Origin;
 use anyhow::{Context, Result, bail};
 use ledger::{Changed, Ledger, write_whole};
-use places::{Machine, Place};
+use places::{Machine, Place, quoted};
 use serde::Serialize;
 use std::fs;
 use std::io::{BufRead, ErrorKind, IsTerminal, Write};
@@ -72,20 +71,24 @@ enum Outcome {
 pub(super) fn run(args: &Args, global: &Global, output: &Output) -> Result<ExitCode> {
     let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_dir());
     let home = home.context("HOME names no directory")?;
-    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|dir| dir.is_absolute());
-    let book = state.unwrap_or_else(|| home.join(".local/state")).join("askance/init.json");
+    let book = super::state_dir(&home).join("init.json");
     let mut ledger = Ledger::read(&book)?;
     let daemon = daemon(global, &home)?;
     let policy = (global.daemon.is_none()).then(|| policy_path(&home));
     let places = places(args, &home, daemon.clone(), policy.clone())?;
-    let plans: Vec<Plan> = if args.undo {
+    let mut plans: Vec<Plan> = if args.undo {
         ledger.files.iter().map(|changed| undone(changed, &places)).collect()
     } else {
         places.iter().map(planned).collect()
     };
+    if !args.undo {
+        leave_policy_alone(&mut plans, policy.as_deref());
+    }
     show(&plans, args, output)?;
+    let is_left = plans.iter().any(|plan| plan.outcome == Outcome::Left);
+    let code = if is_left { ExitCode::FAILURE } else { ExitCode::SUCCESS };
     if !plans.iter().any(|plan| plan.outcome == Outcome::Changes) {
-        return Ok(ExitCode::SUCCESS);
+        return Ok(code);
     }
     if !args.yes && !consents(output)? {
         output.note("nothing was changed");
@@ -101,23 +104,55 @@ pub(super) fn run(args: &Args, global: &Global, output: &Output) -> Result<ExitC
         ledger.write(&book)?;
     }
     if !args.undo {
-        let policy = policy.map(|path| format!(" --policy {}", path.display())).unwrap_or_default();
-        let words = daemon.join(" ");
-        output
-            .note(&format!("the daemon must run, or every call is refused: `askance {words} serve{policy}`"));
+        say_what_is_left_to_do(global, &daemon, policy.as_deref(), output);
         plans.iter().filter(|plan| !plan.then.is_empty()).for_each(|plan| output.note(plan.then));
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(code)
+}
+
+/// Where no client can be changed, nothing needs a policy.
+fn leave_policy_alone(plans: &mut Vec<Plan>, policy: Option<&Path>) {
+    let is_of_use = |plan: &Plan| plan.outcome != Outcome::Left && Some(&*plan.path) != policy;
+    if !plans.iter().any(is_of_use) {
+        plans.retain(|plan| plan.outcome == Outcome::Left);
+    }
+}
+
+fn say_what_is_left_to_do(global: &Global, daemon: &[String], policy: Option<&Path>, output: &Output) {
+    let words = daemon.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
+    match policy {
+        Some(policy) => {
+            let policy = quoted(&policy.display().to_string());
+            output.note(&format!(
+                "the daemon must run, or every call is refused: `askance {words} serve --policy {policy}`"
+            ));
+            output.note(&format!(
+                "nobody approves a call of their own agents: for calls that wait, `sudo askance {words} review watch`, or \
+                 a reviewer with a token"
+            ));
+        }
+        None => output.note("that daemon must be reachable, or every call is refused"),
+    }
+    if global.token.is_some() {
+        output.note("the token is not put into settings: clients need ASKANCE_TOKEN in their environment");
+    }
 }
 
 /// The flags that say where the daemon is: as it is named here, else `~/.askance`.
 fn daemon(global: &Global, home: &Path) -> Result<Vec<String>> {
     if let Some(address) = &global.daemon {
-        return Ok(vec!["--daemon".to_owned(), address.clone()]);
+        let mut words = vec!["--daemon".to_owned(), address.clone()];
+        if let Some(ca) = &global.daemon_ca {
+            let ca =
+                std::path::absolute(ca)?.to_str().context("--daemon-ca: the path is not UTF-8")?.to_owned();
+            words.extend(["--daemon-ca".to_owned(), ca]);
+        }
+        return Ok(words);
     }
-    let loaded = global.sources(Vec::new())?.load()?;
-    let named = loaded.origins.get("data_dir").is_some_and(|origin| *origin != Origin::Default);
-    let dir = if named { std::path::absolute(loaded.config.data_dir())? } else { home.join(".askance") };
+    let dir = match global.named_data_dir()? {
+        Some(dir) => std::path::absolute(dir)?,
+        None => home.join(".askance"),
+    };
     let dir = dir.to_str().context("the data directory's path is not UTF-8")?;
     Ok(vec!["--data-dir".to_owned(), dir.to_owned()])
 }

@@ -32,9 +32,9 @@ pub(super) enum Action {
     Wrap(Box<wrap::Args>),
     /// Pass on what clients and an HTTP server (streamable HTTP) say; each call of a tool is asked about first.
     Proxy(Box<proxy::Args>),
-    /// Become the server; the other half of `wrap`.
+    /// Run the server, and end it with the proxy; the other half of `wrap`.
     #[command(hide = true)]
-    Exec {
+    Keep {
         /// Process whose end ends the server.
         #[arg(long)]
         parent: u32,
@@ -49,11 +49,15 @@ pub(super) fn run(action: Action, global: &Global, output: &Output) -> Result<Ex
     match action {
         Action::Wrap(args) => wait(wrap::run(*args, global, output)),
         Action::Proxy(args) => wait(proxy::run(*args, global, output)),
-        Action::Exec { parent, command } => {
-            if let Err(fault) = child::become_command(&command, parent) {
-                output.note(&format!("askance: {fault:#}"));
+        Action::Keep { parent, command } => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            match runtime.block_on(child::keep(&command, parent)) {
+                Ok(code) => Ok(ExitCode::from(code)),
+                Err(fault) => {
+                    output.note(&format!("askance: {fault:#}"));
+                    Ok(ExitCode::from(child::NOT_RUN))
+                }
             }
-            Ok(ExitCode::from(child::NOT_RUN))
         }
     }
 }

@@ -6,6 +6,7 @@ use super::Asking;
 use crate::mcp::proxy::Bound;
 use anyhow::{Result, bail};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Arguments of `askance mcp proxy`.
@@ -17,6 +18,9 @@ pub(in crate::cli) struct Args {
     /// http://HOST:PORT/mcp uses http://127.0.0.1:4752/mcp.
     #[arg(long, value_name = "URL")]
     upstream: http::Uri,
+    /// Certificates (PEM) that the server is believed by, besides those that this machine believes.
+    #[arg(long, value_name = "FILE")]
+    upstream_ca: Option<PathBuf>,
     /// Address to listen on.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4752")]
     listen: SocketAddr,
@@ -32,8 +36,11 @@ pub(super) async fn run(args: Args, global: &Global, output: &Output) -> Result<
         bail!("--listen: {} can be reached from other machines; give --allow-remote to mean it", args.listen);
     }
     let guard = args.asking.guard(global, output)?;
-    let bound = Bound::bind(args.listen, &args.upstream, guard).await?;
-    output.note(&format!("listening on http://{}", bound.address()));
+    let bound = Bound::bind(args.listen, &args.upstream, args.upstream_ca.as_deref(), guard).await?;
+    let (own, path) = (format!("http://{}", bound.address()), args.upstream.path().trim_end_matches('/'));
+    let used = if path.is_empty() { format!("its paths, such as {own}/mcp") } else { format!("{own}{path}") };
+    output.note(&format!("listening on {own}"));
+    output.note(&format!("in front of {}; clients use {used}", bound.upstream()));
     bound.run().await?;
     Ok(ExitCode::SUCCESS)
 }

@@ -3,13 +3,12 @@
 
 use super::super::events::{Events, Part};
 use super::super::guard::Envelope;
-use super::super::peek::{Id, TaskAsk};
+use super::super::peek::Id;
 use super::super::rewrite::as_own;
 use super::super::scan::Scan;
 use super::super::sessions::Live;
-use super::super::tasks::{Made, Owner, RESULT_BYTES_MAX, Tasks};
+use super::super::tasks::{Made, Owner, RESULT_BYTES_MAX};
 use super::{Answer, Asked, Proxy, Ticket, empty, is_events, json};
-use crate::clock::Clock;
 use crate::proto::v1::Decision;
 use http::header::{self, HeaderMap};
 use http::request::Parts;
@@ -17,47 +16,11 @@ use http::{Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use prost::bytes::Bytes;
 use sha2::{Digest, Sha256};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
-/// The tasks of all clients.
-pub(in super::super) struct Asides {
-    tasks: Mutex<Tasks>,
-    clock: Clock,
-}
-
-impl Default for Asides {
-    fn default() -> Self {
-        Self { tasks: Mutex::default(), clock: Clock::system() }
-    }
-}
-
-impl Asides {
-    fn tasks(&self) -> MutexGuard<'_, Tasks> {
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Stops every waiting.
-    pub(in super::super) fn close(&self) {
-        self.tasks().close();
-    }
-
-    /// The answer to a request about a task of ours.
-    pub(super) fn answer(&self, ask: &TaskAsk, headers: &HeaderMap) -> Option<Response<Answer>> {
-        let answer = self.tasks().answer(ask, &owner(headers), self.clock.now());
-        answer.map(|answer| json(StatusCode::OK, answer))
-    }
-
-    fn make(&self, headers: &HeaderMap, decision: &Decision, bytes: usize) -> Option<Made> {
-        let mut random = [0; 16];
-        getrandom::fill(&mut random).ok()?;
-        let made = self.tasks().make(random, owner(headers), decision, bytes, self.clock.now());
-        made.inspect_err(|why| tracing::warn!(why, "a call under review cannot be a task; it is held")).ok()
-    }
-}
-
 /// Whoever brings the credential that the call came with.
-fn owner(headers: &HeaderMap) -> Owner {
+pub(super) fn owner(headers: &HeaderMap) -> Owner {
     let mut hash = Sha256::new();
     headers.get_all(header::AUTHORIZATION).iter().for_each(|value| hash.update(value));
     hash.finalize().into()
@@ -74,7 +37,8 @@ pub(super) struct Waiting {
 impl Proxy {
     /// Makes a task of a call that people must look at. Without room for one it comes back, to be held.
     pub(super) fn make_task(self: &Arc<Self>, waiting: Waiting) -> Result<Response<Answer>, Box<Waiting>> {
-        let made = self.asides.make(&waiting.parts.headers, &waiting.decision, waiting.body.len());
+        let owner = owner(&waiting.parts.headers);
+        let made = self.tasks.make(owner, &waiting.decision, waiting.body.len());
         let (Some(made), Some(id)) = (made, waiting.asked.id.clone()) else {
             return Err(Box::new(waiting));
         };
@@ -82,11 +46,11 @@ impl Proxy {
         asked.is_settled = true;
         let envelope = asked.envelope.clone();
         if !asked.live.calls().refuse(&id) {
-            self.asides.tasks().forget(&made.id);
+            self.tasks.forget(&made.id);
             self.guard.abandoned(envelope.call.call_id);
             return Ok(empty(StatusCode::ACCEPTED));
         }
-        let created = self.asides.tasks().created(&id, &made.id).unwrap_or_default();
+        let created = self.tasks.created(&id, &made.id).unwrap_or_default();
         tokio::spawn(Arc::clone(self).follow(envelope, decision, made, parts, body));
         Ok(json(StatusCode::OK, created))
     }
@@ -107,10 +71,7 @@ impl Proxy {
         };
         match ruling.or_refusal() {
             Ok(ticket) => self.run_task(parts, &body, ticket, &task).await,
-            Err(refusal) => {
-                let now = self.asides.clock.now();
-                self.asides.tasks().completed(&task, &refusal.result(true), now);
-            }
+            Err(refusal) => self.tasks.completed(&task, &refusal.result(true)),
         }
     }
 
@@ -130,20 +91,19 @@ impl Proxy {
             let _held = live.calls().hold(&own, message.len());
             live.calls().run(&own, ticket);
         }
-        self.asides.tasks().runs(task, self.asides.clock.now());
+        self.tasks.runs(task);
         let answer = Arc::clone(&self).pass(parts, message.into(), live, Some(own.clone())).await;
         let (status, is_stream) = (answer.status(), is_events(answer.headers()));
         let came = Limited::new(answer.into_body(), RESULT_BYTES_MAX).collect().await;
-        let (mut tasks, now) = (self.asides.tasks(), self.asides.clock.now());
         match came {
-            Err(_) => tasks.failed(task, "the server's answer broke off, or is over 16 MiB long", now),
+            Err(_) => self.tasks.failed(task, "the server's answer broke off, or is over 16 MiB long"),
             Ok(_) if !status.is_success() => {
-                tasks.failed(task, "the server refused the request over HTTP", now);
+                self.tasks.failed(task, "the server refused the request over HTTP");
             }
             Ok(body) if is_stream => {
-                tasks.answered(task, &answer_in(&body.to_bytes(), &own).unwrap_or_default(), now);
+                self.tasks.answered(task, &answer_in(&body.to_bytes(), &own).unwrap_or_default());
             }
-            Ok(body) => tasks.answered(task, &body.to_bytes(), now),
+            Ok(body) => self.tasks.answered(task, &body.to_bytes()),
         }
     }
 }

@@ -4,10 +4,10 @@
 use super::super::peek::Id;
 use super::super::refusal::Refusal;
 use super::super::rewrite::as_own;
+use super::super::task_room::ONLY_CLIENT;
 use super::super::tasks::Made;
 use super::{Asked, Session, Ticket, lock};
 use crate::proto::v1::Decision;
-use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -60,27 +60,20 @@ impl Session {
         decision: Box<Decision>,
         aside: &mut JoinSet<()>,
     ) {
-        let (Some(id), Some(made)) = (asked.id.clone(), self.new_task(&asked, &decision)) else {
+        let made = self.tasks.make(ONLY_CLIENT, &decision, asked.message.len());
+        let (Some(id), Some(made)) = (asked.id.clone(), made) else {
             aside.spawn(Arc::clone(self).hold(asked, decision));
             return;
         };
         if !lock(&self.calls).refuse(&id) {
-            lock(&self.tasks).forget(&made.id);
+            self.tasks.forget(&made.id);
             return self.guard.abandoned(asked.envelope.call.call_id);
         }
-        let created = lock(&self.tasks).created(&id, &made.id);
+        let created = self.tasks.created(&id, &made.id);
         if let Some(created) = created {
             self.answer(created).await;
         }
         aside.spawn(Arc::clone(self).follow(asked, decision, made));
-    }
-
-    fn new_task(&self, asked: &Asked, decision: &Decision) -> Option<Made> {
-        let mut random = [0; 16];
-        getrandom::fill(&mut random).ok()?;
-        let (bytes, now) = (asked.message.len(), self.clock.now());
-        let made = lock(&self.tasks).make(random, [0; 32], decision, bytes, now);
-        made.inspect_err(|why| tracing::warn!(why, "a call under review cannot be a task; it is held")).ok()
     }
 
     /// Waits for people, then lets the call run or tells that it does not.
@@ -92,12 +85,8 @@ impl Session {
         };
         match ruling.or_refusal() {
             Ok(ticket) => self.run_task(asked, ticket, task).await,
-            Err(refusal) => self.complete(&task, &refusal.result(true)),
+            Err(refusal) => self.tasks.completed(&task, &refusal.result(true)),
         }
-    }
-
-    fn complete(&self, task: &str, result: &Value) {
-        lock(&self.tasks).completed(task, result, self.clock.now());
     }
 
     /// Passes the call on under an id of ours, and waits for its answer elsewhere.
@@ -108,21 +97,19 @@ impl Session {
             let held = lock(&self.calls).hold(&own, message.len());
             if let Err(why) = held {
                 self.guard.abandoned(ticket.call_id);
-                return self.complete(&task, &Refusal::TooMuch(why).result(true));
+                return self.tasks.completed(&task, &Refusal::TooMuch(why).result(true));
             }
             lock(&self.calls).run(&own, ticket);
         }
         let (bring, brought) = oneshot::channel();
         lock(&self.asides.0).insert(own, bring);
-        lock(&self.tasks).runs(&task, self.clock.now());
+        self.tasks.runs(&task);
         self.forward(message).await;
         tokio::spawn(async move {
-            let came = brought.await;
-            let (mut tasks, now) = (lock(&self.tasks), self.clock.now());
-            match came {
-                Ok(Came::Whole(answer)) => tasks.answered(&task, &answer, now),
-                Ok(Came::TooLong) => tasks.failed(&task, "the server's answer is over 16 MiB long", now),
-                Err(_) => tasks.failed(&task, "the server ended before it answered", now),
+            match brought.await {
+                Ok(Came::Whole(answer)) => self.tasks.answered(&task, &answer),
+                Ok(Came::TooLong) => self.tasks.failed(&task, "the server's answer is over 16 MiB long"),
+                Err(_) => self.tasks.failed(&task, "the server ended before it answered"),
             }
         });
     }
