@@ -77,7 +77,7 @@ pub(super) fn measure(args: &Args, seed: u64, parent: &Path, output: &Output) ->
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let output = output.with_progress(plan.blocks, "measuring", false);
     let blocks = runtime.block_on(async {
-        let (plain, loaded) = (dial(plain).await?, dial(beside).await?);
+        let (plain, loaded) = (dial(plain, None).await?, dial(beside, None).await?);
         let prepared = prepare(&plain, &loaded, &Calls::new(seed, "warm"), args.open).await;
         let calls = prepared.map_err(|status| refused(&status))?;
         let _watchers = watching(beside, args)?;
@@ -135,7 +135,7 @@ pub(super) fn be_watchers(address: &str, args: &Args) -> Result<ExitCode> {
     runtime.block_on(async {
         let mut channels = Vec::new();
         for _ in 0..args.watchers.div_ceil(PER_CONNECTION) {
-            channels.push(dial(address).await?);
+            channels.push(dial(address, None).await?);
         }
         let told = watchers::watch(&channels, &args.watched, args.watchers).await;
         let told = told.map_err(|status| refused(&status))?;
