@@ -53,7 +53,7 @@ fn evaluate(criterion: &mut Criterion) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let (mut client, engine) = runtime.block_on(async {
-        let server = server::open(dir.path()).unwrap();
+        let server = server::open(dir.path(), false).unwrap();
         let address = format!("http://{}", server.bound.tcp().unwrap());
         tokio::spawn(server.bound.run(std::future::pending()));
         (Client::connect(address).await.unwrap(), server.engine)

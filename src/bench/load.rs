@@ -77,6 +77,13 @@ impl Calls {
         Self { pool: Arc::new(pool), next: Arc::new(AtomicU64::new(0)), run: run.into() }
     }
 
+    /// The same days from here on, under other ids and counted apart.
+    #[must_use]
+    pub fn apart(&self, run: &str) -> Self {
+        let next = Arc::new(AtomicU64::new(self.next.load(Ordering::Relaxed)));
+        Self { pool: Arc::clone(&self.pool), next, run: run.into() }
+    }
+
     /// Calls of one day.
     pub fn day_len(&self) -> usize {
         self.pool.len()

@@ -12,3 +12,4 @@ pub mod random;
 pub mod report;
 pub mod server;
 pub mod traffic;
+pub mod watchers;

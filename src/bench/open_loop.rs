@@ -49,7 +49,19 @@ pub async fn unary(
     per_second: f64,
     time: Duration,
 ) -> Measured {
-    let mut due = arrivals(per_second, time, 1);
+    unary_from(channel, what, calls, per_second, time, 1).await
+}
+
+/// The same, at the moments of this seed.
+pub async fn unary_from(
+    channel: &Channel,
+    what: What,
+    calls: &Calls,
+    per_second: f64,
+    time: Duration,
+    seed: u64,
+) -> Measured {
+    let mut due = arrivals(per_second, time, seed);
     let start = Instant::now();
     let mut tasks = tokio::task::JoinSet::new();
     let mut all = Measured::default();

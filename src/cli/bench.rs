@@ -1,7 +1,7 @@
 //! `askance bench`: measures `Evaluate` beside its two ceilings, or makes traffic for those who have none.
 
 use super::output::{Output, table};
-use super::{Global, bench_memory};
+use super::{Global, bench_memory, bench_watchers};
 use crate::bench::attacks;
 use crate::bench::load::Calls;
 use crate::bench::memory::Part;
@@ -65,15 +65,29 @@ pub(super) struct Args {
     /// The measured daemon also sends its spans to this collector: what that costs shows beside a run without.
     #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["generate", "memory", "soak"])]
     otlp: Option<String>,
+    /// Measure what open reviews and those who watch them cost `Evaluate` instead.
+    #[arg(long, conflicts_with_all = ["generate", "memory", "soak", "otlp"])]
+    reviews: bool,
+    #[command(flatten)]
+    watching: bench_watchers::Args,
     /// Be the measured daemon, in this directory: used by `bench` itself.
     #[arg(long, hide = true, value_name = "DIR")]
     be_server: Option<PathBuf>,
+    /// That daemon reviews calls of one tool.
+    #[arg(long, hide = true)]
+    holding: bool,
 }
 
 /// Runs the command.
 pub(super) fn run(args: &Args, _global: &Global, output: &Output) -> Result<ExitCode> {
     if let Some(dir) = &args.be_server {
-        return be_server(dir, args.otlp.as_ref());
+        return be_server(dir, args.otlp.as_ref(), args.holding);
+    }
+    if let Some(address) = &args.watching.be_watchers {
+        return bench_watchers::be_watchers(address, &args.watching);
+    }
+    if args.reviews {
+        return bench_watchers::measure(&args.watching, args.seed, args.dir(), output);
     }
     if let Some(part) = args.memory_of {
         return bench_memory::part(part, output);
@@ -161,11 +175,11 @@ fn first_day_us(args: &Args) -> Result<i64> {
     }
 }
 
-fn be_server(dir: &Path, otlp: Option<&String>) -> Result<ExitCode> {
+fn be_server(dir: &Path, otlp: Option<&String>, holding: bool) -> Result<ExitCode> {
     crate::telemetry::init(crate::telemetry::LogFormat::Text, "warn", None)?;
     let runtime = super::runtime()?;
     runtime.block_on(async {
-        let bench = server::open(dir)?;
+        let bench = server::open(dir, holding)?;
         let address = bench.bound.tcp().context("the server has no TCP address")?;
         let live = otlp.map(|endpoint| {
             let settings = live::Settings::new(endpoint.clone(), dir.to_owned());
@@ -231,20 +245,29 @@ impl Drop for Measured {
 }
 
 pub(super) fn start(dir: &Path, otlp: Option<&String>) -> Result<(Measured, String)> {
-    let program = std::env::current_exe().context("cannot find this program")?;
-    let mut command = Command::new(program);
-    command.arg("bench").arg("--be-server").arg(dir).stdin(Stdio::piped()).stdout(Stdio::piped());
-    if let Some(endpoint) = otlp {
-        command.arg("--otlp").arg(endpoint);
-    }
-    let mut child = Measured(command.spawn().context("cannot start the measured daemon")?);
-    let out = child.0.stdout.take().context("the measured daemon has no output")?;
-    let mut address = String::new();
-    BufReader::new(out).read_line(&mut address)?;
-    if address.trim().is_empty() {
+    start_with(dir, otlp.map(|endpoint| ["--otlp", endpoint]).as_ref().map_or(&[], |more| more.as_slice()))
+}
+
+/// Starts the daemon to be measured with these further arguments; its address.
+pub(super) fn start_with(dir: &Path, more: &[&str]) -> Result<(Measured, String)> {
+    let dir_text = dir.to_str().context("the directory's name is not UTF-8")?;
+    let (child, address) = spawn(&[&["--be-server", dir_text], more].concat())?;
+    if address.is_empty() {
         bail!("the measured daemon did not start; is there room in {}?", dir.display());
     }
-    Ok((child, address.trim().to_owned()))
+    Ok((child, address))
+}
+
+/// Starts this program as a part of the measurement, and waits for the first line that it says.
+pub(super) fn spawn(arguments: &[&str]) -> Result<(Measured, String)> {
+    let program = std::env::current_exe().context("cannot find this program")?;
+    let mut command = Command::new(program);
+    command.arg("bench").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = Measured(command.spawn().context("cannot start a part of the measurement")?);
+    let out = child.0.stdout.take().context("a part of the measurement has no output")?;
+    let mut line = String::new();
+    BufReader::new(out).read_line(&mut line)?;
+    Ok((child, line.trim().to_owned()))
 }
 
 fn measure(args: &Args, output: &Output) -> Result<ExitCode> {

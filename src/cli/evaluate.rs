@@ -193,6 +193,7 @@ pub(super) fn as_json(decision: &Decision) -> serde_json::Value {
         "reason": decision.reason,
         "reason_code": short_name(decision.reason_code().as_str_name(), "REASON_CODE_"),
         "rule_id": decision.rule_id,
+        "review_id": decision.review_id,
         "session_key": decision.session_key,
         "session_id": decision.session_id,
         "position": decision.position,
@@ -253,5 +254,11 @@ fn as_text(decision: &Decision) -> String {
         text.push_str(&format!("  not judged: {}\n", silent.join(", ")));
     }
     text.push_str(&format!("session {} ({})\n", decision.session_key, shown(&decision.session_id)));
+    if !decision.review_id.is_empty() && decision.verdict() == Verdict::Review {
+        let id = shown(&decision.review_id);
+        text.push_str(&format!(
+            "review {id} waits for people: askance review show {id}, approve {id} or deny {id}\n"
+        ));
+    }
     text
 }

@@ -5,22 +5,28 @@ use super::client::{Connection, Otherwise, connect, refused};
 use super::output::{Output, table};
 use super::review::{ago, time_of};
 use crate::config::Value;
+use crate::decide::ingest::DEFAULT_TENANT;
 use crate::detector::sentence::shown;
+use crate::domain::lock::EVERY_SERVER;
 use crate::proto::v1::control_service_client::ControlServiceClient;
+use crate::proto::v1::timeline_service_client::TimelineServiceClient;
 use crate::proto::v1::{LiftLockRequest, ListLocksRequest, Lock, LockOrigin, LockScope, PlaceLockRequest};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value as Json, json};
 use std::process::ExitCode;
 use std::time::Duration;
 
+/// Digits of a session's whole key.
+const KEY_DIGITS: usize = 32;
+
 /// What to lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Scope {
-    /// One session and the sessions nested in it; ID is its key.
+    /// One session and the sessions nested in it; ID is its key or id, or the beginning of its key.
     Session,
     /// Every call with this principal in its chain.
     Principal,
-    /// One tool; give its server with --server.
+    /// One tool, of every server unless --server names one.
     Tool,
     /// Every tool of a server.
     Server,
@@ -44,10 +50,10 @@ pub(super) struct PlaceArgs {
     /// For how long, such as 2h; without it until it is lifted.
     #[arg(long = "for", value_name = "TIME", value_parser = span)]
     ttl: Option<Duration>,
-    /// The tool's server.
+    /// The tool's server; without it every server.
     #[arg(long, default_value = "", value_name = "NAME")]
     server: String,
-    /// Tenant.
+    /// The tenant in which; without it `default`, and for a session the one that has it.
     #[arg(long, default_value = "", value_name = "NAME")]
     tenant: String,
     /// Changes nothing: a lock is placed without a question anyway. For scripts that say it everywhere.
@@ -99,7 +105,10 @@ pub(super) async fn place(args: PlaceArgs, global: &Global, output: &Output) -> 
 
 async fn place_on(connection: &Connection, args: PlaceArgs, output: &Output) -> Result<ExitCode> {
     let (scope, target, tenant) = match args.scope {
-        Scope::Session => (LockScope::Session, args.id, args.tenant),
+        Scope::Session => {
+            let (key, tenant) = session(connection, args.id, args.tenant, output).await?;
+            (LockScope::Session, key, tenant)
+        }
         Scope::Principal => (LockScope::Principal, args.id, args.tenant),
         Scope::Tool => (LockScope::Tool, args.id, args.tenant),
         Scope::Server => (LockScope::Server, args.id, args.tenant),
@@ -128,6 +137,28 @@ async fn place_on(connection: &Connection, args: PlaceArgs, output: &Output) -> 
         )
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Key and tenant of the session that is meant: by its id or the beginning of its key, and in whichever tenant it is.
+async fn session(
+    connection: &Connection,
+    id: String,
+    tenant: String,
+    output: &Output,
+) -> Result<(String, String)> {
+    let mut timeline = TimelineServiceClient::new(connection.channel());
+    let asked = (!tenant.is_empty()).then_some(&tenant);
+    let found = super::sessions::find(&id, asked, &mut timeline, connection).await;
+    let known = found.as_ref().ok().and_then(|found| found.session.as_ref());
+    match known {
+        Some(known) => Ok((known.session_key.clone(), known.tenant.clone())),
+        // Stopping comes first: a whole key is locked even where nobody has seen it.
+        None if id.len() == KEY_DIGITS && id.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
+            output.note("no session of this key has been seen; it is locked all the same");
+            Ok((id, tenant))
+        }
+        None => found.map(|_| (id, tenant)),
+    }
 }
 
 /// Runs `askance unlock`.
@@ -172,7 +203,7 @@ pub(super) async fn list(args: ListArgs, global: &Global, output: &Output) -> Re
             let until = match (&lock.end_time, &lock.expire_time) {
                 (Some(ended), _) => format!("ended {}", time_of(Some(ended))),
                 (None, Some(expires)) => time_of(Some(expires)),
-                (None, None) => "lifted".to_owned(),
+                (None, None) => "no end set".to_owned(),
             };
             let since = ago(lock.place_time.as_ref());
             [lock.lock_id.clone(), what(lock), since, until, shown(&lock.actor), shown(&lock.reason)]
@@ -185,14 +216,21 @@ pub(super) async fn list(args: ListArgs, global: &Global, output: &Output) -> Re
 /// What a lock covers, in words.
 fn what(lock: &Lock) -> String {
     let target = shown(&lock.target);
-    match LockScope::try_from(lock.scope) {
+    let covered = match LockScope::try_from(lock.scope) {
         Ok(LockScope::Session) => format!("session {target}"),
         Ok(LockScope::Principal) => format!("principal {target}"),
-        Ok(LockScope::Tool) => format!("tool {}/{target}", shown(&lock.server)),
+        Ok(LockScope::Tool) if lock.server == EVERY_SERVER => format!("tool {target} of every server"),
+        Ok(LockScope::Tool) => format!("tool {target} of {}", shown(&lock.server)),
         Ok(LockScope::Server) => format!("server {target}"),
-        Ok(LockScope::Tenant) => format!("tenant {}", shown(&lock.tenant)),
-        Ok(LockScope::Everything) => "everything".to_owned(),
+        Ok(LockScope::Tenant) => return format!("tenant {}", shown(&lock.tenant)),
+        Ok(LockScope::Everything) => return "everything".to_owned(),
         Ok(LockScope::Unspecified) | Err(_) => "?".to_owned(),
+    };
+    // A lock holds in one tenant, which is easily forgotten.
+    if lock.tenant == DEFAULT_TENANT {
+        covered
+    } else {
+        format!("{covered} in tenant {}", shown(&lock.tenant))
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod bench;
 mod bench_memory;
+mod bench_watchers;
 mod client;
 mod doctor;
 mod eval;
@@ -26,6 +27,7 @@ mod replay_model;
 mod replay_session;
 pub mod requests;
 mod review;
+mod review_watch;
 pub mod score;
 mod serve;
 mod sessions;

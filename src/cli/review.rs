@@ -9,10 +9,9 @@ use crate::detector::sentence::shown;
 use crate::domain::hex::{hex, unhex};
 use crate::domain::time::Timestamp;
 use crate::proto::v1::review_service_client::ReviewServiceClient;
-use crate::proto::v1::watch_reviews_response::Update;
 use crate::proto::v1::{
     CastVoteRequest, FindingStatus, GetReviewRequest, GetReviewResponse, ListReviewsRequest, RememberOptions,
-    Review, ReviewState, RiskCategory, TimeoutAction, VoteChoice, WatchReviewsRequest,
+    Review, ReviewState, RiskCategory, TimeoutAction, VoteChoice,
 };
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -111,7 +110,7 @@ impl RememberArgs {
     }
 }
 
-type Client = ReviewServiceClient<Channel>;
+pub(super) type Client = ReviewServiceClient<Channel>;
 
 /// Runs the command.
 pub(super) async fn run(action: Action, global: &Global, output: &Output) -> Result<ExitCode> {
@@ -124,7 +123,7 @@ pub(super) async fn run(action: Action, global: &Global, output: &Output) -> Res
             vote(args, VoteChoice::Approve, remember.options(), &mut client, output).await
         }
         Action::Deny(args) => vote(args, VoteChoice::Deny, None, &mut client, output).await,
-        Action::Watch { tenant } => watch(tenant, &mut client, output).await,
+        Action::Watch { tenant } => super::review_watch::watch(tenant, &mut client, output).await,
     };
     drop(client);
     connection.close().await?;
@@ -149,12 +148,14 @@ async fn list(args: ListArgs, client: &mut Client, output: &Output) -> Result<()
         let now = now();
         let row = |review: &Review| {
             let call = review.call.clone().unwrap_or_default();
-            let risk = review.decision.as_ref().map_or(0, |decision| decision.risk);
+            // Of a review that is over the risk is not at hand, only in the log.
+            let at_hand = review.decision.as_ref().filter(|decision| decision.position > 0);
+            let risk = at_hand.map_or_else(String::new, |decision| decision.risk.to_string());
             let approvals = format!("{}/{}", approvals(review), review.approvals_needed);
             [
                 review.review_id.clone(),
                 left(review, now),
-                format!("{risk} {}", category(review)),
+                format!("{risk} {}", category(review)).trim_start().to_owned(),
                 shown(&call.tool),
                 shown(call.principal_chain.last().map_or("", String::as_str)),
                 approvals,
@@ -168,7 +169,12 @@ async fn list(args: ListArgs, client: &mut Client, output: &Output) -> Result<()
     })
 }
 
-async fn get(id: &str, tenant: &str, events: u32, client: &mut Client) -> Result<GetReviewResponse> {
+pub(super) async fn get(
+    id: &str,
+    tenant: &str,
+    events: u32,
+    client: &mut Client,
+) -> Result<GetReviewResponse> {
     let request =
         GetReviewRequest { tenant: tenant.to_owned(), review_id: id.to_owned(), session_events_max: events };
     Ok(client.get_review(request).await.map_err(|status| refused(&status))?.into_inner())
@@ -187,7 +193,7 @@ async fn show(id: &str, tenant: &str, events: u32, client: &mut Client, output: 
 }
 
 /// The whole review as a person reads it.
-fn in_words(got: &GetReviewResponse, review: &Review) -> String {
+pub(super) fn in_words(got: &GetReviewResponse, review: &Review) -> String {
     let call = review.call.clone().unwrap_or_default();
     let view = review.arguments.clone().unwrap_or_default();
     let decision = review.decision.clone().unwrap_or_default();
@@ -212,11 +218,14 @@ fn in_words(got: &GetReviewResponse, review: &Review) -> String {
     for finding in findings(review) {
         line(format!("finding    {finding}"));
     }
-    if !got.session_events.is_empty() {
-        line(format!("session    {} earlier events not shown", got.session_events_omitted));
+    match got.session_events_omitted {
+        _ if got.session_events.is_empty() => {}
+        0 => line("session    so far".to_owned()),
+        omitted => line(format!("session    so far; {omitted} earlier events are not shown")),
     }
     for row in super::timeline::rows(&got.session_events) {
-        line(format!("  {}", row.join("  ").trim_end()));
+        let filled: Vec<String> = row.into_iter().filter(|cell| !cell.is_empty()).collect();
+        line(format!("  {}", filled.join("  ")));
     }
     for similar in &got.similar_decisions {
         let verdict = if similar.verdict == 1 { "approved" } else { "not approved" };
@@ -259,6 +268,9 @@ async fn vote(
     }
     let vote = Vote { choice, digest, comment: args.comment, remember };
     let voted = cast(&review, vote, client).await?;
+    if voted.votes.len() == review.votes.len() {
+        output.note("this vote had been cast before; it counts once");
+    }
     output.result(&as_json(&voted), || {
         let word = if choice == VoteChoice::Approve { "approved" } else { "denied" };
         let approvals = approvals(&voted);
@@ -267,14 +279,14 @@ async fn vote(
 }
 
 /// A vote as it is cast.
-struct Vote {
-    choice: VoteChoice,
-    digest: Vec<u8>,
-    comment: String,
-    remember: Option<RememberOptions>,
+pub(super) struct Vote {
+    pub(super) choice: VoteChoice,
+    pub(super) digest: Vec<u8>,
+    pub(super) comment: String,
+    pub(super) remember: Option<RememberOptions>,
 }
 
-async fn cast(review: &Review, vote: Vote, client: &mut Client) -> Result<Review> {
+pub(super) async fn cast(review: &Review, vote: Vote, client: &mut Client) -> Result<Review> {
     let request = CastVoteRequest {
         tenant: review.tenant.clone(),
         review_id: review.review_id.clone(),
@@ -289,7 +301,7 @@ async fn cast(review: &Review, vote: Vote, client: &mut Client) -> Result<Review
 }
 
 /// Asks whether a critical call is really to be approved.
-fn confirm(review: &Review) -> Result<bool> {
+pub(super) fn confirm(review: &Review) -> Result<bool> {
     let stdin = std::io::stdin();
     if !stdin.is_terminal() {
         bail!("the call is CRITICAL: confirm with --yes");
@@ -302,70 +314,9 @@ fn confirm(review: &Review) -> Result<bool> {
 }
 
 #[expect(clippy::print_stderr, reason = "a question to the person at the terminal")]
-fn ask(question: &str) -> Result<()> {
+pub(super) fn ask(question: &str) -> Result<()> {
     eprint!("{question}");
     Ok(std::io::stderr().flush()?)
-}
-
-/// Goes through what is open, and what comes; on a terminal each is asked about.
-async fn watch(tenant: String, client: &mut Client, output: &Output) -> Result<()> {
-    let request = WatchReviewsRequest { tenant, ..WatchReviewsRequest::default() };
-    let mut updates = client.watch_reviews(request).await.map_err(|status| refused(&status))?.into_inner();
-    let asks = !output.is_json() && std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    while let Some(message) = updates.message().await.map_err(|status| refused(&status))? {
-        let Some(Update::Review(review)) = message.update else { continue };
-        let open = is_open(&review);
-        if !asks || !open {
-            let call = review.call.clone().unwrap_or_default();
-            output.result(&as_json(&review), || {
-                let tool = shown(&call.tool);
-                format!("{}  {}  {}  {tool}", review.review_id, state(&review), left(&review, now()))
-            })?;
-            continue;
-        }
-        // It may have been settled while another one was looked at.
-        let got = get(&review.review_id, &review.tenant, 20, client).await?;
-        let Some(review) = got.review.clone().filter(is_open) else { continue };
-        output.result(&Value::Null, || in_words(&got, &review))?;
-        if !got.votable_by_me {
-            continue;
-        }
-        match key("[a]pprove  [d]eny  [s]kip  [q]uit: ")? {
-            'a' if is_critical(&review) && !confirm(&review)? => output.note("not confirmed: skipped"),
-            'a' => settle(&review, VoteChoice::Approve, client, output).await?,
-            'd' => settle(&review, VoteChoice::Deny, client, output).await?,
-            'q' => return Ok(()),
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-async fn settle(review: &Review, choice: VoteChoice, client: &mut Client, output: &Output) -> Result<()> {
-    let vote = Vote { choice, digest: review.call_digest.to_vec(), comment: String::new(), remember: None };
-    match cast(review, vote, client).await {
-        Ok(voted) => output.note(&format!("{} is {}", voted.review_id, state(&voted))),
-        Err(error) => output.note(&error.to_string()),
-    }
-    Ok(())
-}
-
-/// One key of the terminal, without Enter.
-fn key(question: &str) -> Result<char> {
-    use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
-    ask(question)?;
-    let stdin = std::io::stdin();
-    let before = tcgetattr(&stdin)?;
-    let mut raw = before.clone();
-    raw.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
-    tcsetattr(&stdin, OptionalActions::Now, &raw)?;
-    let mut byte = [0];
-    let read = std::io::Read::read(&mut stdin.lock(), &mut byte);
-    tcsetattr(&stdin, OptionalActions::Now, &before)?;
-    let [letter] = byte;
-    let letter = if read? == 0 { 'q' } else { char::from(letter).to_ascii_lowercase() };
-    ask(&format!("{}\n", shown(&letter.to_string())))?;
-    Ok(letter)
 }
 
 fn findings(review: &Review) -> Vec<String> {
@@ -382,11 +333,11 @@ fn approvals(review: &Review) -> usize {
     review.votes.iter().filter(|vote| vote.choice == i32::from(VoteChoice::Approve)).count()
 }
 
-fn is_open(review: &Review) -> bool {
+pub(super) fn is_open(review: &Review) -> bool {
     [i32::from(ReviewState::Pending), i32::from(ReviewState::Escalated)].contains(&review.state)
 }
 
-fn is_critical(review: &Review) -> bool {
+pub(super) fn is_critical(review: &Review) -> bool {
     let decision = review.decision.as_ref();
     decision.is_none_or(|decision| decision.category == i32::from(RiskCategory::Critical))
 }
@@ -397,7 +348,7 @@ fn category(review: &Review) -> String {
     short_name(name.as_str_name(), "RISK_CATEGORY_")
 }
 
-fn state(review: &Review) -> &'static str {
+pub(super) fn state(review: &Review) -> &'static str {
     match ReviewState::try_from(review.state) {
         Ok(ReviewState::Pending) => "pending",
         Ok(ReviewState::Escalated) => "escalated",
@@ -411,7 +362,7 @@ fn state(review: &Review) -> &'static str {
 }
 
 /// The countdown, and what comes at its end.
-fn left(review: &Review, now: Timestamp) -> String {
+pub(super) fn left(review: &Review, now: Timestamp) -> String {
     let Some(deadline) = &review.deadline else { return "-".to_owned() };
     let seconds = deadline.seconds - now.as_micros().div_euclid(1_000_000);
     let action = match TimeoutAction::try_from(review.on_deadline) {
@@ -433,7 +384,7 @@ fn in_short(seconds: i64) -> String {
     }
 }
 
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     crate::clock::Clock::system().now()
 }
 
@@ -450,7 +401,7 @@ pub(super) fn time_of(at: Option<&prost_types::Timestamp>) -> String {
     at.map_or_else(String::new, |at| at.to_string())
 }
 
-fn as_json(review: &Review) -> Value {
+pub(super) fn as_json(review: &Review) -> Value {
     let call = review.call.clone().unwrap_or_default();
     let vote = |vote: &crate::proto::v1::Vote| {
         let choice = if vote.choice == i32::from(VoteChoice::Approve) { "approve" } else { "deny" };

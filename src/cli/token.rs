@@ -140,7 +140,7 @@ async fn list(all: bool, connection: &Connection, output: &Output) -> Result<()>
             let until = match (&token.revoke_time, &token.expire_time) {
                 (Some(at), _) => format!("revoked {}", time_of(Some(at))),
                 (None, Some(at)) => time_of(Some(at)),
-                (None, None) => "revoked".to_owned(),
+                (None, None) => "no end set".to_owned(),
             };
             let groups = shown(&token.groups.join(","));
             let used = token.last_use_time.as_ref();

@@ -142,9 +142,17 @@ fn lines(definition: &v1::ToolDefinition) -> Vec<String> {
         lines.extend(laid_out.unwrap_or_default().lines().map(|line| format!("{name}: {line}")));
     }
     let hints = definition.annotations.unwrap_or_default();
+    let said = |hint: Option<bool>| match hint {
+        Some(true) => "yes",
+        Some(false) => "no",
+        None => "not said",
+    };
     lines.push(format!(
-        "hints: read-only {:?}, destructive {:?}, idempotent {:?}, open world {:?}",
-        hints.read_only_hint, hints.destructive_hint, hints.idempotent_hint, hints.open_world_hint
+        "hints: read-only {}, destructive {}, idempotent {}, open world {}",
+        said(hints.read_only_hint),
+        said(hints.destructive_hint),
+        said(hints.idempotent_hint),
+        said(hints.open_world_hint)
     ));
     lines.into_iter().map(|line| shown(&line)).collect()
 }

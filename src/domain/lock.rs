@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub const LOCKS_MAX: usize = 4_096;
 /// Ended locks a partition keeps at hand; older ones are in the log only.
 pub const ENDED_MAX: usize = 1_024;
+/// Server of a lock on a tool that covers it wherever it is.
+pub const EVERY_SERVER: &str = "*";
 /// Why a lock was placed or lifted, bytes.
 pub const REASON_BYTES_MAX: usize = 1_024;
 
@@ -18,7 +20,7 @@ numbered! {
         Session,
         /// Every call with this principal as a link of its chain.
         Principal,
-        /// One tool of one server.
+        /// One tool, of one server or of every one.
         Tool,
         /// Every tool of one server.
         Server,
@@ -75,7 +77,7 @@ pub struct LockTarget {
     pub scope: LockScope,
     /// Name or key of what it covers; empty for tenants and everything.
     pub target: String,
-    /// The tool's server, for [`LockScope::Tool`] only.
+    /// The tool's server, or [`EVERY_SERVER`]; for [`LockScope::Tool`] only.
     pub server: String,
 }
 

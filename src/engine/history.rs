@@ -6,12 +6,13 @@ use super::policies::not_accepted;
 use super::query::{arguments_at, decode};
 use crate::decide::{moment, redecide};
 use crate::domain::call::Origin;
-use crate::domain::decision::{Decision, Verdict};
-use crate::domain::event::{CallDecided, CallProposed, Event, Payload, Recorded};
+use crate::domain::decision::{Decision, Reason, Verdict};
+use crate::domain::event::{CallDecided, CallProposed, Event, Payload, Recorded, kind};
 use crate::domain::position::Position;
 use crate::domain::review::{Choice, ReviewState, Why};
 use crate::domain::time::{DAY_US, Timestamp};
 use crate::eventlog::Log;
+use crate::policy::examples::{self, Example};
 use crate::policy::suggest::{Suggester, Suggestion};
 use crate::policy::{Book, Policy};
 use crate::projection::State;
@@ -50,16 +51,19 @@ fn scan(log: &Log, mut each: impl FnMut(&Recorded) -> Result<(), Error>) -> Resu
     fault.map_or(Ok(()), Err)
 }
 
-/// Positions of the policies that were adopted for a tenant or for all, oldest first.
+/// Positions where policies were adopted for a tenant or for all, or the tenant's own was withdrawn, oldest first.
 pub fn policy_revisions(log: &Log, tenant: &str) -> Result<Vec<Position>, Error> {
     let mut found = Vec::new();
     log.scan(Position::FIRST, log.position(), |view| {
-        if view.kind() == crate::domain::event::kind::POLICY_ADOPTED
+        if [kind::POLICY_ADOPTED, kind::POLICY_WITHDRAWN].contains(&view.kind())
             && let Ok(Recorded { record, .. }) = decode(&view, Payload::default())
-            && let Event::PolicyAdopted(event) = record.event
-            && (event.tenant.is_empty() || event.tenant == tenant)
         {
-            found.push(view.position());
+            let concerns = match &record.event {
+                Event::PolicyAdopted(event) => event.tenant.is_empty() || event.tenant == tenant,
+                Event::PolicyWithdrawn(event) => event.tenant == tenant,
+                _ => false,
+            };
+            found.extend(concerns.then(|| view.position()));
         }
         ControlFlow::Continue(())
     })?;
@@ -115,7 +119,7 @@ pub struct Coverage {
     pub calls: u64,
     /// Allowed by a rule or grant.
     pub by_rule: u64,
-    /// Allowed by the default of their category, or recorded as history.
+    /// Allowed by the default of their category.
     pub by_default: u64,
     /// Reviewed.
     pub reviewed: u64,
@@ -130,17 +134,23 @@ const UNMATCHED_MAX: usize = 10_000;
 /// Sessions counted a kind.
 const SESSIONS_MAX: usize = 10_000;
 
-/// How much of the traffic each kind of decision covers, by what was decided (in observe mode too).
-pub fn coverage(log: &Log, range: &Range) -> Result<Coverage, Error> {
+/// How much of the traffic each kind of decision covers, by what was decided (in observe mode too). Calls recorded as
+/// history are counted as the rules and defaults of this policy would have it.
+pub fn coverage(log: &Log, range: &Range, policy: &Policy) -> Result<Coverage, Error> {
     let mut found = Coverage::default();
     let mut kinds: BTreeMap<(String, String), (Unmatched, BTreeSet<_>)> = BTreeMap::new();
     let mut pairs = Pairs::default();
     scan(log, |recorded| {
-        let Some((_, proposed, decided)) = pairs.see(recorded, range) else { return Ok(()) };
+        let Some((position, proposed, decided)) = pairs.see(recorded, range) else { return Ok(()) };
         let decision = &decided.decision;
         found.calls += 1;
-        let matched = !decision.rule_id.is_empty();
-        match decision.verdict {
+        // A lock stands above all rules.
+        let locked = is_lock(decision.reason);
+        let (verdict, matched) = match proposed.origin {
+            Origin::Imported => by_policy(log, position, &proposed, recorded, policy)?,
+            Origin::Live => (decision.verdict, locked || !decision.rule_id.is_empty()),
+        };
+        match verdict {
             Verdict::Allow if matched => found.by_rule += 1,
             Verdict::Allow => found.by_default += 1,
             Verdict::Review => found.reviewed += 1,
@@ -170,8 +180,36 @@ pub fn coverage(log: &Log, range: &Range) -> Result<Coverage, Error> {
     Ok(found)
 }
 
-/// Rules that history gives ground for. A call recorded as history counts as reviewed where the default of
-/// its category asks for a review.
+const fn is_lock(reason: Reason) -> bool {
+    use Reason::{PrincipalLocked, ServerLocked, SessionLocked, TenantLocked, ToolLocked};
+    matches!(reason, SessionLocked | PrincipalLocked | ToolLocked | ServerLocked | TenantLocked)
+}
+
+/// What rules and defaults alone say of a call, and whether a rule says it. Without its arguments, if they were erased,
+/// what was recorded.
+fn by_policy(
+    log: &Log,
+    position: Position,
+    proposed: &CallProposed,
+    recorded: &Recorded,
+    policy: &Policy,
+) -> Result<(Verdict, bool), Error> {
+    let arguments = if policy.needs_arguments() { arguments_at(log, position)? } else { Some(Vec::new()) };
+    let record = &recorded.record;
+    let example = Example {
+        tool: proposed.tool.clone(),
+        server: proposed.server.clone(),
+        chain: proposed.principal_chain.clone(),
+        arguments: arguments.unwrap_or_default(),
+        at: moment(proposed.origin, record.event_time, record.receive_time),
+        risk: None,
+        category: Some(proposed.category),
+    };
+    Ok(examples::ask(policy, &example, |outcome, _| (outcome.effect.verdict(), outcome.rule.is_some())))
+}
+
+/// Rules that history gives ground for and that the policy in force does not have. A call recorded as history counts as
+/// that policy would decide it.
 pub fn suggestions(log: &Log, range: &Range, policy: &Policy) -> Result<Vec<Suggestion>, Error> {
     let mut suggester = Suggester::default();
     let mut pairs = Pairs::default();
@@ -181,11 +219,12 @@ pub fn suggestions(log: &Log, range: &Range, policy: &Policy) -> Result<Vec<Sugg
         if let Some((position, proposed, decided)) = pairs.see(recorded, range) {
             let Some(arguments) = arguments_at(log, position)? else { return Ok(()) };
             let mut decided = decided.clone();
+            let (verdict, _) = by_policy(log, position, &proposed, recorded, policy)?;
             if proposed.origin == Origin::Imported {
-                decided.decision.verdict = policy.defaults.of(proposed.category).verdict();
+                decided.decision.verdict = verdict;
             }
-            let record = &recorded.record;
-            suggester.decided(record.stream, record.call, &proposed, &decided, &arguments);
+            let (record, asks) = (&recorded.record, verdict == Verdict::Review);
+            suggester.decided(record.stream, record.call, &proposed, &decided, &arguments, asks);
         }
         Ok(())
     })?;

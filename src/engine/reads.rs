@@ -123,8 +123,8 @@ impl Engine {
     }
 
     /// What the policy covers: see [`history::coverage`]. Blocks on disk reads.
-    pub fn coverage(&self, range: &history::Range) -> Result<history::Coverage, Error> {
-        history::coverage(self.log(&range.tenant), range)
+    pub fn coverage(&self, range: &history::Range, policy: &Policy) -> Result<history::Coverage, Error> {
+        history::coverage(self.log(&range.tenant), range, policy)
     }
 
     /// Rules that history gives ground for: see [`history::suggestions`]. Blocks on disk reads.

@@ -85,6 +85,21 @@ pub fn ask<T>(
     then(&outcome.after_scoring(&facts), &considered)
 }
 
+/// Why a made-up call has its category, in one sentence: by its tool's name, what the file says of the tool, and the
+/// arguments.
+pub fn category_of(policy: &Policy, tool: &str, server: &str, arguments: &[u8]) -> String {
+    let inferred = category::infer(tool, "", None, None);
+    let (base, _) = policy.label(tool, server, (inferred.category, inferred.capabilities));
+    let why =
+        if base == inferred.category { inferred.reason } else { "`tools` in the file says so".to_owned() };
+    let danger = Json::parse(arguments).map_or_else(|_| Default::default(), |json| category::danger(&json));
+    match category::of_call(base, danger) {
+        raised if raised == base => why,
+        RiskCategory::Critical => format!("{why}, and its arguments name production"),
+        raised => format!("{why}, and its arguments destroy or aim at everything, which is {raised}"),
+    }
+}
+
 fn calm() -> Assessment {
     let score = |detector| Score { detector, raw: None, surprise: 0, evidence: Evidence::None };
     Assessment { scores: Detector::ALL.map(score), evidence: 0, combined_raw: 0, floors: 0, risk: 0 }

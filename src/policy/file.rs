@@ -1,5 +1,6 @@
 //! A whole policy file: its sections, and what they must keep among each other.
 
+mod doubt;
 mod reach;
 
 use super::composition;
@@ -106,6 +107,11 @@ pub fn check(text: &str, mode: Mode, adopted: Timestamp, around: &Surroundings) 
     let (policy, mut faults) = read(text, mode, adopted);
     if let Some(policy) = &policy {
         faults.extend(reach::unreachable(policy, around));
+        let told = |doubt: &Fault| {
+            faults.iter().any(|fault| fault.rule_id == doubt.rule_id && fault.message == doubt.message)
+        };
+        let doubts: Vec<Fault> = doubt::doubts(policy).into_iter().filter(|doubt| !told(doubt)).collect();
+        faults.extend(doubts);
     }
     faults.sort_by_key(|fault| (fault.line, fault.column));
     Parsed { policy: policy.filter(|_| is_sound(&faults)), faults }

@@ -102,8 +102,9 @@ pub(super) fn rule(reader: &mut Reader, node: &Node, names: &Names<'_>) -> Optio
         expect,
         mode,
         notes,
+        acknowledged: acknowledged == Some(true),
     };
-    check_breadth(reader, node, &rule, acknowledged == Some(true));
+    check_breadth(reader, node, &rule);
     Some(rule)
 }
 
@@ -166,8 +167,9 @@ fn window(reader: &mut Reader, node: &Node, names: &Names<'_>) -> Option<Window>
     None
 }
 
-/// A rule that allows everything, critical calls too, must say that it means it.
-fn check_breadth(reader: &mut Reader, node: &Node, rule: &Rule, acknowledged: bool) {
+/// A rule that allows everything, critical calls too, must say that it means it. Other ways to say so are found when a
+/// file is checked.
+fn check_breadth(reader: &mut Reader, node: &Node, rule: &Rule) {
     let everything = rule.tool.chars().all(|letter| letter == '*')
         && rule.server.as_deref().is_none_or(|text| text.chars().all(|letter| letter == '*'))
         && rule.principal.as_deref().is_none_or(|text| text.chars().all(|letter| letter == '*'))
@@ -177,7 +179,7 @@ fn check_breadth(reader: &mut Reader, node: &Node, rule: &Rule, acknowledged: bo
         return;
     }
     let message = "allows every tool, critical ones too";
-    if acknowledged {
+    if rule.acknowledged {
         reader.note(node.fault(message).warning());
     } else {
         let what = "; narrow it, or write `acknowledge: true` if it is meant";

@@ -67,6 +67,8 @@ pub struct Rule {
     pub mode: Option<Mode>,
     /// For the reader.
     pub notes: String,
+    /// Whether its author says that its breadth is meant.
+    pub acknowledged: bool,
 }
 
 impl Rule {
@@ -87,6 +89,7 @@ impl Rule {
             expect: None,
             mode: None,
             notes: String::new(),
+            acknowledged: false,
         }
     }
 }

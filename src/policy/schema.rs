@@ -70,9 +70,13 @@ impl Schema {
         }
         let Some(error) = validator.iter_errors(&value).next() else { return String::new() };
         let path = error.instance_path().to_string();
-        let path = if path.is_empty() { "the arguments" } else { path.as_str() };
+        let what = if path.is_empty() {
+            "the arguments break".to_owned()
+        } else {
+            format!("{} breaks", clip(&path))
+        };
         let rule = error.schema_path().to_string();
-        format!("{} break {} of the tool's schema", clip(path), clip(&rule))
+        format!("{what} {} of the tool's schema", clip(&rule))
     }
 }
 
@@ -196,11 +200,15 @@ mod tests {
     #[test]
     fn the_failing_place_is_told_and_the_value_is_not() {
         check(SCALE, r#"{"service":"api","count":3}"#, "");
-        check(SCALE, r#"{"service":"api","count":99}"#, "/count break /$defs/n/maximum of the tool's schema");
+        check(
+            SCALE,
+            r#"{"service":"api","count":99}"#,
+            "/count breaks /$defs/n/maximum of the tool's schema",
+        );
         check(
             SCALE,
             r#"{"service":"my secret"}"#,
-            "/service break /properties/service/pattern of the tool's schema",
+            "/service breaks /properties/service/pattern of the tool's schema",
         );
         check(SCALE, r#"{"count":3}"#, "the arguments break /required of the tool's schema");
         check(

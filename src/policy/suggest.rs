@@ -38,7 +38,10 @@ type Kind = (String, String, String);
 #[derive(Debug, Default)]
 struct Seen {
     calls: u64,
+    /// Calls that the policy in force asks a review for.
     reviewed: u64,
+    /// Those of them that nobody was asked about: they ran, as in observe mode.
+    unasked: u64,
     approved: u64,
     sessions: BTreeSet<StreamId>,
     approvers: BTreeSet<String>,
@@ -50,12 +53,20 @@ struct Seen {
     denied_arguments: Vec<Vec<u8>>,
 }
 
+/// A call under review.
+#[derive(Debug)]
+struct Open {
+    kind: Kind,
+    stream: StreamId,
+    arguments: Vec<u8>,
+}
+
 /// Collects history and proposes rules.
 #[derive(Debug, Default)]
 pub struct Suggester {
     kinds: BTreeMap<Kind, Seen>,
     /// Calls under review, until somebody decides.
-    open: BTreeMap<CallKey, (Kind, Vec<u8>)>,
+    open: BTreeMap<CallKey, Open>,
     dropped: u64,
 }
 
@@ -90,7 +101,7 @@ impl Suggester {
         self.dropped
     }
 
-    /// Takes a decided call up.
+    /// Takes a decided call up. `asks`: whether the policy in force would have it reviewed, so that a rule saves that.
     pub fn decided(
         &mut self,
         stream: StreamId,
@@ -98,6 +109,7 @@ impl Suggester {
         proposed: &CallProposed,
         decided: &CallDecided,
         arguments: &[u8],
+        asks: bool,
     ) {
         let principal = proposed.principal_chain.last().cloned().unwrap_or_default();
         let kind = (proposed.server.clone(), proposed.tool.clone(), principal);
@@ -110,9 +122,12 @@ impl Suggester {
             Verdict::Deny => seen.deny(arguments),
             Verdict::Allow => seen.pass(stream, arguments),
             Verdict::Review => {
-                seen.reviewed += 1;
-                if self.open.len() < KINDS_MAX {
-                    self.open.insert(call, (kind, arguments.to_vec()));
+                seen.reviewed += u64::from(asks);
+                if !decided.decision.enforced {
+                    seen.unasked += u64::from(asks);
+                    seen.pass(stream, arguments);
+                } else if self.open.len() < KINDS_MAX {
+                    self.open.insert(call, Open { kind, stream, arguments: arguments.to_vec() });
                 } else {
                     seen.pass(stream, arguments);
                 }
@@ -122,7 +137,7 @@ impl Suggester {
 
     /// A reviewed call was approved by these people.
     pub fn approved(&mut self, stream: StreamId, call: CallKey, approvers: &[String]) {
-        let Some((kind, arguments)) = self.open.remove(&call) else { return };
+        let Some(Open { kind, arguments, .. }) = self.open.remove(&call) else { return };
         let Some(seen) = self.kinds.get_mut(&kind) else { return };
         seen.approved += 1;
         let free = APPROVERS_MAX.saturating_sub(seen.approvers.len());
@@ -132,7 +147,7 @@ impl Suggester {
 
     /// A reviewed call was denied by a person.
     pub fn denied(&mut self, call: CallKey) {
-        let Some((kind, arguments)) = self.open.remove(&call) else { return };
+        let Some(Open { kind, arguments, .. }) = self.open.remove(&call) else { return };
         if let Some(seen) = self.kinds.get_mut(&kind) {
             seen.deny(&arguments);
         }
@@ -146,9 +161,9 @@ impl Suggester {
     /// The rules that history gives ground for, the one that would save most reviews first. Calls that are
     /// still under review count as seen.
     pub fn suggestions(mut self) -> Vec<Suggestion> {
-        for (kind, arguments) in std::mem::take(&mut self.open).into_values() {
+        for Open { kind, stream, arguments } in std::mem::take(&mut self.open).into_values() {
             if let Some(seen) = self.kinds.get_mut(&kind) {
-                seen.pass(StreamId::NONE, &arguments);
+                seen.pass(stream, &arguments);
             }
         }
         let mut found: Vec<Suggestion> =
@@ -214,7 +229,7 @@ fn suggestion(kind: &Kind, seen: &Seen) -> Option<Suggestion> {
     if !worth || seen.denied as usize > seen.denied_arguments.len() {
         return None;
     }
-    let (mut conditions, mut widened) = (Vec::new(), Vec::new());
+    let (mut conditions, mut free, mut widened) = (Vec::new(), Vec::new(), Vec::new());
     for (name, values) in &seen.values {
         let always = seen.given.get(name) == Some(&seen.calls);
         let named = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
@@ -229,7 +244,7 @@ fn suggestion(kind: &Kind, seen: &Seen) -> Option<Suggestion> {
                 conditions.push(if always { test } else { format!("(!has(args.{name}) || {test})") });
             }
             Some(values) if values.len() == 1 && always => widened.push(pointer(name)),
-            _ => {}
+            _ => free.push(pointer(name)),
         }
     }
     let condition = conditions.join(" && ");
@@ -243,7 +258,7 @@ fn suggestion(kind: &Kind, seen: &Seen) -> Option<Suggestion> {
     let id = format!("s-{}", hex(&digest[..6]));
     Some(Suggestion {
         id,
-        sentence: sentence(tool, principal, seen, &widened),
+        sentence: sentence(tool, principal, seen, &free, &widened),
         rule_text,
         calls: seen.calls,
         sessions: seen.sessions.len() as u64,
@@ -306,19 +321,30 @@ fn covers(rule: &Rule, kind: &Kind, arguments: &[u8]) -> bool {
     when.holds(&facts) == Ok(true)
 }
 
-fn sentence(tool: &str, principal: &str, seen: &Seen, widened: &[String]) -> String {
+fn sentence(tool: &str, principal: &str, seen: &Seen, free: &[String], widened: &[String]) -> String {
     let escaped = |text: &str| text.escape_debug().to_string();
     let mut text = format!(
-        "{} was called {} times by {} in {} sessions; {} of these calls were reviewed and {} approved",
+        "{} was called {} times by {} in {} sessions, and the rule would have let all of them pass",
         escaped(tool),
         seen.calls,
         escaped(principal),
         seen.sessions.len(),
-        seen.reviewed,
-        seen.approved
     );
-    if seen.denied > 0 {
-        text.push_str(&format!("; {} others were denied, and the rule covers none of them", seen.denied));
+    let asked = seen.reviewed - seen.unasked;
+    if asked > 0 {
+        let who: Vec<String> = seen.approvers.iter().map(|name| escaped(name)).collect();
+        let by = if who.is_empty() { String::new() } else { format!(" by {}", who.join(", ")) };
+        text.push_str(&format!("; {asked} were reviewed, {} approved{by}", seen.approved));
+    }
+    if seen.unasked > 0 {
+        text.push_str(&format!("; {} ran without the review that the policy asks for", seen.unasked));
+    }
+    match seen.denied {
+        0 => text.push_str("; none of this kind was ever denied"),
+        denied => text.push_str(&format!("; {denied} others were denied, and the rule covers none of them")),
+    }
+    if !free.is_empty() {
+        text.push_str(&format!("; it says nothing of {}, which differed", free.join(", ")));
     }
     if !widened.is_empty() {
         text.push_str(&format!("; always the same until now, and left free: {}", widened.join(", ")));

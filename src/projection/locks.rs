@@ -5,7 +5,7 @@
 
 use crate::domain::event::{LockLifted, LockPlaced, Recorded};
 use crate::domain::identity::same_person;
-use crate::domain::lock::{ENDED_MAX, Lock, LockScope, LockTarget};
+use crate::domain::lock::{ENDED_MAX, EVERY_SERVER, Lock, LockScope, LockTarget};
 use crate::domain::position::Position;
 use crate::domain::stream::StreamId;
 use crate::domain::time::Timestamp;
@@ -160,7 +160,9 @@ pub fn covers(on: &LockTarget, subject: &Subject<'_>) -> bool {
             let mut links = subject.principal_chain.iter();
             links.any(|link| *link == on.target || same_person(link, &on.target))
         }
-        LockScope::Tool => subject.tool == on.target && subject.server == on.server,
+        LockScope::Tool => {
+            subject.tool == on.target && (on.server == EVERY_SERVER || subject.server == on.server)
+        }
         LockScope::Server => subject.server == on.target,
     }
 }

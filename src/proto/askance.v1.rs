@@ -1478,9 +1478,6 @@ pub enum ReasonCode {
     /// REVIEW: the evidence is over the threshold in a session that is held after several reviews, or in
     /// an hour with more of them than ever. It is not paid from the budget.
     SessionHeld = 17,
-    /// Not sent by this version: while a baseline warms up the category's default holds, and
-    /// REVIEW_BY_DEFAULT says so.
-    WarmingUp = 18,
     /// DENY: a hard deny rule.
     DeniedByRule = 30,
     /// DENY: no rule matches; the default of the risk category denies.
@@ -1545,7 +1542,6 @@ impl ReasonCode {
             Self::SchemaMismatch => "REASON_CODE_SCHEMA_MISMATCH",
             Self::DefinitionChanged => "REASON_CODE_DEFINITION_CHANGED",
             Self::SessionHeld => "REASON_CODE_SESSION_HELD",
-            Self::WarmingUp => "REASON_CODE_WARMING_UP",
             Self::DeniedByRule => "REASON_CODE_DENIED_BY_RULE",
             Self::DeniedByDefault => "REASON_CODE_DENIED_BY_DEFAULT",
             Self::RiskOverDenyThreshold => "REASON_CODE_RISK_OVER_DENY_THRESHOLD",
@@ -1588,7 +1584,6 @@ impl ReasonCode {
             "REASON_CODE_SCHEMA_MISMATCH" => Some(Self::SchemaMismatch),
             "REASON_CODE_DEFINITION_CHANGED" => Some(Self::DefinitionChanged),
             "REASON_CODE_SESSION_HELD" => Some(Self::SessionHeld),
-            "REASON_CODE_WARMING_UP" => Some(Self::WarmingUp),
             "REASON_CODE_DENIED_BY_RULE" => Some(Self::DeniedByRule),
             "REASON_CODE_DENIED_BY_DEFAULT" => Some(Self::DeniedByDefault),
             "REASON_CODE_RISK_OVER_DENY_THRESHOLD" => Some(Self::RiskOverDenyThreshold),
@@ -1672,7 +1667,7 @@ pub struct Lock {
     /// Name or key of what it covers; see LockScope.
     #[prost(string, tag = "4")]
     pub target: ::prost::alloc::string::String,
-    /// The tool's server, for TOOL only.
+    /// The tool's server, for TOOL only. `*`: every server.
     #[prost(string, tag = "5")]
     pub server: ::prost::alloc::string::String,
     /// Why, 1 to 1,024 bytes. Shown to the agents it stops.
@@ -1707,7 +1702,7 @@ pub enum LockScope {
     Session = 1,
     /// Every call with this principal as a link of its chain. `target` is the principal.
     Principal = 2,
-    /// One tool. `target` is its name, `server` its server.
+    /// One tool. `target` is its name, `server` its server; without a server, that tool of every server.
     Tool = 3,
     /// Every tool of one server. `target` is the server's name.
     Server = 4,
@@ -1806,7 +1801,7 @@ pub struct PlaceLockRequest {
     /// Name or key of what to cover; see LockScope. Up to 256 bytes.
     #[prost(string, tag = "3")]
     pub target: ::prost::alloc::string::String,
-    /// The tool's server, for TOOL only.
+    /// The tool's server, for TOOL only. Empty: every server.
     #[prost(string, tag = "4")]
     pub server: ::prost::alloc::string::String,
     /// Why, 1 to 1,024 bytes. Required. Shown to the agents it stops.
@@ -3444,7 +3439,7 @@ pub struct Model {
 /// A revision of a tenant's policy.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Policy {
-    /// The tenant.
+    /// The tenant. Empty: it is the policy for every tenant that has none of its own.
     #[prost(string, tag = "1")]
     pub tenant: ::prost::alloc::string::String,
     /// Its revision: position of its PolicyAdopted event in decimal digits.
@@ -3468,6 +3463,10 @@ pub struct Policy {
     /// Position of its PolicyAdopted event.
     #[prost(uint64, tag = "8")]
     pub position: u64,
+    /// In lists only: no revision, but the taking back of the tenant's own policy at this position, by this
+    /// actor at this time. From then on the policy for every tenant held again.
+    #[prost(bool, tag = "9")]
+    pub withdrawn: bool,
 }
 /// Something wrong in a policy's text.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -9350,7 +9349,7 @@ pub mod policy_service_client {
                 .insert(GrpcMethod::new("askance.v1.PolicyService", "GetPolicy"));
             self.inner.unary(req, path, codec).await
         }
-        /// Lists the revisions of a tenant's policy, newest first, without texts.
+        /// Lists the revisions of a tenant's policy, newest first, without texts, and when its own was taken back.
         pub async fn list_policies(
             &mut self,
             request: impl tonic::IntoRequest<super::ListPoliciesRequest>,
@@ -9661,7 +9660,7 @@ pub mod policy_service_server {
             tonic::Response<super::GetPolicyResponse>,
             tonic::Status,
         >;
-        /// Lists the revisions of a tenant's policy, newest first, without texts.
+        /// Lists the revisions of a tenant's policy, newest first, without texts, and when its own was taken back.
         async fn list_policies(
             &self,
             request: tonic::Request<super::ListPoliciesRequest>,

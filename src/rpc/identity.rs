@@ -367,7 +367,7 @@ pub(super) fn admit(identity: &Identity, path: &str) -> Result<(), Failure> {
                 "a vote needs a reviewer's token, or the Unix socket while there are no tokens"
             }
             (_, Standing::Loopback) => "this needs an operator's token, or the Unix socket",
-            _ => "the credential's role does not allow this",
+            _ => return Err(Failure::new(ErrorCode::NotPermitted, not_for(identity, need))),
         };
         return Err(Failure::new(ErrorCode::NotPermitted, message));
     }
@@ -376,6 +376,26 @@ pub(super) fn admit(identity: &Identity, path: &str) -> Result<(), Failure> {
         return Err(Failure::new(ErrorCode::NotPermitted, message));
     }
     Ok(())
+}
+
+/// Why a token is not good for something, and which one would be.
+fn not_for(identity: &Identity, need: Need) -> String {
+    let wanted = match need {
+        Need::Known => "any token",
+        Need::Gateway => "a gateway's or an operator's token",
+        Need::Read => "a reviewer's, an operator's or an auditor's token",
+        Need::ReviewWork => "a reviewer's or an operator's token",
+        Need::Vote => "a reviewer's token",
+        Need::Import | Need::Lock | Need::Operate => "an operator's token",
+    };
+    let held = match identity.standing {
+        Standing::Token(Role::Gateway) => "a gateway's",
+        Standing::Token(Role::Reviewer) => "a reviewer's",
+        Standing::Token(Role::Operator) => "an operator's",
+        Standing::Token(Role::Auditor) => "an auditor's",
+        Standing::Unix(_) | Standing::Loopback => "none",
+    };
+    format!("this needs {wanted}, and this one is {held}")
 }
 
 /// Who sent a request that a service has at hand.
@@ -388,6 +408,37 @@ pub(super) fn identity_of<T>(request: &tonic::Request<T>) -> Result<Arc<Identity
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_token_that_is_needed_is_told() {
+        let gateway = Identity::without_token("gw".to_owned(), Standing::Token(Role::Gateway));
+        for need in [
+            Need::Known,
+            Need::Gateway,
+            Need::Import,
+            Need::Read,
+            Need::ReviewWork,
+            Need::Vote,
+            Need::Lock,
+            Need::Operate,
+        ] {
+            let told = not_for(&gateway, need);
+            for (role, name) in [
+                (Role::Gateway, "gateway's"),
+                (Role::Reviewer, "reviewer's"),
+                (Role::Operator, "operator's"),
+                (Role::Auditor, "auditor's"),
+            ] {
+                let holder = Identity::without_token(String::new(), Standing::Token(role));
+                let wanted = told.split_once(", and").map_or("", |(wanted, _)| wanted);
+                assert_eq!(
+                    wanted.contains(name) || wanted.contains("any token"),
+                    holder.may(need),
+                    "{need:?} {name}: {told}"
+                );
+            }
+        }
+    }
 
     fn token(role: Role, expires: Option<i64>) -> KnownToken {
         KnownToken {

@@ -10,7 +10,7 @@ use super::shared::{Shared, tenant_of};
 use super::status::Failure;
 use crate::decide::ingest::check_name;
 use crate::domain::hex::hex;
-use crate::domain::lock::{Lock, LockOrigin, LockScope, LockTarget, REASON_BYTES_MAX};
+use crate::domain::lock::{EVERY_SERVER, Lock, LockOrigin, LockScope, LockTarget, REASON_BYTES_MAX};
 use crate::domain::time::Timestamp;
 use crate::engine::{Interest, Lifting, Notice};
 use crate::projection::{KnownLock, State};
@@ -91,7 +91,12 @@ fn target(request: &v1::PlaceLockRequest) -> Result<LockTarget, Failure> {
     } else {
         request.target.clone()
     };
-    Ok(LockTarget { tenant: tenant.to_owned(), scope, target, server: request.server.clone() })
+    // Who stops a tool without naming its server means the tool.
+    let server = match request.server.as_str() {
+        "" if scope == LockScope::Tool => EVERY_SERVER,
+        named => named,
+    };
+    Ok(LockTarget { tenant: tenant.to_owned(), scope, target, server: server.to_owned() })
 }
 
 /// Lifts a lock.

@@ -24,6 +24,7 @@ mod events;
 mod explain;
 mod feed;
 mod gateway;
+mod granted;
 mod identity;
 pub mod inside;
 mod intake;

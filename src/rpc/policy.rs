@@ -3,6 +3,7 @@
 use super::convert::call::{Intake, admit};
 use super::convert::policy as convert;
 use super::convert::{micros, timestamp};
+use super::granted::{grant_at, holding};
 use super::identity::identity_of;
 use super::page::{Tokens, size};
 use super::policy_history::{self, BacktestStream};
@@ -64,7 +65,11 @@ impl Policies {
         };
         let mut policies = Vec::new();
         for revision in shown {
-            policies.extend(adopted_at(&self.shared, &tenant, revision, false).await?);
+            let found = match adopted_at(&self.shared, &tenant, revision, false).await? {
+                None => withdrawn_at(&self.shared, &tenant, revision).await?,
+                adopted => adopted,
+            };
+            policies.extend(found);
         }
         Ok(v1::ListPoliciesResponse { policies, next_page_token })
     }
@@ -211,16 +216,7 @@ impl Policies {
         let page = size(std::mem::take(&mut request.page_size), PAGE.0, PAGE.1);
         let tokens = Tokens::new(self.shared.engine.key(&tenant), "grants", &request);
         let skip = if token.is_empty() { 0 } else { tokens.open_number("page_token", &token)? };
-        let (name, now) = (tenant.clone(), self.shared.engine.now());
-        let mut held = self
-            .shared
-            .engine
-            .ask(&tenant, move |state| {
-                let grants = state.tenant(&name).into_iter().flat_map(|tenant| tenant.policies.grants());
-                let holding = grants.filter(|(_, grant)| grant.expires.is_none_or(|expires| expires > now));
-                holding.map(|(_, grant)| grant.clone()).collect::<Vec<_>>()
-            })
-            .await?;
+        let mut held = holding(&self.shared, &tenant).await?;
         held.sort_by_key(|grant| (grant.expires.unwrap_or(Timestamp::from_micros(i64::MAX)), grant.position));
         let skip = usize::try_from(skip).unwrap_or(usize::MAX);
         let mut grants = Vec::new();
@@ -328,17 +324,19 @@ async fn adopted_at(
     }))
 }
 
-async fn grant_at(
+/// The taking back of a tenant's own policy, as lists show it.
+async fn withdrawn_at(
     shared: &Arc<Shared>,
     tenant: &str,
     at: Position,
-) -> Result<Option<(RuleAccepted, Timestamp)>, Failure> {
+) -> Result<Option<v1::Policy>, Failure> {
     let name = tenant.to_owned();
     let found = shared.read(move |engine| engine.log_events(&name, at, 1, EventView::Basic)).await?;
-    Ok(found.into_iter().next().and_then(|event| {
+    let event = found.into_iter().next().filter(|event| event.recorded.position == at);
+    Ok(event.and_then(|event| {
         let when = event.recorded.record.receive_time;
         match event.recorded.record.event {
-            Event::RuleAccepted(grant) => Some((grant, when)),
+            Event::PolicyWithdrawn(event) => Some(convert::withdrawal(event, when, at.get())),
             _ => None,
         }
     }))

@@ -2,8 +2,9 @@
 
 use super::convert::decision::core;
 use super::convert::{key_of_stream, micros};
+use super::granted::with_grants;
 use super::page::{Tokens, size};
-use super::policy::{PAGE, check_text, current_policy, named, parsed, suggestion};
+use super::policy::{PAGE, check_text, named, parsed, suggestion};
 use super::shared::Shared;
 use super::status::Failure;
 use crate::domain::time::{DAY_US, Timestamp};
@@ -143,8 +144,9 @@ pub(super) async fn coverage(
         return Err(Failure::invalid(faults));
     }
     let from = from.unwrap_or_else(|| shared.engine.now().plus_micros(-COVERAGE_US));
+    let policy = with_grants(shared, &tenant).await?;
     let range = HistoryRange { tenant, from: Some(from), to: None };
-    let found = shared.read(move |engine| engine.coverage(&range)).await?;
+    let found = shared.read(move |engine| engine.coverage(&range, &policy)).await?;
     let most = size(request.unmatched_max, UNMATCHED.0, UNMATCHED.1);
     let unmatched = found.unmatched.into_iter().take(most).map(|kind| v1::UnmatchedCalls {
         server: kind.server,
@@ -165,7 +167,7 @@ pub(super) async fn coverage(
 
 /// Rules that the last 30 days give ground for.
 pub(super) async fn suggestions(shared: &Arc<Shared>, tenant: &str) -> Result<Vec<Suggestion>, Failure> {
-    let policy = current_policy(shared, tenant).await?;
+    let policy = with_grants(shared, tenant).await?;
     let from = shared.engine.now().plus_micros(-SUGGESTIONS_US);
     let range = HistoryRange { tenant: tenant.to_owned(), from: Some(from), to: None };
     shared.read(move |engine| engine.suggestions(&range, &policy)).await

@@ -96,9 +96,10 @@ fn an_approval_is_remembered_and_taken_back() {
 fn a_person_at_a_terminal_approves() {
     let place = Place::new();
     let daemon = place.serve(&[]);
-    place.run(&MIGRATION).exits(4);
+    let ran = place.run(&MIGRATION).exits(4);
     let list = place.run(&["--json", "review", "list"]).exits(0).json();
     let id = list[0]["review_id"].as_str().unwrap().to_owned();
+    ran.says(&format!("review {id} waits for people"));
     place.run(&["review", "list"]).exits(0).says(&id).says("then denied").says("run_database_migration");
     place
         .run(&["review", "show", &id])
@@ -112,6 +113,7 @@ fn a_person_at_a_terminal_approves() {
         .run(&["review", "approve", &id, "--yes", "-m", "maintenance window"])
         .exits(0)
         .says("is approved (1/1)");
+    place.run(&["review", "approve", &id, "--yes"]).exits(0).says("had been cast before; it counts once");
     place.run(&MIGRATION).exits(0).says("approved this very call");
     let all = place.run(&["--json", "review", "list", "--all"]).exits(0).json();
     assert_eq!(all[0]["state"], "used", "{all}");
@@ -167,6 +169,37 @@ fn walk(dir: &std::path::Path) -> Vec<u8> {
         }
     }
     bytes
+}
+
+/// In a hurry nobody copies 32 digits, or looks up in which tenant a session is.
+#[test]
+fn a_session_is_locked_by_what_is_on_the_screen() {
+    let place = Place::new();
+    let daemon = place.serve(&[]);
+    let ask = |id: &str| {
+        let args =
+            ["evaluate", "--tool", "get_logs", "--principal", "a", "--tenant", "acme", "--session", "run-7"];
+        place.run(&[&args[..], &["--call-id", id]].concat())
+    };
+    ask("c-1").exits(0);
+    let sessions = place.run(&["--json", "sessions", "list"]).exits(0).json();
+    let key = sessions[0]["session_key"].as_str().unwrap().to_owned();
+    for (number, name) in [&key[..12], "run-7", &key].into_iter().enumerate() {
+        let lock = ["--json", "lock", "session", name, "--reason", "drill"];
+        let lock = place.run(&lock).exits(0).json();
+        assert_eq!(lock["lock"]["covers"], format!("session {key} in tenant acme"));
+        ask(&format!("d-{number}")).exits(3).says("a lock covers its session");
+        let id = lock["lock"]["lock_id"].as_str().unwrap();
+        place.run(&["locks"]).exits(0).says("no end set");
+        place.run(&["unlock", id, "--reason", "over"]).exits(0);
+    }
+    place.run(&["lock", "session", "nosuch", "--reason", "drill"]).exits(1).says("not known");
+    let unseen = "0123456789abcdef".repeat(2);
+    place
+        .run(&["lock", "session", &unseen, "--reason", "drill"])
+        .exits(0)
+        .says("no session of this key has been seen");
+    assert_eq!(daemon.stop(), 0, "{}", place.log());
 }
 
 #[test]

@@ -21,6 +21,41 @@ fn evaluate(place: &Place, tenant: &str, id: &str, tool: &str, args: &str) -> Ra
     place.run(&[&call[..], &["--call-id", id, "--args", args]].concat())
 }
 
+/// Calls handed in as history are covered, and taken as ground, as the policy in force would decide them.
+#[test]
+fn recorded_calls_are_covered_by_the_policy_in_force() {
+    let place = Place::new();
+    let line = |index: u64, tool: &str| crate::support::line("one", index, tool) + "\n";
+    let text: String = (0..6)
+        .map(|index| line(index, "get_logs"))
+        .chain((6..12).map(|index| line(index, "send_money")))
+        .collect();
+    place.file("calls.jsonl", text);
+    let daemon = place.serve(&[]);
+    place.run(&["import", "calls.jsonl"]).exits(0);
+    let sessions = place.run(&["--json", "sessions", "list"]).exits(0).json();
+    let tenant = sessions[0]["tenant"].as_str().unwrap().to_owned();
+    let policy = |args: &[&str]| place.run(&[&["policy", "--tenant", &tenant, "--json"][..], args].concat());
+    let parts = |coverage: &serde_json::Value| {
+        ["allowed_by_rule", "allowed_by_default", "reviewed", "denied"]
+            .map(|name| coverage["parts"][name].as_u64())
+    };
+    let before = policy(&["coverage", "--since", "9000d"]).exits(0).json();
+    assert_eq!(parts(&before), [0, 6, 6, 0].map(Some), "{before}");
+    place.file(
+        "own.yaml",
+        "version: 1\nrules:\n  - {id: logs, tool: get_logs, effect: allow}\n  - {id: no, tool: send_money, effect: deny}\n",
+    );
+    policy(&["adopt", "own.yaml"]).exits(0);
+    let after = policy(&["coverage", "--since", "9000d"]).exits(0).json();
+    assert_eq!(
+        (parts(&after), after["unmatched"].as_array().map(Vec::len)),
+        ([6, 0, 0, 6].map(Some), Some(0)),
+        "{after}"
+    );
+    assert_eq!(daemon.stop(), 0, "{}", place.log());
+}
+
 /// What a file alone can tell, and what only a daemon knows: how many people can approve.
 #[test]
 fn approvers_are_counted_where_they_can_be() {
@@ -62,10 +97,17 @@ fn a_policy_is_explained_and_tested_without_a_daemon() {
     place
         .run(&[&explain[..], &[r#"{"env":"production"}"#]].concat())
         .exits(0)
-        .says("REVIEW  category critical")
+        .says("REVIEW  category critical: rule `deploy-production` says so")
         .says("rule `deploy-production` wins")
         .says("its condition does not hold: args.env == \"staging\"");
-    place.run(&[&explain[..], &["{"]].concat()).exits(1).says("--args");
+    place.run(&[&explain[..], &["{"]].concat()).exits(2).says("--args");
+    place.run(&[&explain[..], &["[1]"]].concat()).exits(2).says("give a JSON object");
+    place.run(&[&explain[..], &["{}", "--at", "tomorrow"]].concat()).exits(2).says("give a time");
+    place
+        .run(&["policy", "explain", "policy.yaml", "--tool", "update_config", "--args", r#"{"env":"prod"}"#])
+        .exits(0)
+        .says("category critical: its name says `update`, which is medium, and its arguments name production")
+        .says("no rule of the file names this tool");
     place.file(
         "examples.yaml",
         "- {tool: scale_replicas, expect: allow, rule: scale}\n- {tool: run_migration, expect: review}\n",
@@ -95,7 +137,15 @@ fn a_policy_is_tried_adopted_and_taken_back() {
     policy(&["coverage"]).exits(0).says("8 calls").says("scale_replicas");
     let found = policy(&["suggest", "--json"]).exits(0).json();
     let id = found[0]["id"].as_str().unwrap().to_owned();
-    policy(&["suggest", "--accept", &id, "--ttl", "1d"]).exits(0).says("holds now");
+    let why = found[0]["why"].as_str().unwrap();
+    assert!(why.contains("called 8 times") && !why.contains("in 0 sessions"), "{why}");
+    policy(&["suggest", "--accept", &id, "--ttl", "1d"])
+        .exits(0)
+        .says("holds now")
+        .says("\n    tool: 'scale_replicas'");
+    policy(&["suggest"]).exits(0).says("gives no ground for a rule that it does not have");
+    policy(&["coverage", "--since", "yesterday"]).exits(2).says("7d");
+    place.run(&["policy", "coverage"]).exits(0).says("0 calls of tenant default in this time");
     evaluate(&place, "acme", "d-1", "scale_replicas", r#"{"service":"api","count":3}"#).exits(0);
 
     policy(&["withdraw"]).exits(1).says("not known");
@@ -105,6 +155,22 @@ fn a_policy_is_tried_adopted_and_taken_back() {
     policy(&["withdraw", "--base", "1"]).exits(1).says("not at 1 any more");
     policy(&["withdraw", "--comment", "the trial is over"]).exits(0).says("the one for every tenant");
     policy(&["show"]).exits(0).says("the built-in policy");
+    let listed = policy(&["show", "--list", "--json"]).exits(0).json();
+    let told = |number: usize| {
+        let one = &listed[number];
+        (
+            one["withdrawn"].as_bool(),
+            one["current"].as_bool(),
+            one["tenant"].as_str(),
+            one["comment"].as_str(),
+        )
+    };
+    assert_eq!(told(0), (Some(true), Some(false), Some("acme"), Some("the trial is over")));
+    assert_eq!(told(1), (Some(false), Some(false), Some("acme"), Some("a trial")));
+    assert_eq!(told(2), (Some(false), Some(true), Some(""), Some("")));
+    policy(&["show", "--list"]).exits(0).says("withdrawn").says("in force").says("every tenant");
+    let withdrawal = listed[0]["position"].to_string();
+    policy(&["show", &withdrawal]).exits(1).says("not known");
     evaluate(&place, "acme", "d-3", "scale_replicas", r#"{"service":"db","count":9}"#).exits(4);
     evaluate(&place, "acme", "d-4", "scale_replicas", r#"{"service":"api","count":3}"#)
         .exits(0)

@@ -64,6 +64,21 @@ async fn a_lock_stops_what_it_covers() {
         let free = ask(&mut gateway, look(&format!("f-{number}"))).await;
         assert_ne!(says(&free).1, code, "{free:?}");
     }
+    // Without a server a tool is stopped wherever it is.
+    let anywhere =
+        control.place_lock(lock(LockScope::Tool, "get_logs")).await.unwrap().into_inner().lock.unwrap();
+    assert_eq!(anywhere.server, "*");
+    for (number, server) in ["", "k8s", "other"].into_iter().enumerate() {
+        let asked = v1::ToolCall {
+            server: server.to_owned(),
+            ..call_of("anywhere", &format!("a-{number}"), "get_logs", "{}")
+        };
+        assert_eq!(
+            says(&ask(&mut gateway, asked).await),
+            (Verdict::Deny, ReasonCode::ToolLocked),
+            "{server:?}"
+        );
+    }
     let unknown = v1::LiftLockRequest { lock_id: "lk_none".to_owned(), reason: "x".to_owned() };
     assert_eq!(refusal(control.lift_lock(unknown).await).0, Code::NotFound);
     for bad in [

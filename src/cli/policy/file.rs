@@ -5,10 +5,11 @@ use crate::cli::client::connect_if_there;
 use crate::cli::output::{Output, table};
 use crate::clock::Clock;
 use crate::detector::sentence::shown;
+use crate::domain::json::Json;
 use crate::domain::time::Timestamp;
 use crate::policy::examples::{self, Example};
 use crate::policy::{self, Considered, Fault, Match, Outcome, Policy, Rule, Surroundings};
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -28,11 +29,11 @@ pub(in crate::cli) struct ExplainArgs {
     #[arg(long = "principal", default_value = "user:example")]
     chain: Vec<String>,
     /// The arguments, a JSON object.
-    #[arg(long, default_value = "{}")]
+    #[arg(long, default_value = "{}", value_parser = object)]
     args: String,
     /// When the call is made, RFC 3339; now if absent.
-    #[arg(long)]
-    at: Option<String>,
+    #[arg(long, value_parser = instant)]
+    at: Option<Timestamp>,
     /// The risk to assume, 0 to 100; that of the category if absent.
     #[arg(long, value_parser = clap::value_parser!(u8).range(0..=100))]
     risk: Option<u8>,
@@ -137,12 +138,8 @@ pub(super) fn explain(args: &ExplainArgs, global: &Global, output: &Output) -> R
         Ok(policy) => policy,
         Err(code) => return Ok(code),
     };
-    let at = match &args.at {
-        Some(text) => Timestamp::parse(text)
-            .ok_or_else(|| anyhow!("--at {text} is no time such as 2026-11-17T03:12:00Z"))?,
-        None => now(),
-    };
-    crate::domain::json::Json::parse(args.args.as_bytes()).map_err(|fault| anyhow!("--args: {fault}"))?;
+    let at = args.at.unwrap_or_else(now);
+    let category = examples::category_of(&policy, &args.tool, &args.server, args.args.as_bytes());
     let example = Example {
         tool: args.tool.clone(),
         server: args.server.clone(),
@@ -161,6 +158,7 @@ pub(super) fn explain(args: &ExplainArgs, global: &Global, output: &Output) -> R
             "verdict": outcome.effect.verdict().to_string(),
             "rule": outcome.rule.map(|rule| rule.id.clone()),
             "category": outcome.category,
+            "category_because": why_category(outcome, &category),
             "reason": reason(outcome),
             "considered": rules,
         });
@@ -169,11 +167,38 @@ pub(super) fn explain(args: &ExplainArgs, global: &Global, output: &Output) -> R
                 .iter()
                 .map(|one| [one.rule.id.clone(), one.rule.line.to_string(), shown(&one.principal), why(one)]);
             let rows = table(["RULE", "LINE", "FOR", "WHAT BECAME OF IT"], rows);
+            let rows = if considered.is_empty() {
+                "no rule of the file names this tool, server and chain".to_owned()
+            } else {
+                rows
+            };
             let verdict = outcome.effect.verdict().to_string().to_uppercase();
-            format!("{verdict}  category {}\n{}\n{rows}", outcome.category, reason(outcome))
+            let why = why_category(outcome, &category);
+            format!("{verdict}  category {}: {}\n{}\n{rows}", outcome.category, shown(&why), reason(outcome))
         })
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where the category comes from.
+fn why_category(outcome: &Outcome<'_>, inferred: &str) -> String {
+    match outcome.rule.filter(|rule| rule.risk.is_some()) {
+        Some(rule) => format!("rule `{}` says so", rule.id),
+        None => inferred.to_owned(),
+    }
+}
+
+/// Arguments of a call: a JSON object, read as strictly as a call's.
+fn object(text: &str) -> Result<String, String> {
+    match Json::parse(text.as_bytes()) {
+        Ok(Json::Object(_)) => Ok(text.to_owned()),
+        Ok(_) => Err("give a JSON object such as {\"env\":\"staging\"}".to_owned()),
+        Err(fault) => Err(fault.to_string()),
+    }
+}
+
+fn instant(text: &str) -> Result<Timestamp, String> {
+    Timestamp::parse(text).ok_or_else(|| "give a time such as 2026-11-17T03:12:00Z".to_owned())
 }
 
 /// Why this is the outcome, in one sentence.

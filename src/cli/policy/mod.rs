@@ -2,6 +2,7 @@
 //! and looks at what they do.
 
 mod file;
+mod history;
 mod remote;
 
 use super::Global;

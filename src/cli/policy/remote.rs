@@ -1,13 +1,14 @@
 //! What a daemon does with policies: adopt, backtest, coverage, suggestions, grants.
 
+use super::history;
 use crate::cli::Global;
 use crate::cli::client::{Channel, Connection, Otherwise, connect, refused};
 use crate::cli::output::{Output, table};
+use crate::cli::review::time_of;
 use crate::detector::sentence::shown;
 use crate::domain::time::Timestamp;
 use crate::policy::{Fault, Severity};
 use crate::proto::v1;
-use crate::proto::v1::backtest_policy_response::Step;
 use crate::proto::v1::policy_service_client::PolicyServiceClient;
 use anyhow::{Context, Result, anyhow};
 use serde_json::{Value, json};
@@ -50,7 +51,7 @@ pub(in crate::cli) enum Asked {
         /// The file.
         file: PathBuf,
         /// Only calls from then on: 7d, 24h, or a time.
-        #[arg(long)]
+        #[arg(long, value_parser = moment)]
         since: Option<String>,
         /// Examples to show.
         #[arg(long, default_value_t = 10)]
@@ -59,7 +60,7 @@ pub(in crate::cli) enum Asked {
     /// Show how much of the traffic is allowed by rule, by default, reviewed and denied.
     Coverage {
         /// Only calls from then on: 7d (the default), 24h, or a time.
-        #[arg(long)]
+        #[arg(long, value_parser = moment)]
         since: Option<String>,
     },
     /// Propose whitelist rules from history.
@@ -68,7 +69,7 @@ pub(in crate::cli) enum Asked {
         #[arg(long, value_name = "ID")]
         accept: Option<String>,
         /// How long an accepted suggestion holds, such as 30d; until it is revoked if absent.
-        #[arg(long, value_name = "DURATION")]
+        #[arg(long, value_name = "DURATION", value_parser = span)]
         ttl: Option<String>,
         /// Why it is accepted.
         #[arg(long, default_value = "")]
@@ -104,30 +105,46 @@ async fn ask(asked: Asked, tenant: &str, connection: &Connection, output: &Outpu
         Asked::Withdraw { comment, base } => withdraw(&mut client, tenant, comment, base, output).await,
         Asked::Show { revision, list } => show(&mut client, tenant, revision, list, output).await,
         Asked::Backtest { file, since, examples } => {
-            backtest(&mut client, tenant, &file, since, examples, output).await
+            history::backtest(&mut client, tenant, &file, since, examples, output).await
         }
-        Asked::Coverage { since } => coverage(&mut client, tenant, since, output).await,
+        Asked::Coverage { since } => history::coverage(&mut client, tenant, since, output).await,
         Asked::Suggest { accept: Some(id), ttl, comment } => {
-            accept(&mut client, tenant, id, ttl, comment, output).await
+            history::accept(&mut client, tenant, id, ttl, comment, output).await
         }
-        Asked::Suggest { .. } => suggest(&mut client, tenant, output).await,
-        Asked::Grants { revoke: Some(id), reason } => revoke(&mut client, tenant, id, reason, output).await,
-        Asked::Grants { .. } => grants(&mut client, tenant, output).await,
+        Asked::Suggest { .. } => history::suggest(&mut client, tenant, output).await,
+        Asked::Grants { revoke: Some(id), reason } => {
+            history::revoke(&mut client, tenant, id, reason, output).await
+        }
+        Asked::Grants { .. } => history::grants(&mut client, tenant, output).await,
     }
 }
 
-fn read(path: &Path) -> Result<String> {
+pub(super) fn read(path: &Path) -> Result<String> {
     std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-fn proto_time(at: Timestamp) -> prost_types::Timestamp {
+pub(super) fn proto_time(at: Timestamp) -> prost_types::Timestamp {
     let micros = at.as_micros();
     let nanos = i32::try_from(micros.rem_euclid(1_000_000) * 1_000).unwrap_or(0);
     prost_types::Timestamp { seconds: micros.div_euclid(1_000_000), nanos }
 }
 
+/// Refuses what is neither a duration nor a time.
+fn moment(text: &str) -> Result<String, String> {
+    let is_one = crate::policy::duration(text).is_some() || Timestamp::parse(text).is_some();
+    is_one
+        .then(|| text.to_owned())
+        .ok_or_else(|| "give a duration such as 7d, or a time such as 2026-11-17T03:12:00Z".to_owned())
+}
+
+fn span(text: &str) -> Result<String, String> {
+    crate::policy::duration(text)
+        .map(|_| text.to_owned())
+        .ok_or_else(|| "give a duration such as 30d".to_owned())
+}
+
 /// A time, or a duration before now.
-fn since(text: Option<String>) -> Result<Option<prost_types::Timestamp>> {
+pub(super) fn since(text: Option<String>) -> Result<Option<prost_types::Timestamp>> {
     let Some(text) = text else { return Ok(None) };
     let ago =
         crate::policy::duration(&text).map(|span| crate::clock::Clock::system().now().plus_micros(-span));
@@ -217,17 +234,14 @@ async fn show(
         let request =
             v1::ListPoliciesRequest { tenant: tenant.to_owned(), page_size: 1_000, ..Default::default() };
         let found = client.list_policies(request).await.map_err(|status| refused(&status))?.into_inner();
-        let told: Vec<Value> = found
-            .policies
-            .iter()
-            .map(|one| json!({ "revision": one.revision, "rules": one.rules, "actor": one.actor, "comment": one.comment }))
-            .collect();
-        output.result(&told, || {
-            let rows = found.policies.iter().map(|one| {
-                [one.revision.clone(), one.rules.to_string(), shown(&one.actor), shown(&one.comment)]
-            });
-            table(["REVISION", "RULES", "BY", "COMMENT"], rows)
-        })?;
+        let request = v1::GetPolicyRequest { tenant: tenant.to_owned(), ..Default::default() };
+        let current = match client.get_policy(request).await {
+            Ok(current) => current.into_inner().policy.map(|policy| policy.revision),
+            // Nobody has adopted one.
+            Err(status) if status.code() == tonic::Code::NotFound => None,
+            Err(status) => return Err(refused(&status)),
+        };
+        revisions(&found.policies, current.as_deref(), output)?;
         return Ok(ExitCode::SUCCESS);
     }
     let request = v1::GetPolicyRequest { tenant: tenant.to_owned(), revision: revision.unwrap_or_default() };
@@ -244,215 +258,36 @@ async fn show(
     Ok(ExitCode::SUCCESS)
 }
 
-fn verdict(number: i32) -> &'static str {
-    match v1::Verdict::try_from(number) {
-        Ok(v1::Verdict::Allow) => "allow",
-        Ok(v1::Verdict::Review) => "review",
-        Ok(v1::Verdict::Deny) => "deny",
-        _ => "?",
-    }
-}
-
-async fn backtest(
-    client: &mut PolicyServiceClient<Channel>,
-    tenant: &str,
-    file: &Path,
-    from: Option<String>,
-    examples_max: u32,
-    output: &Output,
-) -> Result<ExitCode> {
-    let request = v1::BacktestPolicyRequest {
-        tenant: tenant.to_owned(),
-        text: read(file)?,
-        from_time: since(from)?,
-        to_time: None,
-        examples_max,
+/// The history of a tenant's policy.
+fn revisions(policies: &[v1::Policy], current: Option<&str>, output: &Output) -> Result<()> {
+    let is_current = |one: &v1::Policy| !one.withdrawn && current == Some(one.revision.as_str());
+    let json = |one: &v1::Policy| {
+        json!({
+            "revision": one.revision,
+            "position": one.position,
+            "time": time_of(one.adopt_time.as_ref()),
+            "tenant": one.tenant,
+            "rules": one.rules,
+            "actor": one.actor,
+            "comment": one.comment,
+            "withdrawn": one.withdrawn,
+            "current": is_current(one),
+        })
     };
-    let mut stream = client.backtest_policy(request).await.map_err(|status| refused(&status))?.into_inner();
-    let (mut examples, mut summary) = (Vec::new(), None);
-    let mut bar: Option<Output> = None;
-    while let Some(message) = stream.message().await.map_err(|status| refused(&status))? {
-        match message.step {
-            Some(Step::Progress(step)) => {
-                let bar =
-                    bar.get_or_insert_with(|| output.with_progress(step.end_position, "records", false));
-                bar.progress(step.position);
-            }
-            Some(Step::Example(call)) => examples.push(call),
-            Some(Step::Summary(found)) => summary = Some(found),
-            None => {}
-        }
-    }
-    if let Some(bar) = bar {
-        bar.progress_done();
-    }
-    let found = summary.ok_or_else(|| anyhow!("the daemon ended the backtest without a summary"))?;
-    let changes: Vec<Value> = found
-        .changes
-        .iter()
-        .map(|one| json!({ "rule": one.rule_id, "from": verdict(one.from), "to": verdict(one.to), "calls": one.calls, "examples": one.example_call_ids }))
-        .collect();
-    let shown_examples: Vec<Value> = examples
-        .iter()
-        .map(|one| json!({ "call_id": one.call_id, "position": one.position, "difference": one.difference }))
-        .collect();
-    let result = json!({
-        "calls": found.calls,
-        "reviews_per_day_before": found.reviews_per_day_before,
-        "reviews_per_day_after": found.reviews_per_day_after,
-        "denied_now_allowed": found.denied_now_allowed,
-        "changes": changes,
-        "examples": shown_examples,
-    });
-    output.result(&result, || {
-        let rows = found.changes.iter().map(|one| {
-            let rule = if one.rule_id.is_empty() { "(default)".to_owned() } else { shown(&one.rule_id) };
-            [rule, verdict(one.from).to_owned(), verdict(one.to).to_owned(), one.calls.to_string()]
-        });
-        let mut text = format!(
-            "{} calls decided again; reviews a day {:.1} before, {:.1} after; denied and now allowed: {}\n{}",
-            found.calls,
-            found.reviews_per_day_before,
-            found.reviews_per_day_after,
-            found.denied_now_allowed,
-            table(["RULE", "WAS", "WOULD BE", "CALLS"], rows)
-        );
-        for one in &examples {
-            text.push_str(&format!(
-                "\n{} at {}: {}",
-                shown(&one.call_id),
-                one.position,
-                shown(&one.difference)
-            ));
-        }
-        text
-    })?;
-    Ok(ExitCode::SUCCESS)
-}
-
-async fn coverage(
-    client: &mut PolicyServiceClient<Channel>,
-    tenant: &str,
-    from: Option<String>,
-    output: &Output,
-) -> Result<ExitCode> {
-    let request =
-        v1::GetCoverageRequest { tenant: tenant.to_owned(), from_time: since(from)?, unmatched_max: 20 };
-    let found = client.get_coverage(request).await.map_err(|status| refused(&status))?.into_inner();
-    let parts = [
-        ("allowed by rule", found.calls_allowed_by_rule),
-        ("allowed by default", found.calls_allowed_by_default),
-        ("reviewed", found.calls_reviewed),
-        ("denied", found.calls_denied),
-    ];
-    let unmatched: Vec<Value> = found
-        .unmatched
-        .iter()
-        .map(|one| json!({ "server": one.server, "tool": one.tool, "calls": one.calls, "sessions": one.sessions }))
-        .collect();
-    let sums: serde_json::Map<String, Value> =
-        parts.iter().map(|(name, calls)| (name.replace(' ', "_"), json!(calls))).collect();
-    output.result(&json!({ "calls": found.calls, "parts": sums, "unmatched": unmatched }), || {
-        let share = |calls: u64| format!("{:.1} %", 100.0 * calls as f64 / found.calls.max(1) as f64);
-        let rows = parts.iter().map(|(name, calls)| [(*name).to_owned(), calls.to_string(), share(*calls)]);
-        let kinds = found.unmatched.iter().map(|one| {
-            [shown(&one.server), shown(&one.tool), one.calls.to_string(), one.sessions.to_string()]
-        });
-        format!(
-            "{} calls\n{}\nmost frequent calls that match no rule\n{}",
-            found.calls,
-            table(["", "CALLS", "SHARE"], rows),
-            table(["SERVER", "TOOL", "CALLS", "SESSIONS"], kinds)
-        )
-    })?;
-    Ok(ExitCode::SUCCESS)
-}
-
-async fn suggest(
-    client: &mut PolicyServiceClient<Channel>,
-    tenant: &str,
-    output: &Output,
-) -> Result<ExitCode> {
-    let request =
-        v1::ListSuggestionsRequest { tenant: tenant.to_owned(), page_size: 20, ..Default::default() };
-    let found = client.list_suggestions(request).await.map_err(|status| refused(&status))?.into_inner();
-    let told: Vec<Value> = found
-        .suggestions
-        .iter()
-        .map(|one| json!({ "id": one.suggestion_id, "rule": one.rule_text, "why": one.sentence, "widened": one.widened_pointers }))
-        .collect();
+    let told: Vec<Value> = policies.iter().map(json).collect();
     output.result(&told, || {
-        if found.suggestions.is_empty() {
-            return "history gives no ground for a rule".to_owned();
-        }
-        let one = |one: &v1::Suggestion| {
-            let rule: String = one.rule_text.lines().map(|line| format!("    {}\n", shown(line))).collect();
-            format!("{}\n  {}\n{rule}", one.suggestion_id, shown(&one.sentence))
-        };
-        found.suggestions.iter().map(one).collect()
-    })?;
-    Ok(ExitCode::SUCCESS)
-}
-
-async fn accept(
-    client: &mut PolicyServiceClient<Channel>,
-    tenant: &str,
-    suggestion_id: String,
-    ttl: Option<String>,
-    comment: String,
-    output: &Output,
-) -> Result<ExitCode> {
-    let expire_time = match ttl {
-        None => None,
-        Some(text) => {
-            let span = crate::policy::duration(&text)
-                .ok_or_else(|| anyhow!("--ttl {text} is no duration such as 30d"))?;
-            Some(proto_time(crate::clock::Clock::system().now().plus_micros(span)))
-        }
-    };
-    let request =
-        v1::AcceptSuggestionRequest { tenant: tenant.to_owned(), suggestion_id, expire_time, comment };
-    let accepted = client.accept_suggestion(request).await.map_err(|status| refused(&status))?.into_inner();
-    let grant = accepted.grant.unwrap_or_default();
-    output.result(&json!({ "grant": grant.grant_id, "rule": grant.rule_text }), || {
-        format!("{} holds now\n{}", grant.grant_id, shown(&grant.rule_text))
-    })?;
-    Ok(ExitCode::SUCCESS)
-}
-
-async fn grants(
-    client: &mut PolicyServiceClient<Channel>,
-    tenant: &str,
-    output: &Output,
-) -> Result<ExitCode> {
-    let request = v1::ListGrantsRequest { tenant: tenant.to_owned(), page_size: 1_000, ..Default::default() };
-    let found = client.list_grants(request).await.map_err(|status| refused(&status))?.into_inner();
-    let told: Vec<Value> = found
-        .grants
-        .iter()
-        .map(|one| json!({ "id": one.grant_id, "rule": one.rule_text, "by": one.actor, "uses": one.uses }))
-        .collect();
-    output.result(&told, || {
-        let rows = found.grants.iter().map(|one| {
-            let rule: Vec<&str> = one.rule_text.lines().collect();
-            [one.grant_id.clone(), shown(&rule.join("; ")), shown(&one.actor), one.uses.to_string()]
+        let rows = policies.iter().map(|one| {
+            let what = match one.withdrawn {
+                true => "withdrawn",
+                false if is_current(one) => "in force",
+                false => "",
+            };
+            let rules = if one.withdrawn { "-".to_owned() } else { one.rules.to_string() };
+            let of = if one.tenant.is_empty() { "every tenant".to_owned() } else { shown(&one.tenant) };
+            let at = time_of(one.adopt_time.as_ref());
+            let (by, comment) = (shown(&one.actor), shown(&one.comment));
+            [one.position.to_string(), at, of, rules, what.to_owned(), by, comment]
         });
-        table(["GRANT", "RULE", "BY", "USES"], rows)
-    })?;
-    Ok(ExitCode::SUCCESS)
-}
-
-async fn revoke(
-    client: &mut PolicyServiceClient<Channel>,
-    tenant: &str,
-    grant_id: String,
-    reason: String,
-    output: &Output,
-) -> Result<ExitCode> {
-    let request = v1::RevokeGrantRequest { tenant: tenant.to_owned(), grant_id: grant_id.clone(), reason };
-    let revoked = client.revoke_grant(request).await.map_err(|status| refused(&status))?.into_inner();
-    output.result(&json!({ "revoked": grant_id, "position": revoked.position }), || {
-        format!("{} holds no more", shown(&grant_id))
-    })?;
-    Ok(ExitCode::SUCCESS)
+        table(["REVISION", "WHEN", "FOR", "RULES", "", "BY", "COMMENT"], rows)
+    })
 }

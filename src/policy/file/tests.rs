@@ -63,8 +63,52 @@ fn a_rule_for_everything_must_be_acknowledged() {
         faults(&rule(", acknowledge: true")),
         ["3:5: warning: rule `all`: allows every tool, critical ones too"]
     );
-    assert_eq!(faults(&rule(", risk: low")), [""; 0]);
     assert_eq!(faults(&rule(", server: docs")), [""; 0]);
+    assert_eq!(faults(&rule(", when: session.calls < 3")), [""; 0]);
+    // However it is written.
+    let other = |tool: &str, more: &str| rule(more).replace("'*'", &format!("'{tool}'"));
+    for (tool, more) in [
+        ("*", ", risk: low"),
+        ("?*", ""),
+        ("**", ", risk: medium"),
+        ("{get_*,*}", ""),
+        ("*", ", when: 'true'"),
+    ] {
+        let told = faults(&other(tool, more));
+        assert!(
+            matches!(&told[..], [one] if one.contains("allows every tool, critical ones too")),
+            "{told:?}"
+        );
+        let told = faults(&other(tool, &format!("{more}, acknowledge: true")));
+        assert!(told.iter().all(|one| one.contains("warning")), "{told:?}");
+    }
+    for tool in ["get_*", "*_*", "[a-z]*"] {
+        assert_eq!(faults(&other(tool, "")), [""; 0], "{tool}");
+    }
+    assert!(
+        parse(&rule(", risk: low"), Mode::Enforce, Timestamp::from_micros(0)).is_ok(),
+        "one in force goes on"
+    );
+}
+
+#[test]
+fn consent_by_silence_is_refused_where_it_never_holds() {
+    let rule = |risk: &str| {
+        format!(
+            "version: 1\nrules:\n  - {{id: r, tool: x, effect: review{risk}, timeout: {{after: 5m, then: approve}}}}\n"
+        )
+    };
+    for risk in ["high", "critical"] {
+        let [told] = &faults(&rule(&format!(", risk: {risk}")))[..] else { panic!("one fault") };
+        assert!(told.contains("silence approves low and medium calls only") && told.contains(risk), "{told}");
+    }
+    for risk in ["", ", risk: low", ", risk: medium"] {
+        assert_eq!(faults(&rule(risk)), [""; 0], "{risk}");
+    }
+    // Said of all categories it is a warning: low and medium are meant.
+    let all = "version: 1\nreview: {timeout: {after: 5m, then: approve}}\nrules:\n  - {id: r, tool: x, effect: review, risk: high, approvers: 1}\n";
+    let [told] = &faults(all)[..] else { panic!("one warning") };
+    assert!(told.contains("warning") && told.contains("denied when nobody answers"), "{told}");
 }
 
 #[test]

@@ -7,11 +7,12 @@ use crate::domain::risk::{Capabilities, RiskCategory};
 struct History {
     suggester: Suggester,
     calls: u32,
+    enforced: bool,
 }
 
 impl History {
     fn new() -> Self {
-        Self { suggester: Suggester::default(), calls: 0 }
+        Self { suggester: Suggester::default(), calls: 0, enforced: true }
     }
 
     fn call(&mut self, tool: &str, arguments: &str, verdict: Verdict) -> CallKey {
@@ -49,7 +50,7 @@ impl History {
         let score = |detector| Score { detector, raw: None, surprise: 0, evidence: Evidence::None };
         let decision = Decision {
             verdict,
-            enforced: true,
+            enforced: self.enforced,
             reason: Reason::CategoryDefault,
             rule_id: String::new(),
             category: RiskCategory::Medium,
@@ -71,7 +72,7 @@ impl History {
             policy_revision: Position::ZERO,
             scoring_version: 1,
         };
-        self.suggester.decided(stream, key, &proposed, &decided, arguments.as_bytes());
+        self.suggester.decided(stream, key, &proposed, &decided, arguments.as_bytes(), true);
         key
     }
 
@@ -137,6 +138,37 @@ fn too_little_is_no_ground() {
         history.call("get", "{}", Verdict::Allow);
     }
     assert_eq!(history.suggester.suggestions(), []);
+}
+
+/// In observe mode, and in history that was handed in, calls ran without anybody being asked.
+#[test]
+fn what_ran_unasked_is_said_to_have() {
+    let mut history = History::new();
+    history.enforced = false;
+    for count in 0..6 {
+        history.call("scale", &format!(r#"{{"service":"api","note":"{count}"}}"#), Verdict::Review);
+    }
+    let found = history.suggester.suggestions();
+    let one = &found[0];
+    assert_eq!((one.calls, one.sessions, one.reviewed, one.approved), (6, 3, 6, 0));
+    assert_eq!(
+        one.sentence,
+        "scale was called 6 times by agent:ops in 3 sessions, and the rule would have let all of them pass; 6 ran without \
+         the review that the policy asks for; none of this kind was ever denied; it says nothing of /note, which differed"
+    );
+}
+
+#[test]
+fn who_approved_is_named_and_sessions_of_open_reviews_count() {
+    let mut history = History::new();
+    for _ in 0..5 {
+        let key = history.call("scale", r#"{"service":"api"}"#, Verdict::Review);
+        history.approve(key);
+    }
+    history.call("scale", r#"{"service":"api"}"#, Verdict::Review);
+    let found = history.suggester.suggestions();
+    assert!(found[0].sentence.contains("6 were reviewed, 5 approved by user:bob"), "{}", found[0].sentence);
+    assert_eq!((found[0].calls, found[0].sessions), (6, 1));
 }
 
 mod properties {

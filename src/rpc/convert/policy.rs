@@ -2,7 +2,7 @@
 
 use super::review::review_id;
 use super::timestamp;
-use crate::domain::event::{PolicyAdopted, RuleAccepted};
+use crate::domain::event::{PolicyAdopted, PolicyWithdrawn, RuleAccepted};
 use crate::domain::position::Position;
 use crate::domain::time::Timestamp;
 use crate::policy::{Considered, Fault, Match, Severity, adopted};
@@ -26,6 +26,20 @@ pub(in crate::rpc) fn revision(
         comment: event.comment,
         rules: u32::try_from(rules).unwrap_or(u32::MAX),
         position,
+        withdrawn: false,
+    }
+}
+
+/// The taking back of a tenant's own policy.
+pub(in crate::rpc) fn withdrawal(event: PolicyWithdrawn, at: Timestamp, position: u64) -> v1::Policy {
+    v1::Policy {
+        tenant: event.tenant,
+        actor: event.actor,
+        adopt_time: Some(timestamp(at)),
+        comment: event.comment,
+        position,
+        withdrawn: true,
+        ..v1::Policy::default()
     }
 }
 
