@@ -166,7 +166,8 @@ fn who_may_ask_is_as_over_grpc() {
         |headers: &str, id: &str| no(&post(&address, "claude", headers, &get(id)).1).map(str::to_owned);
     assert!(refused("", "2").unwrap().contains("token"), "with tokens, only they count");
     assert!(refused("Authorization: Bearer wrong\r\n", "3").is_some());
-    assert!(refused(&auditor, "4").unwrap().contains("role"), "an auditor asks about nothing");
+    let told = refused(&auditor, "4").unwrap();
+    assert!(told.contains("needs a gateway's") && told.contains("auditor"), "an auditor asks about nothing: {told}");
     assert_eq!(refused(&gateway, "5"), None);
 }
 
