@@ -244,7 +244,9 @@ mod tests {
         let usual = (0..60).map(|stretch| visits(&mut rates, stretch * 5, 2).0).last().flatten().unwrap();
         let (many, evidence) = visits(&mut rates, 400, 20);
         assert!(usual.as_i32() < 2_000 && many.unwrap().as_i32() > 6_000, "{usual:?} {many:?}");
-        let Evidence::Targets { count, mean_milli, per_tool: true } = evidence else { panic!("{evidence:?}") };
+        let Evidence::Targets { count, mean_milli, per_tool: true } = evidence else {
+            panic!("{evidence:?}")
+        };
         assert!((15..=23).contains(&count) && mean_milli < 2_500, "{count} {mean_milli}");
     }
 

@@ -47,7 +47,9 @@ pub fn render(score: &Score, names: &Names<'_>) -> Words {
             let whose = if per_tool { format!("{tool} by {who}") } else { format!("calls by {who}") };
             targets(&whose, count, mean_milli)
         }
-        Evidence::Volume { whole_day, count, expected_milli } => volume(&who, whole_day, count, expected_milli),
+        Evidence::Volume { whole_day, count, expected_milli } => {
+            volume(&who, whole_day, count, expected_milli)
+        }
         Evidence::Sequence { place: 0, after_two, two_total, .. } => {
             first_of_session(&tool, &who, after_two, two_total)
         }

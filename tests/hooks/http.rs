@@ -167,7 +167,10 @@ fn who_may_ask_is_as_over_grpc() {
     assert!(refused("", "2").unwrap().contains("token"), "with tokens, only they count");
     assert!(refused("Authorization: Bearer wrong\r\n", "3").is_some());
     let told = refused(&auditor, "4").unwrap();
-    assert!(told.contains("needs a gateway's") && told.contains("auditor"), "an auditor asks about nothing: {told}");
+    assert!(
+        told.contains("needs a gateway's") && told.contains("auditor"),
+        "an auditor asks about nothing: {told}"
+    );
     assert_eq!(refused(&gateway, "5"), None);
 }
 
