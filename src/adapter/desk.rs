@@ -10,7 +10,7 @@ use crate::mcp::refusal::{Refusal, category_name};
 use crate::mcp::scope::{Fixed, Scope, is_name, scope};
 use crate::policy::category;
 use crate::proto::v1::{
-    Decision, Outcome, SessionHints, ToolCall, ToolDefinition, TraceContext, UserRequest, Verdict,
+    Decision, EndedCall, Outcome, SessionHints, ToolCall, ToolDefinition, TraceContext, UserRequest, Verdict,
 };
 use crate::rpc::user_name;
 use prost::bytes::Bytes;
@@ -173,7 +173,8 @@ impl Desk {
             error_text: ending.error.clone(),
             ..Outcome::default()
         };
-        told("an outcome", self.gate.record(&self.settings.tenant, id, outcome).await);
+        let ended = EndedCall { call_id: id.to_owned(), outcome: Some(outcome) };
+        told("an outcome", self.gate.record(&self.settings.tenant, ended).await);
     }
 
     /// Tells which tools a server offers.

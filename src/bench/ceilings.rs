@@ -151,7 +151,7 @@ impl<const APPEND: bool> tonic::server::UnaryService<EvaluateRequest> for Unary<
             ceiling.work.of(request.into_inner().encode_to_vec(), done).await;
             receiver.await.map_err(|_| Status::unavailable("the append stopped"))?;
             let decision = Decision::clone(&ceiling.answer);
-            Ok(Response::new(EvaluateResponse { decision: Some(decision) }))
+            Ok(Response::new(EvaluateResponse { decision: Some(decision), ..EvaluateResponse::default() }))
         })
     }
 }

@@ -3,7 +3,7 @@
 use super::Error;
 use super::directory::{self, SessionSummary};
 use super::partition::Decided;
-use super::registry::Known;
+use super::registry::{Completion, Known};
 use crate::domain::call::{Digest, SessionSource};
 use crate::domain::event::{Event, Payload, Pending, Recorded};
 use crate::domain::position::{Position, Revision};
@@ -227,7 +227,7 @@ pub(super) fn known_call(log: &Log, proposed_at: Position) -> Result<Known, Erro
 }
 
 /// What tells the recorded outcome of a call from another one, if there is one.
-pub(super) fn completion(log: &Log, known: &Known, key: &CallKey) -> Result<Option<u64>, Error> {
+pub(super) fn completion(log: &Log, known: &Known, key: &CallKey) -> Result<Option<Completion>, Error> {
     let later =
         log.stream_positions(known.stream, StreamFrom::Position(known.proposed_at), LATER_EVENTS_MAX)?;
     let (mut found, mut fault) = (None, None);
@@ -236,7 +236,10 @@ pub(super) fn completion(log: &Log, known: &Known, key: &CallKey) -> Result<Opti
             return ControlFlow::Continue(());
         }
         match decode(&record, Payload::default()).map(|recorded| recorded.record.event) {
-            Ok(Event::CallCompleted(event)) => found = Some(super::worker::completion_fingerprint(&event)),
+            Ok(Event::CallCompleted(event)) => {
+                let fingerprint = super::worker::completion_fingerprint(&event);
+                found = Some(Completion { fingerprint, position: record.position() });
+            }
             Ok(_) => {}
             Err(error) => fault = Some(error),
         }

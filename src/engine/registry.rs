@@ -12,10 +12,19 @@ use hashbrown::HashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Calls kept at hand: about 120 bytes each.
+/// Calls kept at hand: about 130 bytes each.
 pub(super) const CALLS_MAX: usize = 32_768;
 /// Decisions kept that are not durable, about 700 bytes each: more than can be on their way to the disk.
 pub(super) const DECISIONS_MAX: usize = 16_384;
+
+/// An outcome on record.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Completion {
+    /// A digest of it.
+    pub fingerprint: u64,
+    /// Position of its `CallCompleted`.
+    pub position: Position,
+}
 
 /// What is kept of a call.
 #[derive(Clone, Copy, Debug)]
@@ -26,8 +35,8 @@ pub(super) struct Known {
     pub stream: StreamId,
     /// Digest that binds it.
     pub digest: Digest,
-    /// A digest of its recorded outcome, if there is one and it was looked for.
-    pub completed: Option<u64>,
+    /// Its recorded outcome, if there is one and it was looked for.
+    pub completed: Option<Completion>,
     /// Whether `completed` says all there is; else the log must be asked.
     pub is_completion_known: bool,
 }
@@ -55,7 +64,7 @@ impl Registry {
     }
 
     /// Notes the outcome of a call at hand.
-    pub(super) fn complete(&mut self, call: &CallKey, outcome: u64) {
+    pub(super) fn complete(&mut self, call: &CallKey, outcome: Completion) {
         if let Some(known) = self.known.get_mut(call) {
             known.completed = Some(outcome);
             known.is_completion_known = true;

@@ -8,7 +8,7 @@ use super::handover::ClosesHandover;
 use super::known::Lookup;
 use super::overseer::{Overseer, Reviewed};
 use super::partition::{Command, Completed, Decided, Import, Imported, Reply};
-use super::registry::{Known, Registry};
+use super::registry::{Completion, Known, Registry};
 use super::schemas::Schemas;
 use crate::decide::observe::KnownCall;
 use crate::decide::{self, InferenceCache, Settings};
@@ -302,8 +302,8 @@ impl Worker {
             Err(error) => return reply(Err(error)),
         };
         match completed {
-            Some(earlier) if earlier == fingerprint => {
-                return self.defer(reply, Completed { position: known.proposed_at, repeated: true });
+            Some(earlier) if earlier.fingerprint == fingerprint => {
+                return self.defer(reply, Completed { position: earlier.position, repeated: true });
             }
             Some(_) => return reply(Err(Error::OutcomeTaken(call_id))),
             None => {}
@@ -318,7 +318,7 @@ impl Worker {
         let fingerprint = outcome_fingerprint(&outcome);
         let last = self.last_of(&known.tenant, &known.stream);
         let position = self.take_up(decide::complete(known, outcome, last, now));
-        self.registry.complete(&key, fingerprint);
+        self.registry.complete(&key, Completion { fingerprint, position });
         position
     }
 

@@ -77,7 +77,7 @@ pub struct OpenReport {
     pub lost_tail: Option<LostTail>,
     /// Whether the ballast had to be given up to open.
     pub ballast_released: bool,
-    /// Whether the ballast is there now.
+    /// Whether the ballast is there now, or none is wanted.
     pub ballast: bool,
 }
 
@@ -128,7 +128,7 @@ impl Log {
             torn_tail: mode == DBRecoveryMode::TolerateCorruptedTailRecords,
             lost_tail,
             ballast_released,
-            ballast: opening.space.ensure_ballast()?,
+            ballast: opening.space.ensure_ballast()? || options.ballast_bytes == 0,
         };
         let shared = opening.share(store, &identity, recovered, Some((file, lock)));
         let writer = Writer::new(Arc::clone(&shared), report.tail, report.head_hash);

@@ -7,7 +7,7 @@
 
 use crate::proto::v1::gateway_service_client::GatewayServiceClient;
 use crate::proto::v1::{
-    Decision, EndSessionRequest, EvaluateRequest, GetCallReviewRequest, GetCallReviewResponse, Outcome,
+    Decision, EndSessionRequest, EndedCall, EvaluateRequest, GetCallReviewRequest, GetCallReviewResponse,
     RecordOutcomeRequest, RegisterToolsRequest, SessionHints, ToolCall, ToolDefinition,
 };
 use anyhow::Result;
@@ -189,15 +189,30 @@ impl Gate {
 
     /// Asks about a call, and waits so long for people if they must look.
     pub async fn evaluate(&self, call: &ToolCall, wait: Duration) -> Result<Decision, Trouble> {
+        self.evaluate_after(call, wait, &[]).await.map(|(decision, _)| decision)
+    }
+
+    /// Asks about a call and tells how these ended, before it; with the decision come the ids of those that are on
+    /// disk.
+    pub async fn evaluate_after(
+        &self,
+        call: &ToolCall,
+        wait: Duration,
+        earlier: &[EndedCall],
+    ) -> Result<(Decision, Vec<String>), Trouble> {
         let until = Instant::now() + self.timeout + wait;
         let wait = (!wait.is_zero()).then(|| span(wait));
-        let request = EvaluateRequest { call: Some(call.clone()), wait, ..EvaluateRequest::default() };
+        let earlier = earlier.to_vec();
+        let request =
+            EvaluateRequest { call: Some(call.clone()), wait, earlier, ..EvaluateRequest::default() };
         let answer = self.run(until, |mut line| {
             let request = line.request(request.clone(), until);
             async move { line.client.evaluate(request).await }
         });
-        let decision = answer.await?.into_inner().decision;
-        decision.ok_or_else(|| Trouble::Away("it answered without a decision".to_owned()))
+        let answer = answer.await?.into_inner();
+        let decision =
+            answer.decision.ok_or_else(|| Trouble::Away("it answered without a decision".to_owned()))?;
+        Ok((decision, answer.recorded))
     }
 
     /// Looks at the review of a call. `call`: the call once more, to be compared with the one under review.
@@ -227,13 +242,10 @@ impl Gate {
     }
 
     /// Tells how a call ended.
-    pub async fn record(&self, tenant: &str, call_id: &str, outcome: Outcome) -> Result<(), Trouble> {
+    pub async fn record(&self, tenant: &str, ended: EndedCall) -> Result<(), Trouble> {
         let until = Instant::now() + TELL_TIMEOUT;
-        let message = RecordOutcomeRequest {
-            tenant: tenant.to_owned(),
-            call_id: call_id.to_owned(),
-            outcome: Some(outcome),
-        };
+        let EndedCall { call_id, outcome } = ended;
+        let message = RecordOutcomeRequest { tenant: tenant.to_owned(), call_id, outcome };
         let told = self.run(until, |mut line| {
             let request = line.request(message.clone(), until);
             async move { line.client.record_outcome(request).await }

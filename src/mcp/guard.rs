@@ -216,8 +216,14 @@ impl Guard {
 
     /// Asks about a call.
     pub async fn ask(&self, asked: &Envelope) -> Ruling {
-        self.recorder.settle().await;
-        let ruling = self.ruled(&asked.call, self.gate.evaluate(&asked.call, Duration::ZERO).await);
+        let mut carried = self.recorder.carried().await;
+        let answer = self.gate.evaluate_after(&asked.call, Duration::ZERO, carried.ended()).await;
+        let answer = answer.map(|(decision, recorded)| {
+            carried.recorded(&recorded);
+            decision
+        });
+        drop(carried);
+        let ruling = self.ruled(&asked.call, answer);
         match (ruling, asked.carries) {
             (Ruling::Hold(decision), _) if decision.review_id.is_empty() => Ruling::Hold(decision),
             (Ruling::Hold(decision), Carries::Opens) => Ruling::Open(decision),

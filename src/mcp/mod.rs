@@ -1,6 +1,6 @@
 //! In front of an MCP server: a proxy that passes bytes on as they are and asks before a tool is called.
 //!
-//! Pure: [`peek`] (what a client's message asks for), [`scan`] (what a server's message says, without building it),
+//! Pure: [`reports`] (what waits to be told), [`peek`] (what a client's message asks for), [`scan`] (what a server's message says, without building it),
 //! [`lines`] (framing), [`events`] (messages in a stream of events), [`refusal`] (what a client is told), [`carry`] (a
 //! review that the client carries), [`book`] (calls that are open), [`tasks`] (calls that are followed as tasks; `task_room` has them with a lock and the time), [`rewrite`] (calls that are not
 //! passed as they came), [`scope`] and [`delegation`] (session and principals of a call). Around
@@ -22,6 +22,7 @@ pub mod peek;
 pub mod proxy;
 pub mod recorder;
 pub mod refusal;
+pub mod reports;
 pub mod rewrite;
 pub mod scan;
 pub mod scope;

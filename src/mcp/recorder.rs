@@ -1,51 +1,92 @@
 //! Tells the daemon what came of calls and which tools there are, behind the traffic and in its order.
 //!
-//! What was handed in before a call is told before the call is asked about, or the asking waits a moment for it:
-//! the detectors look at results, and at definitions. Full: what is handed in is counted and lost, never waited for.
+//! What was handed in before a call is told before the call is judged, since the detectors look at results and at
+//! definitions: outcomes wait a moment for the next call, which carries them along, so that both take one write; what
+//! cannot be carried is told first, and the asking waits for it, though not for long. Full: what is handed in is
+//! counted and lost, never waited for.
 
 use super::gate::{Gate, Trouble};
-use crate::proto::v1::{Outcome, OutcomeStatus, ToolDefinition};
-use std::sync::Arc;
+use super::reports::{Report, Reports};
+use crate::proto::v1::{EndedCall, Outcome, OutcomeStatus, ToolDefinition};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
-/// Reports that wait to be told.
-const WAITING_MAX: usize = 1_024;
-/// Outcomes told at a time.
+/// Reports told at a time.
 const TOGETHER_MAX: usize = 64;
 /// Time that asking waits for what was reported before.
 const SETTLE_MAX: Duration = Duration::from_millis(250);
-
-enum Report {
-    Outcome { call_id: String, outcome: Box<Outcome> },
-    Tools { server: String, tools: Vec<ToolDefinition> },
-}
+/// Time that outcomes wait for a call to carry them.
+const LINGER: Duration = Duration::from_millis(20);
 
 /// Takes reports.
 pub struct Recorder {
-    sender: mpsc::Sender<Report>,
-    taken: Arc<AtomicU64>,
+    shared: Arc<Shared>,
     told: watch::Receiver<u64>,
-    lost: Arc<AtomicU64>,
     task: JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct Shared {
+    reports: Mutex<Reports>,
+    /// Something came.
+    came: Notify,
+    /// Somebody waits for what came.
+    hurry: Notify,
+    lost: AtomicU64,
+}
+
+impl Shared {
+    fn reports(&self) -> MutexGuard<'_, Reports> {
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Outcomes that a call carries. Those that are not told when it is dropped are told without it.
+pub struct Carried<'r> {
+    recorder: &'r Recorder,
+    ended: Vec<EndedCall>,
+}
+
+impl Carried<'_> {
+    /// What is carried.
+    pub fn ended(&self) -> &[EndedCall] {
+        &self.ended
+    }
+
+    /// Notes those that are on disk.
+    pub fn recorded(&mut self, recorded: &[String]) {
+        let before = self.ended.len();
+        self.ended.retain(|ended| !recorded.contains(&ended.call_id));
+        self.recorder.shared.reports().tell((before - self.ended.len()) as u64);
+    }
+}
+
+impl Drop for Carried<'_> {
+    fn drop(&mut self) {
+        let shared = &self.recorder.shared;
+        if !self.ended.is_empty() {
+            shared.reports().back(std::mem::take(&mut self.ended));
+            shared.came.notify_one();
+        }
+    }
 }
 
 impl Recorder {
     /// Starts to tell. Needs a tokio runtime around it.
     pub fn start(gate: Arc<Gate>, tenant: String) -> Self {
-        let (sender, receiver) = mpsc::channel(WAITING_MAX);
-        let (tell, told) = watch::channel(0);
-        let lost = Arc::new(AtomicU64::new(0));
-        let teller = Teller { gate, tenant, receiver, tell, lost: Arc::clone(&lost) };
+        let shared = Arc::<Shared>::default();
+        let told = shared.reports().told();
+        let teller = Teller { gate, tenant, shared: Arc::clone(&shared) };
         let task = tokio::spawn(teller.run());
-        Self { sender, taken: Arc::default(), told, lost, task }
+        Self { shared, told, task }
     }
 
     /// Reports how a call ended.
     pub fn outcome(&self, call_id: String, outcome: Outcome) {
-        self.take(Report::Outcome { call_id, outcome: Box::new(outcome) });
+        self.take(Report::Ended(Box::new(EndedCall { call_id, outcome: Some(outcome) })));
     }
 
     /// Reports tools.
@@ -54,11 +95,19 @@ impl Recorder {
     }
 
     fn take(&self, report: Report) {
-        if self.sender.try_send(report).is_ok() {
-            self.taken.fetch_add(1, Ordering::SeqCst);
+        if self.shared.reports().push(report) {
+            self.shared.came.notify_one();
         } else {
-            note_loss(&self.lost, "too many wait to be told");
+            note_loss(&self.shared.lost, "too many wait to be told");
         }
+    }
+
+    /// What the next call carries, once everything else that was reported is told, or after a moment.
+    pub async fn carried(&self) -> Carried<'_> {
+        let (ended, before) = self.shared.reports().carry();
+        let carried = Carried { recorder: self, ended };
+        self.settle_until(before, SETTLE_MAX).await;
+        carried
     }
 
     /// Waits until everything reported so far is told, or for a moment.
@@ -67,10 +116,15 @@ impl Recorder {
     }
 
     async fn settle_within(&self, time: Duration) {
-        let taken = self.taken.load(Ordering::SeqCst);
+        let taken = self.shared.reports().taken();
+        self.settle_until(taken, time).await;
+    }
+
+    async fn settle_until(&self, taken: u64, time: Duration) {
         if *self.told.borrow() >= taken {
             return;
         }
+        self.shared.hurry.notify_one();
         let mut told = self.told.clone();
         let reached = tokio::time::timeout(time, told.wait_for(|told| *told >= taken)).await;
         if reached.is_err() {
@@ -80,7 +134,7 @@ impl Recorder {
 
     /// Reports that were lost.
     pub fn lost(&self) -> u64 {
-        self.lost.load(Ordering::Relaxed)
+        self.shared.lost.load(Ordering::Relaxed)
     }
 
     /// Tells what is left, for at most so long, and ends.
@@ -100,36 +154,44 @@ fn note_loss(lost: &AtomicU64, why: &str) {
 struct Teller {
     gate: Arc<Gate>,
     tenant: String,
-    receiver: mpsc::Receiver<Report>,
-    tell: watch::Sender<u64>,
-    lost: Arc<AtomicU64>,
+    shared: Arc<Shared>,
 }
 
 impl Teller {
-    async fn run(mut self) {
-        let mut reports = Vec::with_capacity(TOGETHER_MAX);
+    async fn run(self) {
         loop {
-            let came = self.receiver.recv_many(&mut reports, TOGETHER_MAX).await;
-            if came == 0 {
-                return;
+            self.shared.came.notified().await;
+            if self.shared.reports().may_linger() {
+                let _either = tokio::time::timeout(LINGER, self.shared.hurry.notified()).await;
             }
-            let mut together = JoinSet::new();
-            for report in reports.drain(..) {
-                match report {
-                    Report::Outcome { call_id, outcome } => {
-                        let (gate, tenant) = (Arc::clone(&self.gate), self.tenant.clone());
-                        together.spawn(async move { gate.record(&tenant, &call_id, *outcome).await });
-                    }
-                    Report::Tools { server, tools } => {
-                        self.ends(&mut together).await;
-                        let told = self.gate.register(&self.tenant, &server, &tools).await;
-                        self.note(told);
-                    }
+            loop {
+                let reports = self.shared.reports().drain(TOGETHER_MAX);
+                if reports.is_empty() {
+                    break;
+                }
+                self.tell(reports).await;
+            }
+        }
+    }
+
+    async fn tell(&self, reports: Vec<Report>) {
+        let count = reports.len() as u64;
+        let mut together = JoinSet::new();
+        for report in reports {
+            match report {
+                Report::Ended(ended) => {
+                    let (gate, tenant) = (Arc::clone(&self.gate), self.tenant.clone());
+                    together.spawn(async move { gate.record(&tenant, *ended).await });
+                }
+                Report::Tools { server, tools } => {
+                    self.ends(&mut together).await;
+                    let told = self.gate.register(&self.tenant, &server, &tools).await;
+                    self.note(told);
                 }
             }
-            self.ends(&mut together).await;
-            self.tell.send_modify(|told| *told += came as u64);
         }
+        self.ends(&mut together).await;
+        self.shared.reports().tell(count);
     }
 
     async fn ends(&self, together: &mut JoinSet<Result<(), Trouble>>) {
@@ -140,7 +202,7 @@ impl Teller {
 
     fn note(&self, told: Result<(), Trouble>) {
         if let Err(Trouble::Away(why) | Trouble::Refused(why)) = told {
-            note_loss(&self.lost, &why);
+            note_loss(&self.shared.lost, &why);
         }
     }
 }

@@ -5079,7 +5079,7 @@ impl EventType {
     }
 }
 /// Ask about one call.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct EvaluateRequest {
     /// The call. Required.
     #[prost(message, optional, tag = "1")]
@@ -5097,6 +5097,22 @@ pub struct EvaluateRequest {
     /// needed when the call_id is the same, nor when the same call comes again in the same session.
     #[prost(string, tag = "4")]
     pub review_id: ::prost::alloc::string::String,
+    /// Calls of the tenant that ended before this one was made: recorded in this order before this
+    /// call is judged, in the same write, so that it is judged by what they brought in and nobody waits
+    /// for two writes. At most 64. None is recorded when the request is refused; one that is not taken
+    /// holds nothing up: EvaluateResponse.recorded tells, and RecordOutcome says why.
+    #[prost(message, repeated, tag = "5")]
+    pub earlier: ::prost::alloc::vec::Vec<EndedCall>,
+}
+/// A call and how it ended; as RecordOutcomeRequest, told with the next call.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EndedCall {
+    /// The call's id. Required.
+    #[prost(string, tag = "1")]
+    pub call_id: ::prost::alloc::string::String,
+    /// How it ended. Required.
+    #[prost(message, optional, tag = "2")]
+    pub outcome: ::core::option::Option<Outcome>,
 }
 /// The decision about the call.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -5104,6 +5120,10 @@ pub struct EvaluateResponse {
     /// The decision. Always set.
     #[prost(message, optional, tag = "1")]
     pub decision: ::core::option::Option<Decision>,
+    /// Ids of the calls of `earlier` whose outcome is on disk, in their order. What is missing was not
+    /// taken, or not within the deadline: tell it by RecordOutcome.
+    #[prost(string, repeated, tag = "2")]
+    pub recorded: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// Ask about one call of a stream.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

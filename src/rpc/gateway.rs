@@ -7,7 +7,7 @@ use super::convert::{decision, duration, span, stream_of_key, tool};
 use super::deadline::answer_by;
 use super::evaluate_stream::EvaluateStream;
 use super::identity::identity_of;
-use super::intake::{self, Imports, Outcomes};
+use super::intake::{self, Earlier, Imports, Outcomes};
 use super::ordered::Ordered;
 use super::router::Arrival;
 use super::shared::{Shared, tenant_of};
@@ -127,7 +127,7 @@ fn checked_span(
 }
 
 impl Gateway {
-    async fn evaluated(&self, request: Request<v1::EvaluateRequest>) -> Result<v1::Decision, Status> {
+    async fn evaluated(&self, request: Request<v1::EvaluateRequest>) -> Result<v1::EvaluateResponse, Status> {
         let by = self.answer_by(&request);
         let until = self.wait_until(&request)?;
         let since = request.extensions().get::<Arrival>().map(|arrival| arrival.received);
@@ -138,12 +138,15 @@ impl Gateway {
         identity.must_see(&echo.tenant)?;
         call.actor.clone_from(&identity.subject);
         let claims = claimed(&request.review_id, echo.partition)?;
+        Earlier::check(&request.earlier)?;
+        let earlier = Earlier::submit(&self.shared, &echo.tenant, request.earlier, &identity);
         let command = |reply| match claims {
             None => Command::Evaluate(call, reply),
             Some(review) => Engine::claiming(call, review, reply),
         };
         let span = tracing::trace_span!(target: SPANS, "decide");
-        Ok(self.decide(echo, by, command, until, since).instrument(span).await?)
+        let decision = self.decide(echo, by, command, until, since).instrument(span).await?;
+        Ok(v1::EvaluateResponse { decision: Some(decision), recorded: earlier.recorded(by).await })
     }
 
     async fn register(
@@ -290,9 +293,10 @@ impl v1::gateway_service_server::GatewayService for Gateway {
         request: Request<v1::EvaluateRequest>,
     ) -> Result<Response<v1::EvaluateResponse>, Status> {
         let span = tracing::trace_span!(target: SPANS, "evaluate", verdict = tracing::field::Empty);
-        let decision = self.evaluated(request).instrument(span.clone()).await?;
-        span.record("verdict", decision.verdict().as_str_name());
-        Ok(Response::new(v1::EvaluateResponse { decision: Some(decision) }))
+        let answer = self.evaluated(request).instrument(span.clone()).await?;
+        let verdict = answer.decision.as_ref().map_or("", |decision| decision.verdict().as_str_name());
+        span.record("verdict", verdict);
+        Ok(Response::new(answer))
     }
 
     type EvaluateStreamStream = EvaluateStream;

@@ -12,6 +12,7 @@ use crate::proto::v1;
 use crate::stats::fingerprint::FingerprintKey;
 use std::sync::Arc;
 use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
 
 /// Bytes of the name of an import's source.
 const SOURCE_BYTES_MAX: usize = 1_024;
@@ -65,6 +66,55 @@ pub(super) fn complete(
         now: shared.engine.now(),
         reply,
     })
+}
+
+/// Calls that one request tells as ended.
+const EARLIER_MAX: usize = 64;
+
+/// Outcomes that came with a later call, on their way to the log.
+pub(super) struct Earlier(Vec<(String, oneshot::Receiver<bool>)>);
+
+impl Earlier {
+    /// Checks how many there are.
+    pub(super) fn check(ended: &[v1::EndedCall]) -> Result<(), Failure> {
+        if ended.len() > EARLIER_MAX {
+            return Err(Failure::field(
+                "earlier",
+                format!("has {} calls, at most {EARLIER_MAX}", ended.len()),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Puts them into the queue in their order.
+    pub(super) fn submit(
+        shared: &Shared,
+        tenant: &str,
+        ended: Vec<v1::EndedCall>,
+        identity: &Identity,
+    ) -> Self {
+        let mut under_way = Vec::with_capacity(ended.len());
+        for v1::EndedCall { call_id, outcome } in ended {
+            let (reply, receiver) = reply_with(|told: Result<Completed, Error>| told.is_ok());
+            let told = Told { tenant, call_id: call_id.clone(), outcome };
+            if let Ok(command) = complete(shared, told, identity, reply) {
+                shared.engine.submit(tenant, command);
+                under_way.push((call_id, receiver));
+            }
+        }
+        Self(under_way)
+    }
+
+    /// The calls whose outcome is on disk by then.
+    pub(super) async fn recorded(self, by: Instant) -> Vec<String> {
+        let mut recorded = Vec::with_capacity(self.0.len());
+        for (call_id, receiver) in self.0 {
+            if let Ok(Ok(true)) = timeout_at(by, receiver).await {
+                recorded.push(call_id);
+            }
+        }
+        recorded
+    }
 }
 
 /// Records outcomes.

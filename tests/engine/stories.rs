@@ -4,7 +4,7 @@ use super::support::*;
 use askance::clock::Clock;
 use askance::domain::Timestamp;
 use askance::domain::decision::{Reason, Verdict};
-use askance::engine::{Command, Error};
+use askance::engine::{Command, Engine, Error};
 
 const WHITELIST: &str = "version: 1
 rules:
@@ -121,25 +121,31 @@ async fn outcomes_are_recorded_once() {
     let clock = Clock::manual(tuesday());
     let (engine, _) = open(&options(dir.path(), &clock));
     evaluate(&engine, &told("a", "s", "get_logs", "{}")).await.unwrap();
-    let complete = |call_id: &str, bytes: u64| {
+    let complete = |engine: &Engine, call_id: &str, bytes: u64| {
         let mut raw = ok_outcome();
         raw.result_bytes = bytes;
         let outcome = engine.ingest("default").outcome(raw).unwrap();
         let (tenant, call_id, now) = ("default".to_owned(), call_id.to_owned(), engine.now());
-        engine.call("default", move |reply| Command::Complete {
-            tenant,
-            call_id,
-            outcome: Box::new(outcome),
-            now,
-            reply,
-        })
+        let engine = engine.clone();
+        async move {
+            let command =
+                move |reply| Command::Complete { tenant, call_id, outcome: Box::new(outcome), now, reply };
+            engine.call("default", command).await
+        }
     };
-    complete("a", 12).await.unwrap();
+    let first = complete(&engine, "a", 12).await.unwrap();
     let tail = engine.log("default").position();
-    complete("a", 12).await.unwrap();
+    let again = complete(&engine, "a", 12).await.unwrap();
+    assert_eq!((first.repeated, first.position, again.repeated, again.position), (false, tail, true, tail));
     assert_eq!(engine.log("default").position(), tail, "the same outcome is recorded once");
-    assert_eq!(complete("a", 13).await.unwrap_err(), Error::OutcomeTaken("a".to_owned()));
-    assert_eq!(complete("b", 1).await.unwrap_err(), Error::NotFound("call_id `b`".to_owned()));
+    assert_eq!(complete(&engine, "a", 13).await.unwrap_err(), Error::OutcomeTaken("a".to_owned()));
+    assert_eq!(complete(&engine, "b", 1).await.unwrap_err(), Error::NotFound("call_id `b`".to_owned()));
+    engine.stop().await.unwrap();
+    drop(engine);
+
+    let (engine, _) = open(&options(dir.path(), &clock));
+    let later = complete(&engine, "a", 12).await.unwrap();
+    assert_eq!((later.repeated, later.position), (true, tail), "the log knows it too");
     engine.stop().await.unwrap();
 }
 

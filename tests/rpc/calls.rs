@@ -131,7 +131,7 @@ async fn outcomes_are_recorded_once() {
     let first = gateway.record_outcome(request("c-1", ok_outcome())).await.unwrap().into_inner();
     assert!(first.position > 0 && !first.repeated_outcome);
     let again = gateway.record_outcome(request("c-1", ok_outcome())).await.unwrap().into_inner();
-    assert!(again.repeated_outcome);
+    assert!(again.repeated_outcome && again.position == first.position, "{again:?}");
     let other = v1::Outcome { status: v1::OutcomeStatus::Error.into(), ..ok_outcome() };
     let status = gateway.record_outcome(request("c-1", other)).await.unwrap_err();
     assert_eq!((status.code(), reason(&status).as_str()), (Code::AlreadyExists, "OUTCOME_CONFLICT"));
@@ -146,6 +146,36 @@ async fn outcomes_are_recorded_once() {
     let outcome = v1::Outcome { latency: Some(negative), ..ok_outcome() };
     let status = gateway.record_outcome(request("c-1", outcome)).await.unwrap_err();
     assert_eq!(fields(&status), ["outcome.latency"]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_call_carries_how_earlier_ones_ended() {
+    let server = Server::start().await;
+    let mut gateway = server.gateway().await;
+    decide(&mut gateway, call("c-1")).await;
+    let ended = |id: &str| v1::EndedCall { call_id: id.to_owned(), outcome: Some(ok_outcome()) };
+    let nothing = v1::EndedCall { call_id: "c-1".to_owned(), outcome: None };
+    let asked = |id: &str, earlier| v1::EvaluateRequest { earlier, ..evaluate(call(id)) };
+    let at = async |gateway: &mut GatewayServiceClient<_>, id: &str| {
+        let v1::EndedCall { call_id, outcome } = ended(id);
+        let request = v1::RecordOutcomeRequest { call_id, outcome, ..Default::default() };
+        gateway.record_outcome(request).await.unwrap().into_inner()
+    };
+
+    let faulty = asked("", vec![ended("c-1")]);
+    assert_eq!(fields(&gateway.evaluate(faulty).await.unwrap_err()), ["call.call_id"]);
+    let many = asked("c-2", vec![ended("c-1"); 65]);
+    assert_eq!(fields(&gateway.evaluate(many).await.unwrap_err()), ["earlier"]);
+    assert!(!at(&mut gateway, "c-1").await.repeated_outcome, "what was refused recorded nothing");
+
+    decide(&mut gateway, call("c-3")).await;
+    let earlier = vec![nothing, ended("c-x"), ended("c-3"), ended("c-1")];
+    let answer = gateway.evaluate(asked("c-4", earlier)).await.unwrap().into_inner();
+    assert_eq!(answer.recorded, ["c-3", "c-1"], "what is not taken holds nothing up");
+    let known = at(&mut gateway, "c-3").await;
+    let proposed = answer.decision.unwrap().position - 1;
+    assert!(known.repeated_outcome && known.position + 1 == proposed, "{known:?}, {proposed}");
     server.stop().await;
 }
 

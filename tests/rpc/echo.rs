@@ -29,7 +29,9 @@ impl UnaryService<v1::EvaluateRequest> for Echo {
 
     fn call(&mut self, request: tonic::Request<v1::EvaluateRequest>) -> Self::Future {
         let decision = Some(decision(request.into_inner().call));
-        Box::pin(async move { Ok(tonic::Response::new(v1::EvaluateResponse { decision })) })
+        Box::pin(
+            async move { Ok(tonic::Response::new(v1::EvaluateResponse { decision, ..Default::default() })) },
+        )
     }
 }
 
