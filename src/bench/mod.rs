@@ -3,7 +3,9 @@
 //! Deliberately absent: figures. They are made by `askance bench`, never written here.
 
 pub mod attacks;
+pub mod beside;
 pub mod ceilings;
+pub mod collector;
 pub mod histogram;
 pub mod load;
 pub mod memory;

@@ -1,7 +1,7 @@
 //! `askance bench`: measures `Evaluate` beside its two ceilings, or makes traffic for those who have none.
 
 use super::output::{Output, table};
-use super::{Global, bench_memory, bench_watchers};
+use super::{Global, bench_beside, bench_exporting, bench_memory, bench_watchers};
 use crate::bench::attacks;
 use crate::bench::load::Calls;
 use crate::bench::memory::Part;
@@ -14,7 +14,7 @@ use crate::export::otlp::live::{self, Live};
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
 use std::time::Duration;
 
 /// Time of one turn: all turns and the warm-up take less than 50 s.
@@ -66,10 +66,18 @@ pub(super) struct Args {
     #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["generate", "memory", "soak"])]
     otlp: Option<String>,
     /// Measure what open reviews and those who watch them cost `Evaluate` instead.
-    #[arg(long, conflicts_with_all = ["generate", "memory", "soak", "otlp"])]
+    #[arg(long, group = "beside", conflicts_with_all = ["generate", "memory", "soak", "otlp"])]
     reviews: bool,
     #[command(flatten)]
     watching: bench_watchers::Args,
+    /// Measure what sending spans to a collector (one of our own, that takes them all) costs `Evaluate` instead.
+    #[arg(long, group = "beside", conflicts_with_all = ["generate", "memory", "soak", "otlp", "reviews"])]
+    exporting: bool,
+    #[command(flatten)]
+    beside: bench_beside::Args,
+    /// Be that collector: used by `bench` itself.
+    #[arg(long, hide = true)]
+    be_collector: bool,
     /// Be the measured daemon, in this directory: used by `bench` itself.
     #[arg(long, hide = true, value_name = "DIR")]
     be_server: Option<PathBuf>,
@@ -86,8 +94,14 @@ pub(super) fn run(args: &Args, _global: &Global, output: &Output) -> Result<Exit
     if let Some(address) = &args.watching.be_watchers {
         return bench_watchers::be_watchers(address, &args.watching);
     }
+    if args.be_collector {
+        return bench_exporting::be_collector();
+    }
     if args.reviews {
-        return bench_watchers::measure(&args.watching, args.seed, args.dir(), output);
+        return bench_watchers::measure(&args.watching, &args.beside, args.seed, args.dir(), output);
+    }
+    if args.exporting {
+        return bench_exporting::measure(&args.beside, args.seed, args.dir(), output);
     }
     if let Some(part) = args.memory_of {
         return bench_memory::part(part, output);
@@ -186,9 +200,7 @@ fn be_server(dir: &Path, otlp: Option<&String>, holding: bool) -> Result<ExitCod
             Live::start(&bench.engine, None, None, &settings)
         });
         let live = live.transpose()?;
-        let mut out = std::io::stdout();
-        writeln!(out, "{address}")?;
-        out.flush()?;
+        say(address.to_string())?;
         // The one who measures closes our standard input when it is done, or when it dies.
         let (ended, end) = tokio::sync::oneshot::channel::<()>();
         std::thread::spawn(move || {
@@ -227,21 +239,54 @@ impl Drop for Scratch {
     }
 }
 
-/// The measured daemon, a process of its own as in real life; ended when dropped.
-pub(super) struct Measured(Child);
+/// A part of the measurement, a process of its own as in real life; ended when dropped.
+pub(super) struct Measured {
+    child: Child,
+    out: BufReader<ChildStdout>,
+}
 
 impl Measured {
     /// Its process id.
     pub(super) fn id(&self) -> u32 {
-        self.0.id()
+        self.child.id()
+    }
+
+    /// Ends it; the last line that it says.
+    pub(super) fn ended(mut self) -> Result<String> {
+        drop(self.child.stdin.take());
+        let mut line = String::new();
+        self.out.read_line(&mut line)?;
+        Ok(line.trim().to_owned())
     }
 }
 
 impl Drop for Measured {
     fn drop(&mut self) {
-        let _killed = self.0.kill();
-        let _reaped = self.0.wait();
+        let _killed = self.child.kill();
+        let _reaped = self.child.wait();
     }
+}
+
+/// Is a part beside the measured daemon: `work` tells when it is ready, and what to say once the standard input ends.
+pub(super) fn be_part<S: FnOnce() -> String>(
+    work: impl AsyncFnOnce(fn(String) -> Result<()>) -> Result<S>,
+) -> Result<ExitCode> {
+    // Such parts are elsewhere in real life: they get what the daemon and the load leave over.
+    rustix::process::nice(19).context("cannot lower the priority")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    runtime.block_on(async {
+        let last = work(say).await?;
+        let read = || std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        tokio::task::spawn_blocking(read).await??;
+        say(last())
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn say(line: String) -> Result<()> {
+    let mut out = std::io::stdout();
+    writeln!(out, "{line}")?;
+    Ok(out.flush()?)
 }
 
 pub(super) fn start(dir: &Path, otlp: Option<&String>) -> Result<(Measured, String)> {
@@ -263,11 +308,12 @@ pub(super) fn spawn(arguments: &[&str]) -> Result<(Measured, String)> {
     let program = std::env::current_exe().context("cannot find this program")?;
     let mut command = Command::new(program);
     command.arg("bench").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = Measured(command.spawn().context("cannot start a part of the measurement")?);
-    let out = child.0.stdout.take().context("a part of the measurement has no output")?;
+    let mut child = command.spawn().context("cannot start a part of the measurement")?;
+    let out = child.stdout.take().context("a part of the measurement has no output")?;
+    let mut part = Measured { child, out: BufReader::new(out) };
     let mut line = String::new();
-    BufReader::new(out).read_line(&mut line)?;
-    Ok((child, line.trim().to_owned()))
+    part.out.read_line(&mut line)?;
+    Ok((part, line.trim().to_owned()))
 }
 
 fn measure(args: &Args, output: &Output) -> Result<ExitCode> {

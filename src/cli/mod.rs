@@ -4,6 +4,8 @@
 //! 2 usage, 3 denied, 4 review pending.
 
 mod bench;
+mod bench_beside;
+mod bench_exporting;
 mod bench_memory;
 mod bench_watchers;
 mod client;

@@ -92,7 +92,8 @@ fn attacks(text: &mut String, report: &Report) {
 
 fn reviews(text: &mut String, report: &Report) {
     let found = &report.reviews;
-    let percent = |share: f64| format!("{:.2} %", 100.0 * share);
+    let percent =
+        |share: f64| if share.is_nan() { "none".to_owned() } else { format!("{:.2} %", 100.0 * share) };
     let _ = writeln!(
         text,
         "Reviews as decided: {} of {} counted calls in order over the threshold; {} hard, {} by a floor; \
