@@ -10,7 +10,7 @@ use super::keys::Family;
 use super::{Error, Options};
 use rocksdb::{
     BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamily, ColumnFamilyDescriptor,
-    CompactOptions, DB, DBCompressionType, DBPinnableSlice, DBRawIterator, DBRecoveryMode, ReadOptions,
+    CompactOptions, DB, DBCompressionType, DBPinnableSlice, DBRawIterator, DBRecoveryMode, Env, ReadOptions,
     SliceTransform, WriteBatch, WriteOptions,
 };
 use std::path::Path;
@@ -190,6 +190,13 @@ fn settings(options: &Options, mode: DBRecoveryMode) -> rocksdb::Options {
     settings.set_db_write_buffer_size(write_buffer_bytes);
     settings.set_max_total_wal_size(options.write_buffer_bytes);
     settings.set_max_background_jobs(2);
+    if let Ok(mut env) = Env::new() {
+        // Flushes and compactions come after calls: they take what these leave, and a write waits for them only once
+        // its buffers are full. The environment is one for the whole process.
+        env.lower_thread_pool_cpu_priority();
+        env.lower_high_priority_thread_pool_cpu_priority();
+        settings.set_env(&env);
+    }
     settings.set_max_open_files(i32::try_from(options.open_files_max).unwrap_or(i32::MAX));
     settings.set_bytes_per_sync(1 << 20);
     settings.set_keep_log_file_num(4);
