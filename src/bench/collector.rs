@@ -2,15 +2,15 @@
 
 use crate::export::otlp::messages::{ExportRequest, ExportResponse};
 use hyper::server::conn::http2::Builder;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::service::TowerToHyperService;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
 use tokio::net::TcpListener;
 use tonic::codegen::BoxFuture;
+use tonic::server::{Grpc, UnaryService};
 use tonic::{Request, Response, Status};
 use tonic_prost::ProstCodec;
 
@@ -31,7 +31,13 @@ impl Collector {
         let collector = self.clone();
         tokio::spawn(async move {
             while let Ok((connection, _)) = listener.accept().await {
-                let service = TowerToHyperService::new(collector.clone());
+                let collector = collector.clone();
+                let service = service_fn(move |request| {
+                    let taking = Taking(collector.clone());
+                    let mut grpc =
+                        Grpc::new(ProstCodec::default()).max_decoding_message_size(BATCH_BYTES_MAX);
+                    async move { Ok::<_, Infallible>(grpc.unary(taking, request).await) }
+                });
                 let served =
                     Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(connection), service);
                 tokio::spawn(served);
@@ -46,32 +52,9 @@ impl Collector {
     }
 }
 
-impl<B> tower::Service<http::Request<B>> for Collector
-where
-    B: http_body::Body + Send + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
-{
-    type Response = http::Response<tonic::body::Body>;
-    type Error = Infallible;
-    type Future = BoxFuture<Self::Response, Infallible>;
-
-    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: http::Request<B>) -> Self::Future {
-        let taking = Taking(self.clone());
-        Box::pin(async move {
-            let codec = ProstCodec::default();
-            let mut grpc = tonic::server::Grpc::new(codec).max_decoding_message_size(BATCH_BYTES_MAX);
-            Ok(grpc.unary(taking, request).await)
-        })
-    }
-}
-
 struct Taking(Collector);
 
-impl tonic::server::UnaryService<ExportRequest> for Taking {
+impl UnaryService<ExportRequest> for Taking {
     type Response = ExportResponse;
     type Future = BoxFuture<Response<ExportResponse>, Status>;
 
