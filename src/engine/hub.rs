@@ -21,11 +21,11 @@ use tokio::sync::{Notify, broadcast};
 /// Batches of changes that a watcher may be behind before it has to look at everything anew: 5 seconds and more.
 const BEHIND_MAX: usize = 256;
 /// Watchers that are woken at once; the next ones a moment later, so that calls do not wait behind all of them.
-const TOLD_AT_ONCE: usize = 32;
+const TOLD_AT_ONCE: usize = 8;
 /// That moment.
 const MOMENT: Duration = Duration::from_millis(1);
-/// Moments that telling takes at most: a lock may wait for that long.
-const MOMENTS_MAX: usize = 40;
+/// Moments that telling takes at most; a lock cuts them short.
+const MOMENTS_MAX: usize = 125;
 /// Changes that may wait to be told; with more, whoever brings one tells them all.
 const OUTGOING_MAX: usize = 16_384;
 /// Commands that may wait on the way past the queue.
@@ -135,6 +135,8 @@ pub struct Hub {
     locks: Mutex<Arc<Locks>>,
     /// Whether a tick is on its way.
     ticking: AtomicBool,
+    /// Whether a lock waits to be told.
+    hurry: AtomicBool,
 }
 
 impl Default for Hub {
@@ -151,6 +153,7 @@ impl Default for Hub {
             policies: Mutex::default(),
             locks: Mutex::default(),
             ticking: AtomicBool::new(false),
+            hurry: AtomicBool::new(false),
         }
     }
 }
@@ -193,6 +196,9 @@ impl Hub {
         let cannot_wait = changes.iter().any(|change| matches!(change, Notice::Lock(_)));
         let mut outgoing = lock(&self.outgoing);
         outgoing.extend(changes.into_iter().map(|change| (as_of, change)));
+        if cannot_wait {
+            self.hurry.store(true, Ordering::Release);
+        }
         let too_many = outgoing.len() > OUTGOING_MAX;
         drop(outgoing);
         if too_many {
@@ -208,11 +214,22 @@ impl Hub {
     }
 
     /// Tells watchers what was published: what has no lock in it, with a moment between a few of them and the next if
-    /// there is `time` for that.
+    /// there is `time` for that, and no lock waits.
     pub(super) fn tell(&self, time: bool) {
         // Of two who tell none may overtake the other; whoever follows meanwhile does not wait for them.
         let _telling = lock(&self.telling);
-        let batch = std::mem::take(&mut *lock(&self.outgoing));
+        self.tell_batch(time);
+        while self.hurry.load(Ordering::Acquire) {
+            self.tell_batch(false);
+        }
+    }
+
+    fn tell_batch(&self, time: bool) {
+        let batch = {
+            let mut outgoing = lock(&self.outgoing);
+            self.hurry.store(false, Ordering::Release);
+            std::mem::take(&mut *outgoing)
+        };
         if batch.is_empty() {
             return;
         }
@@ -220,8 +237,9 @@ impl Hub {
         let time = time && !batch.iter().any(|(_, notice)| matches!(notice, Notice::Lock(_)));
         let at_once = shares.len().div_ceil(MOMENTS_MAX).max(1);
         for (number, (channel, batch)) in shares.into_iter().enumerate() {
-            if time && number > 0 && number.is_multiple_of(at_once) {
-                std::thread::sleep(MOMENT);
+            let is_pause = time && number > 0 && number.is_multiple_of(at_once);
+            if is_pause && !self.hurry.load(Ordering::Acquire) {
+                std::thread::park_timeout(MOMENT);
             }
             // Whoever followed may just have gone.
             let _followers = channel.send(batch);
