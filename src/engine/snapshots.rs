@@ -54,8 +54,9 @@ pub(super) fn run(log: &Log, shared: &Arc<Shared>, every: u64) {
     }
 }
 
-fn watch_space(space: &Space, shared: &Arc<Shared>) {
-    let full = matches!(space, Space::Full { .. });
+fn watch_space(space: &Space, shared: &Shared) {
+    // An append that waits for room knows better than the watermarks.
+    let full = matches!(space, Space::Full { .. }) || shared.stalled.load(Ordering::Relaxed);
     if shared.disk_full.swap(full, Ordering::Relaxed) != full {
         if full {
             tracing::error!("the disk is too full: calls are refused until there is room");
@@ -70,4 +71,24 @@ fn snapshot(log: &Log) -> Result<u64, Error> {
     let (state, _) = recover(log)?;
     log.snapshot_write(state.position, STATE_VERSION, &state.to_bytes())?;
     Ok(state.position.get())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_disk_is_full_as_long_as_an_append_waits_for_room() {
+        let shared = Shared::default();
+        let is_full = |space: Space| {
+            watch_space(&space, &shared);
+            shared.disk_full.load(Ordering::Relaxed)
+        };
+        let (room, none) = (Space::Ok { free: 9 }, Space::Full { free: 0 });
+        assert!(!is_full(room) && is_full(none) && !is_full(room));
+        shared.stalled.store(true, Ordering::Relaxed);
+        assert!(is_full(room), "the watermark allows it, and yet there is no room");
+        shared.stalled.store(false, Ordering::Relaxed);
+        assert!(!is_full(room));
+    }
 }

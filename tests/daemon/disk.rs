@@ -105,11 +105,14 @@ async fn a_disk_filled_to_the_brim_refuses_calls_and_loses_nothing() {
     let filler = disk.0.join("filler");
     assert!(std::fs::write(&filler, vec![7_u8; 96 << 20]).is_err(), "the disk takes more than it is large");
     let mut acknowledged = vec![(1, first)];
-    let mut refused = None;
+    let (mut refused, mut late) = (None, 0);
     for number in 2..20_000 {
         match evaluate(&mut client, call("brim", number, "s", "get_logs")).await {
             Ok(decision) if !decision.degraded => acknowledged.push((number, decision)),
-            Ok(_) => {}
+            Ok(_) => {
+                late += 1;
+                assert!(late < 5, "calls wait for a disk that is full instead of being refused");
+            }
             Err(status) => {
                 refused = Some(status);
                 break;
